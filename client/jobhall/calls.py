@@ -1,0 +1,222 @@
+"""Every call of the contract as a value: where it goes, what it says, how its answer reads; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Generic, TypedDict, TypeVar
+
+from google.protobuf.message import Message
+
+from jobhall.errors import FieldInvalidError, MessageTooLargeError
+from jobhall.filters import JobSelection, filter_text
+from jobhall.ids import new_id
+from jobhall.limits import MESSAGE_BYTES_MAX
+from jobhall.model import (
+    FileInfo,
+    Job,
+    JobPage,
+    Jobs,
+    JobType,
+    JobTypePage,
+    ServerInfo,
+    Submission,
+)
+from jobhall.v1 import admin_service_pb2 as admin_pb2
+from jobhall.v1 import job_pb2, job_type_pb2
+from jobhall.v1 import job_service_pb2 as jobs_pb2
+from jobhall.v1 import job_type_service_pb2 as types_pb2
+from jobhall.wire import job_from_wire, job_type_from_wire, server_info_from_wire, submission_to_wire
+from jobhall.wire_values import duration_to_wire
+
+T_co = TypeVar("T_co", covariant=True)
+
+SUBMIT_STREAM = "/jobhall.v1.JobService/SubmitJobStream"
+WATCH = "/jobhall.v1.JobService/WatchJobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T_co]):
+    """One unary call; may be sent any number of times, since a submit carries its job_id."""
+
+    path: str
+    """`/package.Service/Method`."""
+    request: Message
+    response: type[Message]
+    decode: Callable[[Any], T_co]
+    held_seconds: float = 0.0
+    """How long the server holds it open when all is well; the deadline allows for it."""
+
+    @property
+    def name(self) -> str:
+        """The method, for messages."""
+        return self.path.rpartition("/")[2]
+
+
+class SubmitOptions(TypedDict, total=False):
+    """What may be said of a job besides its type and parameters; as in Submission."""
+
+    content_type: str
+    namespace: str
+    labels: dict[str, str]
+    path: str
+    file_info: FileInfo | None
+    priority: int | None
+    job_id: str
+    max_attempts: int
+
+
+class PageOptions(JobSelection, total=False):
+    """Which jobs, and which page of them."""
+
+    page_size: int
+    page_token: str
+    skip: int
+    order_by: str
+
+
+# --- jobs ---
+
+
+def submit_job(submission: Submission) -> Call[Job]:
+    """Submits one job under its own or a fresh id; the answer is the job."""
+    message = submission_to_wire(submission, job_id=submission.job_id or new_id())
+    request = jobs_pb2.SubmitJobRequest(job=message)
+    return _job_call("SubmitJob", request, jobs_pb2.SubmitJobResponse)
+
+
+def submit_jobs(submissions: Iterable[Submission]) -> Call[list[Job]]:
+    """Submits up to 1000 jobs, all or none; the answer is the jobs in that order, briefly."""
+    messages = [
+        submission_to_wire(submission, job_id=submission.job_id or new_id(), field=f"jobs[{index}]")
+        for index, submission in enumerate(submissions)
+    ]
+    request = jobs_pb2.BatchSubmitJobsRequest(jobs=messages)
+    if (size := request.ByteSize()) > MESSAGE_BYTES_MAX:
+        # gRPC itself would refuse it, in words that help nobody.
+        raise MessageTooLargeError(f"the jobs have {size} bytes together; the limit is {MESSAGE_BYTES_MAX}: split them")
+    return Call(
+        "/jobhall.v1.JobService/BatchSubmitJobs",
+        request,
+        jobs_pb2.BatchSubmitJobsResponse,
+        lambda answer: [job_from_wire(job) for job in answer.jobs],
+    )
+
+
+def get_job(job_id: str, *, include_errors: bool) -> Call[Job]:
+    """Reads one job, all of it."""
+    request = jobs_pb2.GetJobRequest(job_id=job_id, include_errors=include_errors)
+    return _job_call("GetJob", request, jobs_pb2.GetJobResponse)
+
+
+@dataclass(frozen=True, slots=True)
+class JobsAnswer:
+    """Part of the jobs asked for by id; what did not fit is to be asked for again."""
+
+    jobs: Jobs
+    remaining_ids: Sequence[str]
+
+
+def get_jobs(job_ids: Sequence[str], *, include_errors: bool) -> Call[JobsAnswer]:
+    """Reads up to 1000 jobs by id, all of each."""
+    return Call(
+        "/jobhall.v1.JobService/BatchGetJobs",
+        jobs_pb2.BatchGetJobsRequest(job_ids=job_ids, include_errors=include_errors),
+        jobs_pb2.BatchGetJobsResponse,
+        lambda answer: JobsAnswer(
+            Jobs(tuple(job_from_wire(job) for job in answer.jobs), tuple(answer.missing_job_ids)),
+            list(answer.remaining_job_ids),
+        ),
+    )
+
+
+def list_jobs(options: PageOptions) -> Call[JobPage]:
+    """Reads one page of a list, briefly."""
+    request = jobs_pb2.ListJobsRequest(
+        namespace=options.get("namespace", ""),
+        page_size=options.get("page_size", 0),
+        page_token=options.get("page_token", ""),
+        skip=options.get("skip", 0),
+        filter=filter_text(options),
+        order_by=options.get("order_by", ""),
+        view=job_pb2.JOB_VIEW_BASIC,
+    )
+    return Call(
+        "/jobhall.v1.JobService/ListJobs",
+        request,
+        jobs_pb2.ListJobsResponse,
+        lambda answer: JobPage(tuple(job_from_wire(job) for job in answer.jobs), answer.next_page_token),
+    )
+
+
+def wait_job(job_id: str, *, hold_seconds: float) -> Call[Job]:
+    """Waits at the server until the job has ended or the time is over; the answer is the job as it is then."""
+    hold = timedelta(seconds=max(0.0, hold_seconds))
+    request = jobs_pb2.WaitJobRequest(job_id=job_id, timeout=duration_to_wire(hold))
+    return _job_call("WaitJob", request, jobs_pb2.WaitJobResponse, held_seconds=hold_seconds)
+
+
+def cancel_job(job_id: str, *, reason: str) -> Call[Job]:
+    """Cancels a job; the answer is CANCELLED, or CANCELLING while its worker stops."""
+    request = jobs_pb2.CancelJobRequest(job_id=job_id, reason=reason)
+    return _job_call("CancelJob", request, jobs_pb2.CancelJobResponse)
+
+
+def delete_job(job_id: str) -> Call[Job]:
+    """Deletes a job that no worker holds; the answer is the job as it last was."""
+    return _job_call("DeleteJob", jobs_pb2.DeleteJobRequest(job_id=job_id), jobs_pb2.DeleteJobResponse)
+
+
+# --- job types and the server ---
+
+
+def register_job_type(name: str, *, namespace: str, description: str) -> Call[JobType]:
+    """Registers a job type; one that is there already stays as it is."""
+    message = job_type_pb2.JobType(name=name, namespace=namespace, description=description)
+    request = types_pb2.RegisterJobTypeRequest(job_type=message)
+    return _job_type_call("RegisterJobType", request, types_pb2.RegisterJobTypeResponse)
+
+
+def get_job_type(name: str, *, namespace: str) -> Call[JobType]:
+    """Reads one job type."""
+    request = types_pb2.GetJobTypeRequest(namespace=namespace, name=name)
+    return _job_type_call("GetJobType", request, types_pb2.GetJobTypeResponse)
+
+
+def list_job_types(*, namespace: str, page_token: str = "") -> Call[JobTypePage]:
+    """Reads one page of the job types that may be submitted in the namespace."""
+    return Call(
+        "/jobhall.v1.JobTypeService/ListJobTypes",
+        types_pb2.ListJobTypesRequest(namespace=namespace, page_token=page_token),
+        types_pb2.ListJobTypesResponse,
+        lambda answer: JobTypePage(tuple(job_type_from_wire(it) for it in answer.job_types), answer.next_page_token),
+    )
+
+
+def server_info() -> Call[ServerInfo]:
+    """Asks the server what it is."""
+    return Call(
+        "/jobhall.v1.AdminService/GetServerInfo",
+        admin_pb2.GetServerInfoRequest(),
+        admin_pb2.GetServerInfoResponse,
+        lambda answer: server_info_from_wire(answer.server_info),
+    )
+
+
+def seconds(span: float | timedelta, *, field: str) -> float:
+    """The span in seconds; refuses a negative one."""
+    value = span.total_seconds() if isinstance(span, timedelta) else float(span)
+    if not value >= 0:
+        raise FieldInvalidError(field, f"is {value} s; it has to be zero or more")
+    return value
+
+
+def _job_call(name: str, request: Message, response: type[Message], *, held_seconds: float = 0.0) -> Call[Job]:
+    path = f"/jobhall.v1.JobService/{name}"
+    return Call(path, request, response, lambda answer: job_from_wire(answer.job), held_seconds)
+
+
+def _job_type_call(name: str, request: Message, response: type[Message]) -> Call[JobType]:
+    path = f"/jobhall.v1.JobTypeService/{name}"
+    return Call(path, request, response, lambda answer: job_type_from_wire(answer.job_type))

@@ -1,0 +1,57 @@
+"""Where the server is and how a channel to it is set up; shared by both clients and the worker."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Final
+
+from jobhall.limits import ADDRESS_DEFAULT, KEEPALIVE_INTERVAL, MESSAGE_BYTES_RECEIVED_MAX
+
+ADDRESS_VARIABLE: Final = "JOBHALL_ADDRESS"
+TOKEN_VARIABLE: Final = "JOBHALL_TOKEN"  # noqa: S105 - the name of a variable
+_SECURE_SCHEMES = ("grpcs://", "https://")
+_PLAIN_SCHEMES = ("grpc://", "http://")
+
+CHANNEL_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_RECEIVED_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_RECEIVED_MAX),
+    ("grpc.keepalive_time_ms", int(KEEPALIVE_INTERVAL.total_seconds() * 1000)),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # A silent watch is a call without data; without this its pings stop after two.
+    ("grpc.http2.max_pings_without_data", 0),
+    # After a failed connect the channel fails calls at once for this long; the default of 1 to 120 s would
+    # outlast a restart of the server by far. The pace of calls is the retry policy's business.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A server's address, whether to speak TLS to it, and the token to show it."""
+
+    address: str
+    secure: bool = False
+    token: str = field(default="", repr=False)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What every call carries. As metadata, since call credentials do not work on a channel without TLS."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+
+def resolve_endpoint(address: str | None = None, token: str | None = None) -> Endpoint:
+    """The endpoint given, else that of JOBHALL_ADDRESS and JOBHALL_TOKEN, else the local default.
+
+    An address is `host:port`, with `grpc://` or `http://` before it or not; `grpcs://` or `https://` means TLS.
+    """
+    text = (address or os.environ.get(ADDRESS_VARIABLE) or ADDRESS_DEFAULT).strip().rstrip("/")
+    shown = os.environ.get(TOKEN_VARIABLE, "") if token is None else token
+    for scheme in _SECURE_SCHEMES:
+        if text.startswith(scheme):
+            return Endpoint(text.removeprefix(scheme), secure=True, token=shown)
+    for scheme in _PLAIN_SCHEMES:
+        text = text.removeprefix(scheme)
+    return Endpoint(text, token=shown)

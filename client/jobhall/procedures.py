@@ -1,0 +1,151 @@
+"""What both clients do, without the I/O: generators that ask their driver for calls and pauses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from jobhall import calls
+from jobhall.calls import Call
+from jobhall.errors import ApiError, Code, JobFailedError, JobTimeoutError
+from jobhall.limits import BATCH_GET_MAX, WAIT_TIMEOUT_DEFAULT
+from jobhall.model import Job, Jobs
+from jobhall.retry import RetryPolicy, may_try_again
+from jobhall.states import JobState
+
+_GRACE_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Asks the driver to send the call; it answers with the response, or with the error as a value."""
+
+    call: Call[Any]
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Asks the driver to let the time pass."""
+
+    seconds: float
+
+
+T = TypeVar("T")
+Procedure = Generator[Send | Pause, Any, T]
+
+
+@dataclass(frozen=True, slots=True)
+class Procedures:
+    """The procedures of one client: its patience and its clock (monotonic seconds)."""
+
+    policy: RetryPolicy
+    timeout_seconds: float
+    """For one call with all its retries."""
+    clock: Callable[[], float]
+
+    def call(self, call: Call[T], *, until: float | None = None) -> Procedure[T]:
+        """Sends the call until it is answered, the policy gives up, or the time is over (`until`: a clock reading)."""
+        deadline = self.clock() + self.timeout_seconds + call.held_seconds if until is None else until
+        attempt = 0
+        while True:
+            attempt += 1
+            outcome = yield Send(call, max(0.001, deadline - self.clock()))
+            if not isinstance(outcome, ApiError):
+                return call.decode(outcome)
+            delay = self.policy.delay_seconds(outcome, attempt=attempt, remaining_seconds=deadline - self.clock())
+            if delay is None:
+                raise outcome
+            yield Pause(delay)
+
+    def get_jobs(self, job_ids: Sequence[str], *, include_errors: bool) -> Procedure[Jobs]:
+        """Reads any number of jobs, in as many calls as that takes."""
+        found: list[Job] = []
+        missing: list[str] = []
+        waiting = list(job_ids)
+        while waiting:
+            now, later = waiting[:BATCH_GET_MAX], waiting[BATCH_GET_MAX:]
+            answer = yield from self.call(calls.get_jobs(now, include_errors=include_errors))
+            found.extend(answer.jobs)
+            missing.extend(answer.jobs.missing_ids)
+            waiting = [*answer.remaining_ids, *later]
+        return Jobs(tuple(found), tuple(missing))
+
+    def wait_for_job(self, job_id: str, *, timeout_seconds: float | None, poll_seconds: float | None) -> Procedure[Job]:
+        """Waits until the job has ended; once the server has answered, outages of any length are waited out too."""
+        wait = _Wait(job_id, timeout_seconds, poll_seconds or WAIT_TIMEOUT_DEFAULT.total_seconds(), self.clock())
+        state = JobState.UNSPECIFIED
+        failures = early = 0
+        while True:
+            asked_at = self.clock()
+            hold = wait.hold_seconds(asked_at)
+            try:
+                job = yield from self.call(calls.wait_job(job_id, hold_seconds=hold), until=wait.until)
+            except ApiError as error:
+                if state is JobState.UNSPECIFIED or not _passes(error):
+                    raise
+                failures += 1
+                wait.check(self.clock(), state, error)
+                yield Pause(wait.shortened(self.policy.backoff_seconds(failures), self.clock()))
+                continue
+            failures, state = 0, job.state
+            if job.done:
+                return _completed(job)
+            wait.check(self.clock(), state)
+            # The server may answer early; one that always does is not to be asked in a tight loop.
+            early = early + 1 if self.clock() - asked_at < hold / 2 else 0
+            if early:
+                yield Pause(wait.shortened(self.policy.backoff_seconds(early), self.clock()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    job_id: str
+    timeout_seconds: float | None
+    poll_seconds: float
+    began_at: float
+
+    @property
+    def until(self) -> float | None:
+        """When even a call under way is given up: a little after the end, so that the last answer gets through."""
+        return None if self.timeout_seconds is None else self.began_at + self.timeout_seconds + _GRACE_SECONDS
+
+    def hold_seconds(self, now: float) -> float:
+        return self.shortened(self.poll_seconds, now)
+
+    def shortened(self, span_seconds: float, now: float) -> float:
+        if self.timeout_seconds is None:
+            return span_seconds
+        return max(0.0, min(span_seconds, self.began_at + self.timeout_seconds - now))
+
+    def check(self, now: float, state: JobState, cause: ApiError | None = None) -> None:
+        if self.timeout_seconds is None or now < self.began_at + self.timeout_seconds:
+            return
+        details = {"job_id": self.job_id, "timeout": self.timeout_seconds, "state": state.name}
+        message = f"job {self.job_id} was still {state.name} after {self.timeout_seconds:g} s; it goes on"
+        raise JobTimeoutError(message, details) from cause
+
+
+def _passes(error: ApiError) -> bool:
+    return may_try_again(error) or error.code is Code.DEADLINE_EXCEEDED
+
+
+def _completed(job: Job) -> Job:
+    if job.succeeded:
+        return job
+    details: dict[str, Any] = {"job_id": job.id, "state": job.state.name}
+    if job.error is None:
+        why = job.cancel_reason or "cancelled"
+        details["failure_reason"] = why
+    else:
+        why = job.error.message or job.error.code or job.error.kind.name
+        details |= {
+            "failure_reason": why,
+            "kind": job.error.kind.name,
+            "code": job.error.code,
+            "attempt": job.error.attempt,
+            "error_details": job.error.details,
+        }
+    message = f"job {job.id} is {job.state.name}: {why}"
+    raise JobFailedError(message, details, job)

@@ -1,0 +1,112 @@
+"""The words for where a job is, how it failed and what its log says; shared by SDK and server, equal to the protos' numbers."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class JobState(IntEnum):
+    """Where a job is in its life. Every member says who moves the job on from there; nothing waits for nobody."""
+
+    UNSPECIFIED = 0
+    """Never stored; what an older client shows for a state that it does not know."""
+
+    SCHEDULED = 1
+    """Not yet due: its `schedule_time` lies ahead, or it backs off after a failure. The reaper moves it on when it is due."""
+
+    PENDING = 2
+    """Ready for any worker that serves its type. The dispatcher moves it on when a worker has credit."""
+
+    CLAIMED = 3
+    """Leased and delivered, not started. The worker moves it on by accepting; else the accept timer or the reaper does."""
+
+    RUNNING = 4
+    """A worker started it. The worker moves it on by its outcome; else its session's end or a timeout does."""
+
+    CANCELLING = 5
+    """Its worker was asked to stop. The worker moves it on; else the grace timer or its session's end does."""
+
+    COMPLETED = 6
+    """Finished with a result. Terminal: only deletion or retention removes it."""
+
+    FAILED = 7
+    """Finished with an error. Terminal, until RetryJob makes it PENDING again."""
+
+    CANCELLED = 8
+    """Stopped on request. Terminal, until RetryJob makes it PENDING again."""
+
+    @property
+    def terminal(self) -> bool:
+        """Whether no report of a worker can change the job any more."""
+        return self in TERMINAL_STATES
+
+    @property
+    def held(self) -> bool:
+        """Whether a worker's session holds the job as a task."""
+        return self in HELD_STATES
+
+
+TERMINAL_STATES = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
+HELD_STATES = frozenset({JobState.CLAIMED, JobState.RUNNING, JobState.CANCELLING})
+WAITING_STATES = frozenset({JobState.SCHEDULED, JobState.PENDING})
+
+
+class EventType(IntEnum):
+    """What an entry of the event log says; the last four are never stored, they are made for one watcher."""
+
+    UNSPECIFIED = 0
+    SUBMITTED = 1
+    """The job exists. Always its first event (or IMPORTED)."""
+    SCHEDULED = 2
+    """It waits for its time: a back-off, a delayed release, or a changed schedule."""
+    READY = 3
+    """It is PENDING again after it was held or scheduled."""
+    CLAIMED = 4
+    RUNNING = 5
+    CANCELLING = 6
+    COMPLETED = 7
+    FAILED = 8
+    CANCELLED = 9
+    RETRIED = 10
+    """RetryJob made it PENDING again."""
+    UPDATED = 11
+    """UpdateJob changed something that filters or access rules name."""
+    DELETED = 12
+    """The job is gone; its log entries stay until the log's own old end."""
+    IMPORTED = 13
+    """The job came in by ImportJobs, in whatever state it had."""
+    ENTERED = 14
+    """For this watcher only: a change brought the job into its filter or its sight."""
+    LEFT = 15
+    """For this watcher only: a change took the job out of its filter or its sight."""
+    PROGRESS = 16
+    """Best effort, latest wins: the running task's newest progress."""
+    LOG = 17
+    """Best effort: the running task wrote log lines."""
+
+
+class FailureKind(IntEnum):
+    """Why a job, or one attempt at it, failed."""
+
+    UNSPECIFIED = 0
+    APPLICATION = 1
+    """The handler said so; retryable or not by its own word."""
+    TIMEOUT = 2
+    """`run_timeout` or `progress_timeout` passed."""
+    WORKER_LOST = 3
+    """Its worker's session ended while it held the job."""
+    EXPIRED = 4
+    """`start_deadline` passed before any worker started it."""
+    SCHEMA_MISMATCH = 5
+    """The result did not match the job type's schema."""
+
+
+class LogLevel(IntEnum):
+    """How much a log line matters, in rising order."""
+
+    UNSPECIFIED = 0
+    DEBUG = 1
+    INFO = 2
+    WARNING = 3
+    ERROR = 4
+    CRITICAL = 5

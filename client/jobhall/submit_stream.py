@@ -1,0 +1,196 @@
+"""The fast path of submitting: concurrent submits merged into few messages of SubmitJobStream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+import grpc.aio
+
+from jobhall.calls import SUBMIT_STREAM, SubmitOptions
+from jobhall.channel import Endpoint
+from jobhall.errors import ApiError, Code
+from jobhall.ids import new_id
+from jobhall.limits import MESSAGE_BYTES_MAX, STREAM_SUBMIT_MAX, STREAM_SUBMIT_UNACKED_MAX
+from jobhall.model import Submission, Submitted
+from jobhall.retry import RetryPolicy
+from jobhall.v1 import job_pb2
+from jobhall.v1 import job_service_pb2 as jobs_pb2
+from jobhall.wire import outcome_from_wire, submission_to_wire
+from jobhall.wire_errors import error_from_call
+
+_Stream = grpc.aio.StreamStreamCall[Any, Any]
+_Waiting = tuple[job_pb2.JobSubmission, "asyncio.Future[Submitted]"]
+
+
+class SubmitStream:
+    """Submits jobs one by one, from any number of tasks of one loop, over one stream.
+
+    What is submitted in one turn of the loop travels in one message. After a disconnect whatever was not answered is
+    sent again, under the same ids. Leaving the block waits for all answers.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, endpoint: Endpoint, policy: RetryPolicy) -> None:
+        self._open = channel.stream_stream(
+            SUBMIT_STREAM,
+            request_serializer=jobs_pb2.SubmitJobStreamRequest.SerializeToString,
+            response_deserializer=jobs_pb2.SubmitJobStreamResponse.FromString,
+        )
+        self._endpoint = endpoint
+        self._policy = policy
+        self._queue = _Queue()
+        self._runner: asyncio.Task[None] | None = None
+
+    async def submit(self, job_type: str, parameters: Any = None, **options: Unpack[SubmitOptions]) -> Submitted:
+        """Submits a job; when this returns the job is durable. Arguments and errors as those of `jobs.submit`."""
+        return await self.submit_soon(Submission(job_type, parameters, **options))
+
+    def submit_soon(self, submission: Submission) -> asyncio.Future[Submitted]:
+        """Queues a submit and returns at once; the future tells when the job is durable, or why it was refused."""
+        if self._runner is None or self._runner.done():
+            raise RuntimeError("the submit stream is not open: use it in `async with`")
+        message = submission_to_wire(submission, job_id=submission.job_id or new_id())
+        return self._queue.put(message)
+
+    async def drain(self) -> None:
+        """Waits until every submit so far is answered, well or badly."""
+        if pending := self._queue.futures():
+            await asyncio.wait(pending)
+
+    async def __aenter__(self) -> Self:
+        self._runner = asyncio.create_task(self._run(), name="jobhall submit stream")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._runner is not None
+        try:
+            if error is None:
+                await self.drain()
+        finally:
+            self._runner.cancel()
+            await asyncio.wait([self._runner])
+
+    async def _run(self) -> None:
+        """Keeps a stream open while there is something to send; one that broke is opened again after a while."""
+        failures = 0
+        try:
+            while True:
+                await self._queue.filled.wait()
+                answered = self._queue.answered
+                error = await self._run_one_stream()
+                failures = 1 if self._queue.answered > answered else failures + 1
+                self._queue.rewind()
+                delay = self._policy.delay_seconds(error, attempt=failures, remaining_seconds=None)
+                if delay is None:
+                    self._queue.give_up(error)
+                    failures = 0
+                else:
+                    await asyncio.sleep(delay)
+        finally:
+            # Nobody waits for an answer that cannot come, whatever ended this task.
+            self._queue.give_up(ApiError("the submit stream was closed", code=Code.CANCELLED))
+
+    async def _run_one_stream(self) -> ApiError:
+        stream = self._open(metadata=self._endpoint.metadata)
+        writer = asyncio.create_task(self._write(stream), name="jobhall submit writer")
+        try:
+            async for response in stream:
+                self._queue.take(response.outcomes)
+        except grpc.aio.AioRpcError as failure:
+            return error_from_call(failure, address=self._endpoint.address)
+        finally:
+            writer.cancel()
+            stream.cancel()
+            await asyncio.wait([writer])
+        return ApiError("the server ended the submit stream", code=Code.UNAVAILABLE)
+
+    async def _write(self, stream: _Stream) -> None:
+        while True:
+            await self._queue.filled.wait()
+            request = self._queue.next_request()
+            if request is None:
+                continue
+            try:
+                await stream.write(request)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                return  # The stream broke, and its reader is told why.
+
+
+@dataclass(slots=True)
+class _Queue:
+    """The submits that wait and those that were sent, numbered as the stream wants it."""
+
+    filled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while something may be sent."""
+    answered: int = 0
+    _waiting: deque[_Waiting] = field(default_factory=deque)
+    _sent: dict[int, _Waiting] = field(default_factory=dict)
+    _next_seq: int = 1
+
+    def put(self, message: job_pb2.JobSubmission) -> asyncio.Future[Submitted]:
+        future: asyncio.Future[Submitted] = asyncio.get_running_loop().create_future()
+        self._waiting.append((message, future))
+        self.filled.set()
+        return future
+
+    def next_request(self) -> jobs_pb2.SubmitJobStreamRequest | None:
+        """The next message: all that waits, within the bounds of a message and of what may be unanswered."""
+        request = jobs_pb2.SubmitJobStreamRequest(first_seq=self._next_seq)
+        room = min(STREAM_SUBMIT_MAX, STREAM_SUBMIT_UNACKED_MAX - len(self._sent))
+        room_bytes = MESSAGE_BYTES_MAX
+        batch: list[job_pb2.JobSubmission] = []
+        while self._waiting and len(batch) < room:
+            entry = self._waiting[0]
+            room_bytes -= entry[0].ByteSize() + 8
+            if room_bytes < 0 and batch:
+                break
+            self._waiting.popleft()
+            self._sent[self._next_seq] = entry
+            self._next_seq += 1
+            batch.append(entry[0])
+        if not self._waiting or not batch:
+            self.filled.clear()
+        if not batch:
+            return None
+        request.jobs.extend(batch)
+        return request
+
+    def take(self, outcomes: Any) -> None:
+        for message in outcomes:
+            _, future = self._sent.pop(message.seq)
+            self.answered += 1
+            if future.done():  # Its caller was cancelled.
+                continue
+            outcome = outcome_from_wire(message)
+            if isinstance(outcome, ApiError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+        if self._waiting:
+            self.filled.set()
+
+    def rewind(self) -> None:
+        """What was sent and not answered waits again, in its order; the next stream counts from 1."""
+        self._waiting.extendleft(reversed(self._sent.values()))
+        self._sent.clear()
+        self._next_seq = 1
+        if self._waiting:
+            self.filled.set()
+        else:
+            self.filled.clear()
+
+    def give_up(self, error: ApiError) -> None:
+        for future in self.futures():
+            future.set_exception(error)
+        self._waiting.clear()
+        self._sent.clear()
+        self.filled.clear()
+
+    def futures(self) -> list[asyncio.Future[Submitted]]:
+        entries = [*self._sent.values(), *self._waiting]
+        return [future for _, future in entries if not future.done()]

@@ -1,0 +1,144 @@
+"""Single values on the wire: payloads, structs, times, enums; what `wire` and the worker's stream build messages of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from typing import Any, TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from jobhall.errors import FieldInvalidError, PayloadTooLargeError
+from jobhall.limits import CONTENT_TYPE_BYTES, CONTENT_TYPE_JSON, PAYLOAD_BYTES_MAX
+from jobhall.v1.job_pb2 import Payload
+
+_encode_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_WHOLE_MAX = 2.0**53
+_E = TypeVar("_E", bound=IntEnum)
+
+
+def payload_to_wire(content: object, *, field: str, content_type: str = "") -> Payload | None:
+    """The payload of anything that JSON can say, or of bytes; None of None. `field` is for the error's sake."""
+    if content is None:
+        return None
+    if isinstance(content, (bytes, bytearray, memoryview)):
+        data = bytes(content)
+        _check_size(len(data), field)
+        return Payload(data=data, content_type=content_type)
+    text = json_text(content, field=field)
+    # An ASCII character is a byte, any other at most four; most payloads need no second look.
+    if len(text) * (1 if text.isascii() else 4) > PAYLOAD_BYTES_MAX:
+        _check_size(len(text.encode()), field)
+    return Payload(json=text, content_type=content_type)
+
+
+def json_text(content: object, *, field: str) -> str:
+    """The content as JSON; FIELD_INVALID says what in it JSON cannot say."""
+    try:
+        text = _encode_json(content)
+        if not text.isascii():
+            text.encode()
+    except (TypeError, UnicodeEncodeError) as error:
+        raise FieldInvalidError(field, f"cannot be written as JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        why = "NaN and infinities have no JSON form" if "Out of range" in str(error) else str(error)
+        raise FieldInvalidError(field, f"cannot be written as JSON: {why}") from error
+    return text
+
+
+def payload_from_wire(payload: Payload) -> tuple[Any, str]:
+    """The content, decoded where it is JSON, and its media type; (None, "") where there is no content."""
+    match payload.WhichOneof("content"):
+        case "json":
+            return json.loads(payload.json), payload.content_type or CONTENT_TYPE_JSON
+        case "data":
+            return payload.data, payload.content_type or CONTENT_TYPE_BYTES
+        case "object":
+            return struct_from_wire(payload.object), payload.content_type or CONTENT_TYPE_JSON
+        case _:
+            return None, ""
+
+
+def struct_to_wire(content: Mapping[str, Any], *, field: str) -> Struct:
+    """The mapping as a Struct; FIELD_INVALID where it holds what JSON cannot say."""
+    struct = Struct()
+    # By way of JSON, so that tuples and subclasses are taken as they are everywhere else.
+    plain = json.loads(json_text(content, field=field))
+    try:
+        struct.update(plain)
+    except (ValueError, OverflowError) as error:
+        raise FieldInvalidError(field, f"cannot be sent: {error}") from error
+    return struct
+
+
+def struct_from_wire(struct: Struct) -> dict[str, Any]:
+    """The Struct as a dict; whole doubles come back as int, since JSON knows but one kind of number."""
+    return {key: _value_from_wire(value) for key, value in struct.fields.items()}
+
+
+def time_to_wire(moment: datetime) -> Timestamp:
+    """The moment as a Timestamp; a naive one is taken to be local, as everywhere in Python."""
+    stamp = Timestamp()
+    stamp.FromDatetime(moment.astimezone(UTC))
+    return stamp
+
+
+def time_from_wire(message: Any, field: str) -> datetime | None:
+    """The message's Timestamp field as an aware UTC datetime, None where it is absent."""
+    if not message.HasField(field):
+        return None
+    moment: datetime = getattr(message, field).ToDatetime(tzinfo=UTC)
+    return moment
+
+
+def duration_to_wire(span: timedelta) -> Duration:
+    """The span as a Duration."""
+    duration = Duration()
+    duration.FromTimedelta(span)
+    return duration
+
+
+def duration_from_wire(message: Any, field: str) -> timedelta | None:
+    """The message's Duration field as a timedelta, None where it is absent."""
+    if not message.HasField(field):
+        return None
+    span: timedelta = getattr(message, field).ToTimedelta()
+    return span
+
+
+def enum_from_wire(kind: type[_E], number: int) -> _E:
+    """The member of that number; UNSPECIFIED for one that a newer server knows and this SDK does not."""
+    try:
+        return kind(number)
+    except ValueError:
+        return kind(0)
+
+
+def _check_size(size_bytes: int, field: str) -> None:
+    if size_bytes > PAYLOAD_BYTES_MAX:
+        raise PayloadTooLargeError(field, size_bytes=size_bytes, limit_bytes=PAYLOAD_BYTES_MAX)
+
+
+def _value_from_wire(value: Value) -> Any:
+    match value.WhichOneof("kind"):
+        case "number_value":
+            number = value.number_value
+            return int(number) if number.is_integer() and abs(number) <= _WHOLE_MAX else number
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case "struct_value":
+            return struct_from_wire(value.struct_value)
+        case "list_value":
+            return _list_from_wire(value.list_value)
+        case _:
+            return None
+
+
+def _list_from_wire(values: ListValue) -> list[Any]:
+    return [_value_from_wire(value) for value in values.values]

@@ -1,0 +1,1 @@
+"""Jobs, sessions and their moves as pure values and functions: no I/O, no clock, no randomness."""

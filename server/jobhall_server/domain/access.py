@@ -1,0 +1,38 @@
+"""Who calls, and what a caller may do with a job: the rules that use cases ask and access clauses spell out in SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+ADMIN_ROLE = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The authenticated caller of one RPC. `subject` becomes the owner of what it creates."""
+
+    subject: str
+    organization_id: str = ""
+    name: str = ""
+    roles: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def admin(self) -> bool:
+        """Whether every job of every namespace is theirs to see and change."""
+        return ADMIN_ROLE in self.roles
+
+    @property
+    def display_name(self) -> str:
+        """What `created_by` and `cancelled_by` show."""
+        return self.name or self.subject
+
+
+ANYBODY = Principal("anonymous", name="anonymous", roles=frozenset({ADMIN_ROLE}))
+"""Every caller of a server without authentication."""
+
+
+def may_touch(principal: Principal, *, owner: str, organization_id: str) -> bool:
+    """Whether the job exists for this caller at all: an admin, its owner, or a member of its organisation."""
+    if principal.admin or principal.subject == owner:
+        return True
+    return bool(organization_id) and principal.organization_id == organization_id

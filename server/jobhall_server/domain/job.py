@@ -1,0 +1,224 @@
+"""A job as the moves see it, as it is first written, and as it is read back; and the lease on it."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+from jobhall.states import FailureKind, JobState
+from jobhall_server.domain.progress import Progress
+
+_TOKEN = struct.Struct(">QIQ")
+
+
+class LeaseState(IntEnum):
+    """Whether the newest lease on a job still counts, and for what (DESIGN section 3, "a token is spent")."""
+
+    SPENT = 0
+    """By its outcome, by a return to the queue, or because there never was one: nothing is taken on it any more."""
+    OPEN = 1
+    """A session holds the job under it."""
+    LOST_UNSTARTED = 2
+    """Its session was lost before the start: a late completion is taken, or the session takes the job back."""
+    LOST_STARTED = 3
+    """The same, after the start: the attempt is counted already."""
+
+
+class Lease(NamedTuple):
+    """What a lease token says; to everybody outside it is 20 opaque bytes."""
+
+    job_key: int
+    fence: int
+    nonce: int
+
+    def token(self) -> bytes:
+        """The bytes that the worker is given."""
+        return _TOKEN.pack(self.job_key, self.fence, self.nonce)
+
+    @classmethod
+    def parse(cls, token: bytes) -> Lease | None:
+        """The lease in `token`, or None when no server of ours can have made it."""
+        if len(token) != _TOKEN.size:
+            return None
+        return cls._make(_TOKEN.unpack(token))
+
+
+class Payload(NamedTuple):
+    """Parameters, a result or a checkpoint: `str` content is JSON text as the caller sent it, `bytes` is anything."""
+
+    content: str | bytes
+    content_type: str = ""
+
+
+class JobRecord:
+    """The columns of a job that decisions read. Moves never write it: they answer with a Change.
+
+    What comes after `revision` is there only when the job was loaded by its id.
+    """
+
+    __slots__ = (
+        "attempt",
+        "created_at",
+        "fence",
+        "item_error_count",
+        "job_id",
+        "key",
+        "lease",
+        "max_attempts",
+        "namespace_key",
+        "nonce",
+        "organization_id",
+        "outcome_digest",
+        "outcome_fence",
+        "owner",
+        "queue_key",
+        "revision",
+        "session_key",
+        "state",
+        "submit_digest",
+        "worker_losses",
+    )
+
+    def __init__(
+        self,
+        key: int,
+        state: JobState,
+        queue_key: int,
+        namespace_key: int,
+        fence: int,
+        nonce: int,
+        lease: int,
+        session_key: int | None,
+        attempt: int,
+        max_attempts: int,
+        worker_losses: int,
+        outcome_fence: int,
+        outcome_digest: int,
+        item_error_count: int,
+        revision: int,
+        job_id: str = "",
+        owner: str = "",
+        organization_id: str = "",
+        submit_digest: int = 0,
+        created_at: int = 0,
+    ) -> None:
+        self.key = key
+        self.state = state
+        self.queue_key = queue_key
+        self.namespace_key = namespace_key
+        self.fence = fence
+        self.nonce = nonce
+        self.lease = lease
+        self.session_key = session_key
+        self.attempt = attempt
+        self.max_attempts = max_attempts
+        self.worker_losses = worker_losses
+        self.outcome_fence = outcome_fence
+        self.outcome_digest = outcome_digest
+        self.item_error_count = item_error_count
+        self.revision = revision
+        self.job_id = job_id
+        self.owner = owner
+        self.organization_id = organization_id
+        self.submit_digest = submit_digest
+        self.created_at = created_at
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be written; the store gives it its key and its time. `job_id` is canonical UUID text."""
+
+    job_id: str
+    namespace_key: int
+    queue_key: int
+    parameters: Payload | None = None
+    owner: str = ""
+    organization_id: str = ""
+    created_by: str = ""
+    priority: int = 0
+    max_attempts: int = 4
+    labels: str | None = None
+    """A JSON object of strings, keys sorted; None when there are none."""
+    path: str | None = None
+    file_name: str | None = None
+    file_size: int | None = None
+    submit_digest: int = 0
+    """Of the whole submission as first sent; 0 where the server chose the id."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailure:
+    """Why a job failed, as its worker or the server says it; `stack` and `details` are for people."""
+
+    kind: FailureKind
+    message: str
+    code: str = ""
+    retryable: bool = False
+    details: str | None = None
+    """A JSON text, or None."""
+    stack: str = ""
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ItemError:
+    """One item of a job that could not be processed; the job itself goes on."""
+
+    index: int | None
+    key: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """The lease that a session holds on a job now, as clients may see it: never the token."""
+
+    attempt: int
+    fence: int
+    worker: str
+    session_id: str
+    claimed_at: int
+    started_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as it is read for a caller; times are microseconds UTC. BASIC reads leave the payloads out."""
+
+    key: int
+    job_id: str
+    namespace: str
+    job_type: str
+    state: JobState
+    priority: int
+    attempt: int
+    max_attempts: int
+    worker_losses: int
+    revision: int
+    owner: str
+    organization_id: str
+    created_by: str
+    created_at: int
+    ready_at: int | None
+    claimed_at: int | None
+    started_at: int | None
+    ended_at: int | None
+    updated_at: int
+    labels: dict[str, str] = field(default_factory=dict)
+    path: str = ""
+    file_name: str | None = None
+    file_size: int | None = None
+    failure_kind: FailureKind = FailureKind.UNSPECIFIED
+    failure_code: str = ""
+    cancel_reason: str = ""
+    cancelled_by: str = ""
+    item_error_count: int = 0
+    progress: Progress | None = None
+    parameters: Payload | None = None
+    result: Payload | None = None
+    failure: JobFailure | None = None
+    current_task: TaskView | None = None
+    item_errors: tuple[ItemError, ...] = ()

@@ -1,0 +1,48 @@
+"""How far a task is: what workers report, what is kept, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The latest word of a task on how far it is; every field may be absent. Items are counted in `unit`s."""
+
+    step: str = ""
+    stage: str = ""
+    step_index: int | None = None
+    step_count: int | None = None
+    percent: float | None = None
+    message: str = ""
+    total: int | None = None
+    processed: int | None = None
+    succeeded: int | None = None
+    failed: int | None = None
+    unit: str = ""
+    details: str | None = None
+    """A JSON text, or None."""
+
+    @property
+    def percent_done(self) -> float | None:
+        """`percent` as reported, else from the counters, else None; never a division by zero."""
+        if self.percent is not None:
+            return self.percent
+        if self.total and self.processed is not None:
+            return 100.0 * self.processed / self.total
+        return None
+
+    def fault(self) -> str | None:
+        """What is contradictory in it, naming the field and both values; None when it may be kept."""
+        for name in ("step_index", "step_count", "total", "processed", "succeeded", "failed"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                return f"{name} is {value}; it cannot be below zero"
+        if self.percent is not None and not 0 <= self.percent <= 100:
+            return f"percent is {self.percent}; it must lie between 0 and 100"
+        parts = (self.succeeded or 0) + (self.failed or 0)
+        if self.processed is not None and parts > self.processed:
+            return f"succeeded + failed is {parts}, more than processed = {self.processed}"
+        if self.total is not None and (self.processed or parts) > self.total:
+            return f"processed is {self.processed or parts}, more than total = {self.total}"
+        return None

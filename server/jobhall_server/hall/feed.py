@@ -1,0 +1,225 @@
+"""Every change, to whoever watches: one tail of the event log, and a private bounded queue per watcher."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from jobhall.errors import DrainingError, WatcherLimitError
+from jobhall.states import EventType, FailureKind, JobState
+from jobhall_server.domain.access import Principal, may_touch
+from jobhall_server.domain.progress import Progress
+from jobhall_server.hall.frames import Assignment
+from jobhall_server.hall.store import EventRow, JobFilter, Store
+
+READ_AT_ONCE = 1000
+QUEUED_MAX = 2000
+"""Events that wait for one watcher; one that is further behind reads the log at its own cursor."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """One event for a watcher; `progress` only in PROGRESS, whose row has number 0."""
+
+    row: EventRow
+    progress: Progress | None = None
+
+
+class Subscription:
+    """What waits for one watcher. `since` is the event after which the queue tells everything."""
+
+    def __init__(self, principal: Principal, where: JobFilter, since: int) -> None:
+        self.principal = principal
+        self.where = where
+        self.since = since
+        self.rows: deque[EventRow] = deque()
+        self.progress: dict[int, WatchEvent] = {}
+        self.overflowed = False
+        self.wake = asyncio.Event()
+
+    def offer(self, row: EventRow) -> None:
+        """Queue an event that the filter and the access rules let through."""
+        if self.overflowed or not matches(self.where, row) or not visible(self.principal, row):
+            return
+        if len(self.rows) >= QUEUED_MAX:
+            self.overflowed = True
+            self.rows.clear()
+        else:
+            self.rows.append(row)
+        self.wake.set()
+
+    def offer_progress(self, event: WatchEvent) -> None:
+        """Keep the newest progress of a job."""
+        if matches(self.where, event.row) and visible(self.principal, event.row):
+            self.progress[event.row.job_key] = event
+            self.wake.set()
+
+
+@dataclass(slots=True)
+class _Index:
+    """Subscriptions by the narrowest thing that each one names."""
+
+    jobs: dict[str, set[Subscription]] = field(default_factory=dict)
+    queues: dict[tuple[str, str], set[Subscription]] = field(default_factory=dict)
+    namespaces: dict[str, set[Subscription]] = field(default_factory=dict)
+    rest: set[Subscription] = field(default_factory=set)
+
+    def places(self, where: JobFilter) -> list[set[Subscription]]:
+        """The sets that a subscription with this filter belongs to."""
+        if where.job_ids:
+            return [self.jobs.setdefault(job_id, set()) for job_id in where.job_ids]
+        if where.namespace is None:
+            return [self.rest]
+        if where.job_types:
+            return [self.queues.setdefault((where.namespace, name), set()) for name in where.job_types]
+        return [self.namespaces.setdefault(where.namespace, set())]
+
+    def prune(self, where: JobFilter) -> None:
+        """Forget the places that nobody stands in any more."""
+        for job_id in where.job_ids:
+            if not self.jobs.get(job_id):
+                self.jobs.pop(job_id, None)
+
+    def find(self, row: EventRow) -> Iterator[Subscription]:
+        """Those that the event may concern."""
+        yield from self.jobs.get(row.job_id, ())
+        yield from self.queues.get((row.namespace, row.job_type), ())
+        yield from self.namespaces.get(row.namespace, ())
+        yield from self.rest
+
+
+class Feed:
+    """The process's one reader of new events, and its watchers. With none of them no event is read."""
+
+    def __init__(self, store: Store, *, watchers_max: int) -> None:
+        self._store = store
+        self._watchers_max = watchers_max
+        self._index = _Index()
+        self._count = 0
+        self._head = 0
+        self._position = 0
+        self._stirred = asyncio.Event()
+        self._draining = False
+
+    async def run(self) -> None:
+        """Follow the log until cancelled: after each commit, and once a second for what other processes wrote."""
+        self._position = self._head = (await self._store.reads.log_place()).last
+        self._store.on_commit(self._stir)
+        while True:
+            self._stirred.clear()
+            if self._count:
+                await self._tail()
+            else:
+                self._position = self._head
+            try:
+                await asyncio.wait_for(self._stirred.wait(), 1.0)
+            except TimeoutError:
+                continue
+
+    def _stir(self, last: int) -> None:
+        self._head = max(self._head, last)
+        if self._count:
+            self._stirred.set()
+        else:
+            self._position = self._head
+
+    async def _tail(self) -> None:
+        while rows := await self._store.reads.events(after=self._position, limit=READ_AT_ONCE):
+            for row in rows:
+                for subscription in self._index.find(row):
+                    subscription.offer(row)
+            self._position = rows[-1].number
+            self._head = max(self._head, self._position)
+            if len(rows) < READ_AT_ONCE:
+                break
+
+    def publish_progress(self, assignment: Assignment, progress: Progress) -> None:
+        """Tell watchers how far a running task is; best effort."""
+        if self._count:
+            event = WatchEvent(_progress_row(assignment), progress)
+            for subscription in self._index.find(event.row):
+                subscription.offer_progress(event)
+
+    @contextmanager
+    def subscribe(self, principal: Principal, where: JobFilter) -> Iterator[Subscription]:
+        """Everything after `since` is queued until the context ends; WatcherLimitError when there are too many."""
+        if self._count >= self._watchers_max:
+            raise WatcherLimitError(f"{self._count} watches are open, the limit; close some, or ask another replica")
+        subscription = Subscription(principal, where, self._position)
+        places = self._index.places(where)
+        for place in places:
+            place.add(subscription)
+        self._count += 1
+        try:
+            yield subscription
+        finally:
+            self._count -= 1
+            for place in places:
+                place.discard(subscription)
+            self._index.prune(where)
+
+    def drain(self) -> None:
+        """End every watch: its client resumes elsewhere, at its cursor."""
+        self._draining = True
+        for subscription in self._everybody():
+            subscription.wake.set()
+
+    def check(self) -> None:
+        """DrainingError when the server is going."""
+        if self._draining:
+            raise DrainingError("this server is stopping; resume at your cursor")
+
+    def _everybody(self) -> Iterable[Subscription]:
+        places = [*self._index.jobs.values(), *self._index.queues.values(), *self._index.namespaces.values()]
+        return {subscription for place in [*places, self._index.rest] for subscription in place}
+
+    @property
+    def position(self) -> int:
+        """The event up to which every subscription has been offered everything."""
+        return self._position
+
+
+def matches(where: JobFilter, row: EventRow) -> bool:
+    """Whether the event is of a job that the filter names. States and times do not count: an event is a change."""
+    if where.job_ids and row.job_id not in where.job_ids:
+        return False
+    if where.namespace is not None and row.namespace != where.namespace:
+        return False
+    if where.job_types and row.job_type not in where.job_types:
+        return False
+    if where.owners and row.owner not in where.owners:
+        return False
+    if where.labels:
+        labels = json.loads(row.labels) if row.labels else {}
+        return all(labels.get(key) == value for key, value in where.labels)
+    return True
+
+
+def visible(principal: Principal, row: EventRow) -> bool:
+    return may_touch(principal, owner=row.owner, organization_id=row.organization_id)
+
+
+def _progress_row(assignment: Assignment) -> EventRow:
+    job = assignment.claimed
+    return EventRow(
+        number=0,
+        job_key=job.lease.job_key,
+        job_id=job.job_id,
+        namespace=assignment.namespace,
+        job_type=assignment.job_type,
+        event_type=EventType.PROGRESS,
+        state=JobState.RUNNING,
+        revision=0,
+        attempt=job.attempt,
+        worker="",
+        failure_kind=FailureKind.UNSPECIFIED,
+        failure_code="",
+        owner=job.owner,
+        organization_id=job.organization_id,
+        labels=job.labels,
+        at=0,
+    )

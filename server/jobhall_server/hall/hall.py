@@ -1,0 +1,115 @@
+"""The hall itself: the use cases put together over one store, and the loops that run as long as it is open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from jobhall.errors import ApiError
+from jobhall.limits import WATCHERS_MAX
+from jobhall_server.domain.job import JobView
+from jobhall_server.hall.claims import Dispatcher
+from jobhall_server.hall.clock import Clock
+from jobhall_server.hall.feed import Feed
+from jobhall_server.hall.frames import StreamSettings
+from jobhall_server.hall.job_types import JobTypes
+from jobhall_server.hall.jobs import Jobs
+from jobhall_server.hall.reaper import reap
+from jobhall_server.hall.registry import Registry
+from jobhall_server.hall.store import Store
+from jobhall_server.hall.workers import Workers
+
+log = structlog.get_logger(__name__)
+
+RENEW_EVERY_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class HallSettings:
+    """What an operator may choose; `stream` is told to every worker."""
+
+    stream: StreamSettings = field(default_factory=StreamSettings)
+    reaper_seconds: float = 1.0
+    tick_seconds: float = 0.5
+    auto_register: bool = True
+    watchers_max: int = WATCHERS_MAX
+
+
+class Hall:
+    """Everything that a caller can ask of the service; `rpc` knows nothing else."""
+
+    def __init__(self, store: Store, settings: HallSettings, clock: Clock) -> None:
+        self.store = store
+        self.settings = settings
+        self.clock = clock
+        self.registry = Registry(store)
+        self.feed = Feed(store, watchers_max=settings.watchers_max)
+        self.workers = Workers(self, settings.stream, auto_register=settings.auto_register)
+        self.dispatcher = Dispatcher(store, self.workers.seats, lambda: [queue.key for queue in self.registry.queues()])
+        self.jobs = Jobs(self)
+        self.job_types = JobTypes(self)
+        self.draining = False
+        self._spawned: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, store: Store, settings: HallSettings, clock: Clock) -> AsyncIterator[Hall]:
+        """A running hall. If one of its loops dies, everything ends loudly; leaving the context stops them."""
+        hall = cls(store, settings, clock)
+        await hall.registry.refresh()
+        async with asyncio.TaskGroup() as loops:
+            running = [
+                loops.create_task(hall.feed.run(), name="feed"),
+                loops.create_task(hall._every(settings.tick_seconds, hall.workers.tick), name="worker-timers"),
+                loops.create_task(hall._every(settings.reaper_seconds, hall._reap), name="reaper"),
+                loops.create_task(hall._every(RENEW_EVERY_SECONDS, hall._renew), name="replica"),
+            ]
+            try:
+                yield hall
+            finally:
+                hall.drain()
+                await hall.dispatcher.settle()
+                if hall._spawned:
+                    await asyncio.wait(hall._spawned)
+                for task in running:
+                    task.cancel()
+
+    def drain(self) -> None:
+        """Tell every stream to go: workers keep their tasks, watchers their cursors."""
+        if not self.draining:
+            self.draining = True
+            self.workers.drain()
+            self.feed.drain()
+
+    def spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        """Run a small piece of work that nobody waits for; it is finished before the hall closes."""
+        task = asyncio.create_task(work, name=name)
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned.discard)
+
+    def with_live_progress(self, job: JobView) -> JobView:
+        """The job with the newest progress that its worker reported to this process, ahead of the stored one."""
+        progress = self.workers.progress(job.key) if job.state.held else None
+        return job if progress is None else replace(job, progress=progress)
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` again and again; what the database could not do just now is tried at the next turn."""
+        while True:
+            try:
+                await work()
+            except ApiError as error:
+                log.warning("housekeeping_waits", work=work.__name__, error=str(error))
+            await asyncio.sleep(seconds)
+
+    async def _reap(self) -> None:
+        while await reap(self) >= 1000:
+            continue
+        self.dispatcher.poll()
+
+    async def _renew(self) -> None:
+        if not await self.store.renew():
+            raise RuntimeError("another process has taken this replica's row; two servers on one database file?")

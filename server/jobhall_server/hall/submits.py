@@ -1,0 +1,110 @@
+"""Submits: what a client asks for, checked, and the unit that writes it once however often it is sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from jobhall.errors import ApiError, JobIdReusedError
+from jobhall.limits import (
+    ATTEMPTS_DEFAULT,
+    ATTEMPTS_MAX,
+    FILE_NAME_BYTES_MAX,
+    PATH_BYTES_MAX,
+    PRIORITY_MAX,
+    PRIORITY_MIN,
+)
+from jobhall_server.domain.access import Principal, may_touch
+from jobhall_server.domain.job import NewJob, Payload
+from jobhall_server.hall import checks
+from jobhall_server.hall.store import Group, QueueView, Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a client asks for. `digest` tells it from other submits; 0 with no `job_id`, where the server chooses."""
+
+    job_type: str
+    namespace: str = ""
+    parameters: Payload | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    path: str = ""
+    file_name: str | None = None
+    file_size: int | None = None
+    priority: int = 0
+    job_id: str = ""
+    max_attempts: int = 0
+    digest: int = 0
+
+    def checked(self) -> Submission:
+        """Itself; FieldInvalidError names the first field that is out of bounds."""
+        checks.check_job_type(self.job_type, "job_type")
+        if self.labels:
+            checks.check_labels(self.labels, "labels")
+        if self.path:
+            checks.check_text(self.path, PATH_BYTES_MAX, "path")
+        if self.file_name:
+            checks.check_text(self.file_name, FILE_NAME_BYTES_MAX, "file_info.name")
+        if self.file_size is not None:
+            checks.check_range(self.file_size, 0, 2**62, "file_info.size_bytes")
+        if self.priority:
+            checks.check_range(self.priority, PRIORITY_MIN, PRIORITY_MAX, "priority")
+        if self.max_attempts:
+            checks.check_range(self.max_attempts, 1, ATTEMPTS_MAX, "max_attempts")
+        return self
+
+    def new_job(self, principal: Principal, queue: QueueView, job_id: str) -> NewJob:
+        """The job to be written for it."""
+        return NewJob(
+            job_id=job_id,
+            namespace_key=queue.namespace_key,
+            queue_key=queue.key,
+            parameters=self.parameters,
+            owner=principal.subject,
+            organization_id=principal.organization_id,
+            created_by=principal.display_name,
+            priority=self.priority,
+            max_attempts=self.max_attempts or ATTEMPTS_DEFAULT,
+            labels=json.dumps(self.labels, sort_keys=True, ensure_ascii=False) if self.labels else None,
+            path=self.path or None,
+            file_name=self.file_name,
+            file_size=self.file_size,
+            submit_digest=self.digest,
+        )
+
+
+class Submitted(NamedTuple):
+    """A job that is durable: its id, and when it was first submitted."""
+
+    job_id: str
+    created_at: int
+
+
+class SubmitJobs(Unit[list[Submitted | ApiError]]):
+    """Write jobs. One sent before under its id is that job, if it is the same and the caller's; else refused alone, or
+    with `atomic` all together.
+    """
+
+    def __init__(self, principal: Principal, jobs: Sequence[NewJob], *, atomic: bool) -> None:
+        self._principal = principal
+        self._jobs = jobs
+        self._atomic = atomic
+        self.job_ids = tuple(job.job_id for job in jobs if job.submit_digest)
+
+    def decide(self, group: Group) -> list[Submitted | ApiError]:
+        return [self._submit(group, job) for job in self._jobs]
+
+    def _submit(self, group: Group, job: NewJob) -> Submitted | ApiError:
+        known = group.job_by_id(job.job_id) if job.submit_digest else None
+        if known is None:
+            group.insert_job(job)
+            return Submitted(job.job_id, group.now)
+        theirs = may_touch(self._principal, owner=known.owner, organization_id=known.organization_id)
+        if theirs and known.submit_digest == job.submit_digest:
+            return Submitted(job.job_id, known.created_at)
+        refused = JobIdReusedError(job.job_id)
+        if self._atomic:
+            raise refused
+        return refused

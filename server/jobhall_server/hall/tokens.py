@@ -1,0 +1,63 @@
+"""Page tokens and cursors: opaque places in a list or in the event log, bound to what they were given out for."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+
+from jobhall.errors import CursorMismatchError, FieldInvalidError
+from jobhall_server.hall.store import LogPlace
+
+
+def digest(*parts: object) -> int:
+    """63 bits that tell one request, submission or result from another (BLAKE2b of the parts' text)."""
+    hasher = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        hasher.update(repr(part).encode())
+        hasher.update(b"\0")
+    return int.from_bytes(hasher.digest(), "big") >> 1
+
+
+def page_token(place: int, *request: object) -> str:
+    """The token for what follows `place` in the list that `request` describes."""
+    return _encode(f"p{place}.{digest(*request):x}")
+
+
+def page_place(token: str, *request: object) -> int | None:
+    """Where the page starts; None for an empty token. FieldInvalidError when it is not from this very list."""
+    if not token:
+        return None
+    place, _, mark = _decode(token).removeprefix("p").partition(".")
+    if not place.isdigit() or mark != f"{digest(*request):x}":
+        raise FieldInvalidError("page_token", "not from an answer to this very request; start again without one")
+    return int(place)
+
+
+def cursor(place: LogPlace, number: int) -> str:
+    """The cursor that stands right after event `number` of this log."""
+    return _encode(f"c{number}.{place.log_id}")
+
+
+def cursor_number(text: str, place: LogPlace) -> int:
+    """The event that the cursor stands after; CursorMismatchError when it is of another log, or beyond its head."""
+    number, _, log_id = _decode(text).removeprefix("c").partition(".")
+    if not number.isdigit() or log_id != place.log_id:
+        raise CursorMismatchError
+    if int(number) > place.last:
+        raise CursorMismatchError(f"stands after event {number}, but the log ends at {place.last}")
+    return int(number)
+
+
+def _encode(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _decode(token: str) -> str:
+    """The text inside, or nothing where it is not one of ours."""
+    try:
+        return base64.b64decode(
+            token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True
+        ).decode()
+    except (binascii.Error, ValueError):
+        return ""

@@ -1,0 +1,234 @@
+"""Jobs, submissions, item errors, log lines and job types, pb2 ↔ domain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from google.protobuf.duration_pb2 import Duration
+
+from jobhall.errors import FieldInvalidError
+from jobhall.limits import NAMESPACE_DEFAULT
+from jobhall.states import JobState
+from jobhall.v1 import job_pb2, job_type_pb2
+from jobhall_server.domain.job import ItemError, JobFailure, JobView, TaskView
+from jobhall_server.hall.store import JobTypeView, LogLine
+from jobhall_server.hall.submits import Submission
+from jobhall_server.rpc.convert import (
+    digest_of,
+    duration,
+    payload_in,
+    payload_out,
+    progress_out,
+    refuse_set,
+    struct,
+    timestamp,
+)
+
+_SUBMISSION_LATER = frozenset(
+    {
+        "schedule_time",
+        "start_deadline",
+        "retry_policy",
+        "run_timeout",
+        "progress_timeout",
+        "batch_id",
+        "unique_key",
+        "unique_policy",
+        "unique_window",
+        "access_control",
+        "trace_context",
+        "retention",
+    }
+)
+_ESTIMATE_US_MAX = 1000 * 365 * 86_400 * 1_000_000
+"""A thousand years: what lies beyond is no estimate, and soon no Timestamp."""
+_JOB_TYPE_LATER = frozenset({"description", "parameters_schema", "result_schema", "defaults"})
+
+
+def submission_in(message: job_pb2.JobSubmission, field: str) -> Submission:
+    """What the client asks for; `field` is its path in the request, such as `jobs[3]`."""
+    refuse_set(message, _SUBMISSION_LATER, f"{field}.")
+    if not message.job_type:
+        raise FieldInvalidError(f"{field}.job_type", "is required")
+    file_given = message.HasField("file_info")
+    return Submission(
+        job_type=message.job_type,
+        namespace=message.namespace or NAMESPACE_DEFAULT,
+        parameters=payload_in(message.parameters, f"{field}.parameters") if message.HasField("parameters") else None,
+        labels=dict(message.labels),
+        path=message.path,
+        file_name=message.file_info.name if file_given else None,
+        file_size=message.file_info.size_bytes if file_given else None,
+        priority=message.priority,
+        job_id=message.job_id,
+        max_attempts=message.max_attempts,
+        digest=_submit_digest(message) if message.job_id else 0,
+    )
+
+
+def _submit_digest(message: job_pb2.JobSubmission) -> int:
+    # Deterministic: maps are serialised in the order of their keys, so that the same submit has the same bytes.
+    return digest_of(message.SerializeToString(deterministic=True))
+
+
+def view_is_basic(view: job_pb2.JobView.ValueType, *, basic_default: bool, field: str = "view") -> bool:
+    """Whether the answer is to be BASIC; FieldInvalidError for a view that does not exist."""
+    if view == job_pb2.JOB_VIEW_UNSPECIFIED:
+        return basic_default
+    if view not in (job_pb2.JOB_VIEW_BASIC, job_pb2.JOB_VIEW_FULL):
+        raise FieldInvalidError(field, f"{view} is no view")
+    return view == job_pb2.JOB_VIEW_BASIC
+
+
+def basic_job_out(view: JobView) -> job_pb2.Job:
+    """The job in its BASIC view."""
+    message = job_pb2.Job(
+        id=view.job_id,
+        namespace=view.namespace,
+        job_type=view.job_type,
+        state=int(view.state),  # type: ignore[arg-type]  # equal numbers, proven by a test
+        attempt=view.attempt,
+        max_attempts=view.max_attempts,
+        revision=view.revision,
+        etag=str(view.revision),
+        create_time=timestamp(view.created_at),
+        update_time=timestamp(view.updated_at),
+    )
+    if view.claimed_at is not None:
+        message.claim_time.CopyFrom(timestamp(view.claimed_at))
+    if view.started_at is not None:
+        message.start_time.CopyFrom(timestamp(view.started_at))
+    if view.ended_at is not None:
+        message.end_time.CopyFrom(timestamp(view.ended_at))
+    if view.progress is not None:
+        message.progress.CopyFrom(progress_out(view.progress, basic=True))
+    return message
+
+
+def job_out(view: JobView, *, now_us: int, as_object: bool = False) -> job_pb2.Job:
+    """The job in its FULL view; item errors too, where the view has them."""
+    message = basic_job_out(view)
+    message.labels.update(view.labels)
+    message.path = view.path
+    if view.file_name is not None or view.file_size is not None:
+        message.file_info.CopyFrom(job_pb2.FileInfo(name=view.file_name or "", size_bytes=view.file_size or 0))
+    message.priority = view.priority
+    message.worker_losses = view.worker_losses
+    message.owner = view.owner
+    message.organization_id = view.organization_id
+    message.created_by = view.created_by
+    message.cancel_reason = view.cancel_reason
+    message.cancelled_by = view.cancelled_by
+    message.item_error_count = view.item_error_count
+    message.access_control.visibility = job_pb2.VISIBILITY_PRIVATE
+    if view.parameters is not None:
+        message.parameters.CopyFrom(payload_out(view.parameters, as_object=as_object))
+    if view.result is not None:
+        message.result.CopyFrom(payload_out(view.result, as_object=as_object))
+    if (failure := _failure(view)) is not None:
+        message.error.CopyFrom(_failure_out(failure))
+    if view.progress is not None:
+        message.progress.CopyFrom(progress_out(view.progress))
+    if view.current_task is not None:
+        message.current_task.CopyFrom(_task_out(view.current_task))
+    message.timing.CopyFrom(_timing_out(view, now_us))
+    message.item_errors.extend(item_errors_out(view.item_errors))
+    return message
+
+
+def item_errors_out(errors: Iterable[ItemError]) -> list[job_pb2.ItemError]:
+    """Item errors in their order."""
+    return [job_pb2.ItemError(index=e.index or 0, key=e.key, code=e.code, message=e.message) for e in errors]
+
+
+def log_line_out(line: LogLine, *, number: int = 0, attempt: int = 0) -> job_pb2.LogEntry:
+    """One log line with its number in the task."""
+    return job_pb2.LogEntry(
+        time=timestamp(line.at),
+        level=int(line.level),  # type: ignore[arg-type]
+        message=line.text,
+        raw=line.raw or b"",
+        fields=struct(line.fields) if line.fields else None,
+        number=number,
+        attempt=attempt,
+    )
+
+
+def job_type_out(view: JobTypeView) -> job_type_pb2.JobType:
+    """A registered type."""
+    created = timestamp(view.created_at)
+    return job_type_pb2.JobType(
+        name=view.name, namespace=view.namespace, version=1, create_time=created, update_time=created, etag="1"
+    )
+
+
+def job_type_in(message: job_type_pb2.JobType) -> tuple[str, str]:
+    """Namespace and name of a type to be registered."""
+    refuse_set(message, _JOB_TYPE_LATER, "job_type.")
+    if not message.name:
+        raise FieldInvalidError("job_type.name", "is required")
+    return message.namespace or NAMESPACE_DEFAULT, message.name
+
+
+def _failure(view: JobView) -> JobFailure | None:
+    if view.state is not JobState.FAILED:
+        return None
+    if view.failure is not None:
+        return replace(view.failure, attempt=view.failure.attempt or view.attempt)
+    return JobFailure(
+        kind=view.failure_kind,
+        message=view.failure_code.replace("_", " ").capitalize(),
+        code=view.failure_code,
+        attempt=view.attempt,
+    )
+
+
+def _failure_out(failure: JobFailure) -> job_pb2.JobError:
+    return job_pb2.JobError(
+        kind=int(failure.kind),  # type: ignore[arg-type]
+        code=failure.code,
+        message=failure.message,
+        details=struct(failure.details) if failure.details else None,
+        retryable=failure.retryable,
+        attempt=failure.attempt,
+        stack=failure.stack,
+    )
+
+
+def _task_out(task: TaskView) -> job_pb2.TaskInfo:
+    return job_pb2.TaskInfo(
+        attempt=task.attempt,
+        fence=task.fence,
+        worker_name=task.worker,
+        session_id=task.session_id,
+        claim_time=timestamp(task.claimed_at),
+        start_time=timestamp(task.started_at) if task.started_at is not None else None,
+    )
+
+
+def _timing_out(view: JobView, now_us: int) -> job_pb2.Timing:
+    """DESIGN section 4: rates and estimates by the server's times; absent before the first item."""
+    waited_until = view.started_at or view.ended_at or now_us
+    timing = job_pb2.Timing(queue_duration=_span(waited_until - view.created_at))
+    if view.started_at is None:
+        return timing
+    run_us = max(0, (view.ended_at or now_us) - view.started_at)
+    timing.run_duration.CopyFrom(_span(run_us))
+    processed = view.progress.processed if view.progress is not None else None
+    if not processed or not run_us:
+        return timing
+    timing.items_per_second = processed * 1e6 / run_us
+    total = view.progress.total if view.progress is not None else None
+    if total is None or view.ended_at is not None:
+        return timing
+    remaining_us = round((total - processed) * run_us / processed)
+    if remaining_us > _ESTIMATE_US_MAX:
+        return timing
+    timing.estimated_remaining.CopyFrom(_span(remaining_us))
+    timing.estimated_completion_time.CopyFrom(timestamp(now_us + remaining_us))
+    return timing
+
+
+def _span(us: int) -> Duration:
+    return duration(max(0, us) / 1e6)

@@ -1,0 +1,254 @@
+"""What a worker sends, pb2 → frames. Reports are the hot path: one dict lookup per item, no chain of questions."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from google.protobuf.struct_pb2 import Struct
+
+from jobhall.errors import ApiError, FieldInvalidError, FieldNotSupportedError, ProtocolViolationError
+from jobhall.limits import (
+    CODE_BYTES_MAX,
+    ERROR_DETAILS_BYTES_MAX,
+    ERROR_STACK_BYTES_MAX,
+    LOG_FIELDS_BYTES_MAX,
+    LOG_LINE_BYTES_MAX,
+    NAMESPACE_DEFAULT,
+    REASON_BYTES_MAX,
+    TEXT_BYTES_MAX,
+)
+from jobhall.states import FailureKind, LogLevel
+from jobhall.v1 import job_pb2, task_pb2, worker_pb2, worker_service_pb2
+from jobhall_server.domain.job import ItemError, JobFailure, Payload
+from jobhall_server.domain.moves import NO_RESULT_DIGEST
+from jobhall_server.domain.progress import Progress
+from jobhall_server.hall.frames import (
+    Body,
+    Capacity,
+    CompletedBody,
+    FailedBody,
+    Heartbeat,
+    HeldTask,
+    Hello,
+    ItemErrorsBody,
+    LogsBody,
+    Rejection,
+    ReleasedBody,
+    Report,
+    ReportKind,
+    WorkerDrain,
+)
+from jobhall_server.hall.store import LogLine
+from jobhall_server.rpc.convert import digest_of, microseconds, payload_digest, payload_in, progress_in, struct_text
+
+_LEVELS = {int(level): level for level in LogLevel if level}
+
+
+def hello_in(message: worker_service_pb2.Hello) -> Hello:
+    """The Hello, with `default` and a fresh secret where the worker left the choice to the server."""
+    return Hello(
+        worker_name=message.worker_name,
+        namespaces=tuple(message.namespaces) or (NAMESPACE_DEFAULT,),
+        job_types=tuple(message.job_types),
+        labels=dict(message.labels),
+        tasks_max=message.capacity.tasks_max,
+        type_limits=_type_limits(message.capacity),
+        runtime=_runtime(message.runtime),
+        protocol_version=message.protocol_version,
+        session_id=message.session_id,
+        resume_token=message.resume_token or secrets.token_urlsafe(24),
+        connection=message.connection or 1,
+        held=tuple(HeldTask(held.lease_token, held.started) for held in message.held_tasks),
+    )
+
+
+def capacity_in(message: task_pb2.Capacity) -> Capacity:
+    """The worker's credit; ProtocolViolationError below zero."""
+    if message.tasks_max < 0:
+        raise ProtocolViolationError(f"capacity.tasks_max is {message.tasks_max}; it cannot be below zero")
+    return Capacity(message.tasks_max, _type_limits(message))
+
+
+def heartbeat_in(message: worker_service_pb2.Heartbeat, *, assignments_seen: int) -> Heartbeat:
+    """The beat; `assignments_seen` is the hall's own number for what the message calls seen."""
+    return Heartbeat(
+        message.number, tuple(message.lease_tokens), assignments_seen, tuple(message.cancelling_lease_tokens)
+    )
+
+
+def drain_in(_: worker_service_pb2.WorkerDrain) -> WorkerDrain:
+    """The worker wants to leave; how long it gives itself is its own affair."""
+    return WorkerDrain(reason="the worker leaves")
+
+
+def updates_in(message: worker_service_pb2.TaskUpdates, malformed: list[Rejection]) -> list[Report]:
+    """The reports. A malformed item goes to `malformed`; the hall still counts it, as no more than a sign of life."""
+    reports: list[Report] = []
+    add = reports.append
+    for update in message.updates:
+        name = update.WhichOneof("update")
+        if name == "accepted":
+            add(Report(update.seq, update.lease_token, ReportKind.ACCEPTED, None))
+            continue
+        reader = _READERS.get(name) if name is not None else None
+        if reader is None:
+            add(_refused(update.seq, update.lease_token, FieldInvalidError("update", "is required"), malformed))
+            continue
+        kind, body_of = reader
+        try:
+            body = body_of(update)
+        except ApiError as error:
+            add(_refused(update.seq, update.lease_token, error, malformed))
+            continue
+        if kind is ReportKind.CHECKPOINT and update.checkpoint.HasField("progress"):
+            add(Report(0, update.lease_token, ReportKind.PROGRESS, progress_in(update.checkpoint.progress)))
+        add(Report(update.seq, update.lease_token, kind, body))
+    return reports
+
+
+def logs_in(message: worker_service_pb2.TaskLogs, malformed: list[Rejection]) -> list[Report]:
+    """The log lines of tasks; lines without a time are stamped with this machine's."""
+    now_us = time.time_ns() // 1000
+    reports = []
+    for log in message.logs:
+        try:
+            lines = [_log_line(entry, now_us) for entry in log.log_entries]
+            body = LogsBody(_first_number(log.first_number), lines)
+        except ApiError as error:
+            reports.append(_refused(log.seq, log.lease_token, error, malformed))
+            continue
+        reports.append(Report(log.seq, log.lease_token, ReportKind.LOGS, body))
+    return reports
+
+
+def _refused(seq: int, token: bytes, error: ApiError, malformed: list[Rejection]) -> Report:
+    malformed.append(Rejection(seq, token, error))
+    return Report(seq, token, ReportKind.ACCEPTED, None)
+
+
+# --- one update of each kind ---
+
+
+def _progress(update: task_pb2.TaskUpdate) -> Progress:
+    return progress_in(update.progress)
+
+
+def _item_errors(update: task_pb2.TaskUpdate) -> ItemErrorsBody:
+    body = update.item_errors
+    errors = [
+        ItemError(
+            error.index,
+            _bounded(error.key, CODE_BYTES_MAX, "item_errors.key"),
+            _bounded(error.code, CODE_BYTES_MAX, "item_errors.code"),
+            _bounded(error.message, TEXT_BYTES_MAX, "item_errors.message"),
+        )
+        for error in body.item_errors
+    ]
+    return ItemErrorsBody(_first_number(body.first_number), errors)
+
+
+def _checkpoint(update: task_pb2.TaskUpdate) -> Payload:
+    payload = payload_in(update.checkpoint.state, "checkpoint.state")
+    if payload is None:
+        raise FieldInvalidError("checkpoint.state", "is required")
+    return payload
+
+
+def _completed(update: task_pb2.TaskUpdate) -> CompletedBody:
+    body = update.completed
+    result = payload_in(body.result, "completed.result") if body.HasField("result") else None
+    digest = NO_RESULT_DIGEST if result is None else payload_digest(result)
+    return CompletedBody(result, digest, progress_in(body.progress) if body.HasField("progress") else None)
+
+
+def _failed(update: task_pb2.TaskUpdate) -> FailedBody:
+    body = update.failed
+    if body.HasField("retry_delay"):
+        raise FieldNotSupportedError("failed.retry_delay")
+    failure = JobFailure(
+        kind=FailureKind.APPLICATION,
+        message=_cut(body.message, TEXT_BYTES_MAX),
+        code=_bounded(body.code, CODE_BYTES_MAX, "failed.code"),
+        # Absent leaves it to the retry policy, and any policy tries again unless it was told not to.
+        retryable=body.retryable if body.HasField("retryable") else True,
+        details=_details(body.details, ERROR_DETAILS_BYTES_MAX, "failed.details") if body.HasField("details") else None,
+        stack=_cut(body.stack, ERROR_STACK_BYTES_MAX),
+    )
+    digest = digest_of(b"failed", body.code.encode(), body.message.encode(), bytes([failure.retryable]))
+    return FailedBody(failure, digest, progress_in(body.progress) if body.HasField("progress") else None)
+
+
+def _released(update: task_pb2.TaskUpdate) -> ReleasedBody:
+    body = update.released
+    if body.HasField("delay"):
+        raise FieldNotSupportedError("released.delay")
+    return ReleasedBody(_cut(body.message, REASON_BYTES_MAX), digest_of(b"released", body.SerializeToString()))
+
+
+def _cancelled(update: task_pb2.TaskUpdate) -> ReleasedBody:
+    body = update.cancelled
+    progress = progress_in(body.progress) if body.HasField("progress") else None
+    return ReleasedBody(_cut(body.message, REASON_BYTES_MAX), digest_of(b"cancelled", body.message.encode()), progress)
+
+
+_READERS: Mapping[str, tuple[ReportKind, Callable[[task_pb2.TaskUpdate], Body]]] = MappingProxyType(
+    {
+        "progress": (ReportKind.PROGRESS, _progress),
+        "item_errors": (ReportKind.ITEM_ERRORS, _item_errors),
+        "checkpoint": (ReportKind.CHECKPOINT, _checkpoint),
+        "completed": (ReportKind.COMPLETED, _completed),
+        "failed": (ReportKind.FAILED, _failed),
+        "released": (ReportKind.RELEASED, _released),
+        "cancelled": (ReportKind.CANCELLED, _cancelled),
+    }
+)
+
+
+# --- parts ---
+
+
+def _log_line(entry: job_pb2.LogEntry, now_us: int) -> LogLine:
+    return LogLine(
+        at=microseconds(entry.time, "log_entries.time") if entry.HasField("time") else now_us,
+        level=_LEVELS.get(entry.level, LogLevel.INFO),
+        text=_cut(entry.message, LOG_LINE_BYTES_MAX),
+        raw=entry.raw[:LOG_LINE_BYTES_MAX] or None,
+        fields=_details(entry.fields, LOG_FIELDS_BYTES_MAX, "log_entries.fields") if entry.HasField("fields") else None,
+    )
+
+
+def _details(message: Struct, limit: int, field: str) -> str:
+    text = struct_text(message, field)
+    if len(text.encode()) > limit:
+        raise FieldInvalidError(field, f"has more than {limit} bytes of JSON")
+    return text
+
+
+def _first_number(number: int) -> int:
+    if number < 1:
+        raise FieldInvalidError("first_number", f"is {number}; items of a task are numbered from 1")
+    return number
+
+
+def _bounded(text: str, limit: int, field: str) -> str:
+    # A character has at most four bytes: short texts need not be encoded to know.
+    if 4 * len(text) > limit and len(text.encode()) > limit:
+        raise FieldInvalidError(field, f"has more than {limit} bytes")
+    return text
+
+
+def _cut(text: str, limit: int) -> str:
+    if 4 * len(text) <= limit:
+        return text
+    return text.encode()[:limit].decode(errors="ignore")
+
+
+def _type_limits(message: task_pb2.Capacity) -> dict[str, int]:
+    return {bound.job_type: max(0, bound.tasks_max) for bound in message.types}
+
+
+def _runtime(message: worker_pb2.RuntimeInfo) -> dict[str, str]:
+    return {descriptor.name: str(value)[:255] for descriptor, value in message.ListFields()}

@@ -1,0 +1,247 @@
+"""What the server tells a worker, frames → pb2, in messages of 64 KiB or one item. Assignments are the hot path."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from types import MappingProxyType
+from typing import Any
+
+import jobhall
+from jobhall.limits import (
+    CAPACITY_MAX,
+    ITEM_ERRORS_KEPT_MAX,
+    LOG_LINE_BYTES_MAX,
+    LOG_LINES_KEPT_MAX,
+    MESSAGE_BYTES_MAX,
+    NAMESPACE_DEFAULT,
+    PAYLOAD_BYTES_MAX,
+    PROTOCOL_VERSION,
+    STREAM_MESSAGE_BYTES_TARGET,
+)
+from jobhall.v1 import job_pb2, task_pb2, worker_service_pb2
+from jobhall.v1.worker_service_pb2 import WorkResponse
+from jobhall_server.hall.frames import (
+    Ack,
+    Assignment,
+    Assignments,
+    Cancel,
+    Cancels,
+    Disposition,
+    FrameOut,
+    HeartbeatReply,
+    Rejection,
+    ServerDrain,
+    StreamSettings,
+    Welcome,
+)
+from jobhall_server.rpc.convert import duration, payload_out, timestamp
+from jobhall_server.rpc.errors import status_of
+
+_PROGRESS_INTERVAL_SECONDS = 0.1
+_TASK_BYTES_ABOUT = 220
+"""An assignment without its payload, labels and paths."""
+_REJECTION_BYTES_ABOUT = 400
+_DISPOSITIONS = MappingProxyType(
+    {
+        Disposition.KEEP: worker_service_pb2.HELD_TASK_DISPOSITION_KEEP,
+        Disposition.LOST: worker_service_pb2.HELD_TASK_DISPOSITION_LOST,
+        Disposition.CANCEL: worker_service_pb2.HELD_TASK_DISPOSITION_CANCEL,
+    }
+)
+
+
+class Numbering:
+    """The numbers of TaskAssignments on the wire: a frame of the hall may take several messages, each with its own."""
+
+    def __init__(self) -> None:
+        self._sent = 0
+        self._ends: deque[tuple[int, int]] = deque()
+        self._seen = 0
+
+    def next(self) -> int:
+        """The number of one more message."""
+        self._sent += 1
+        return self._sent
+
+    def close(self, frame_number: int) -> None:
+        """That message was the last one of the hall's frame."""
+        self._ends.append((self._sent, frame_number))
+
+    def seen(self, number: int) -> int:
+        """The last frame of the hall of which a worker that saw message `number` has seen everything."""
+        while self._ends and self._ends[0][0] <= number:
+            self._seen = self._ends.popleft()[1]
+        return self._seen
+
+
+class FrameWriter:
+    """Turns the frames of one stream into messages. `malformed` are items that `convert_work_in` refused."""
+
+    def __init__(self, *, server_version: str = jobhall.__version__, replica_id: str = "") -> None:
+        self.numbering = Numbering()
+        self.malformed: list[Rejection] = []
+        self._server_version = server_version
+        self._replica_id = replica_id
+
+    def messages(self, frames: Iterable[FrameOut]) -> Iterator[WorkResponse]:
+        """The messages for these frames, in their order."""
+        for frame in frames:
+            match frame:
+                case Assignments():
+                    yield from self._assignments(frame)
+                case Ack():
+                    yield from self._ack(frame)
+                case HeartbeatReply():
+                    yield WorkResponse(heartbeat_reply=_heartbeat_reply(frame))
+                case Cancels():
+                    yield WorkResponse(cancel_tasks=_cancels(frame.tasks))
+                case Welcome():
+                    yield WorkResponse(welcome=self._welcome(frame))
+                case ServerDrain():
+                    yield WorkResponse(drain=_server_drain(frame))
+
+    def _welcome(self, frame: Welcome) -> worker_service_pb2.Welcome:
+        held = [
+            worker_service_pb2.HeldTaskDecision(lease_token=token, disposition=_DISPOSITIONS[disposition])
+            for token, disposition in frame.held
+        ]
+        return worker_service_pb2.Welcome(
+            session_id=frame.session_id,
+            resume_token=frame.resume_token,
+            epoch=frame.epoch,
+            held_tasks=held,
+            settings=_settings(frame.settings),
+            server_version=self._server_version,
+            replica_id=self._replica_id,
+            server_time=timestamp(time.time_ns() // 1000),
+            protocol_version=PROTOCOL_VERSION,
+        )
+
+    def _assignments(self, frame: Assignments) -> Iterator[WorkResponse]:
+        response = WorkResponse()
+        message = response.task_assignments
+        size = 0
+        for assignment in frame.tasks:
+            task_size = _size_about(assignment)
+            if size and size + task_size > STREAM_MESSAGE_BYTES_TARGET:
+                message.assignments_seq = self.numbering.next()
+                yield response
+                response = WorkResponse()
+                message = response.task_assignments
+                size = 0
+            _add_task(message.tasks, assignment)
+            size += task_size
+        message.assignments_seq = self.numbering.next()
+        self.numbering.close(frame.number)
+        yield response
+
+    def _ack(self, frame: Ack) -> Iterator[WorkResponse]:
+        rejections = [*frame.rejections]
+        if self.malformed:
+            rejections.extend(item for item in self.malformed if item.seq <= frame.through_seq)
+            self.malformed = [item for item in self.malformed if item.seq > frame.through_seq]
+        ack = worker_service_pb2.Ack(dropped_progress_lease_tokens=frame.bad_progress)
+        size = 0
+        for rejection in rejections:
+            if size and size + _REJECTION_BYTES_ABOUT > STREAM_MESSAGE_BYTES_TARGET:
+                # What it rejects is dealt with; `through_seq` follows with the last part.
+                yield WorkResponse(ack=ack)
+                ack, size = worker_service_pb2.Ack(), 0
+            ack.rejections.add(seq=rejection.seq, lease_token=rejection.token, status=status_of(rejection.error))
+            size += _REJECTION_BYTES_ABOUT
+        ack.through_seq = frame.through_seq
+        yield WorkResponse(ack=ack)
+
+
+def _size_about(assignment: Assignment) -> int:
+    job = assignment.claimed
+    size = _TASK_BYTES_ABOUT + (len(job.labels) if job.labels else 0) + (len(job.path) if job.path else 0)
+    return size + (len(job.parameters.content) if job.parameters is not None else 0)
+
+
+def _add_task(tasks: Any, assignment: Assignment) -> None:
+    job = assignment.claimed
+    seconds, rest = divmod(job.created_at, 1_000_000)
+    task = tasks.add(
+        lease_token=job.lease.token(),
+        job_id=job.job_id,
+        job_type=assignment.job_type,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        fence=job.lease.fence,
+        owner=job.owner,
+    )
+    created = task.create_time
+    created.seconds = seconds
+    created.nanos = rest * 1000
+    parameters = job.parameters
+    if parameters is not None:
+        if type(parameters.content) is str and not parameters.content_type:
+            task.parameters.json = parameters.content
+        else:
+            task.parameters.CopyFrom(payload_out(parameters))
+    if assignment.namespace != NAMESPACE_DEFAULT:
+        task.namespace = assignment.namespace
+    if job.priority:
+        task.priority = job.priority
+    if job.organization_id:
+        task.organization_id = job.organization_id
+    if job.labels:
+        task.labels.update(json.loads(job.labels))
+    if job.path:
+        task.path = job.path
+    if job.file_name is not None or job.file_size is not None:
+        task.file_info.CopyFrom(job_pb2.FileInfo(name=job.file_name or "", size_bytes=job.file_size or 0))
+
+
+def _cancels(cancels: Iterable[Cancel]) -> worker_service_pb2.CancelTasks:
+    return worker_service_pb2.CancelTasks(cancels=[_cancel(cancel) for cancel in cancels])
+
+
+def _heartbeat_reply(frame: HeartbeatReply) -> worker_service_pb2.HeartbeatReply:
+    return worker_service_pb2.HeartbeatReply(
+        number=frame.number,
+        lost_lease_tokens=frame.lost,
+        cancels=[_cancel(cancel) for cancel in frame.cancels],
+        server_time=timestamp(time.time_ns() // 1000),
+    )
+
+
+def _server_drain(frame: ServerDrain) -> worker_service_pb2.ServerDrain:
+    return worker_service_pb2.ServerDrain(
+        reason=worker_service_pb2.DRAIN_REASON_SERVER_STOPPING,
+        reconnect_within=duration(frame.after_seconds),
+        message=frame.reason,
+    )
+
+
+def _cancel(cancel: Cancel) -> task_pb2.CancelTask:
+    return task_pb2.CancelTask(
+        lease_token=cancel.token,
+        cause=task_pb2.CANCEL_CAUSE_REQUESTED,
+        reason=cancel.reason,
+        grace=duration(cancel.grace_seconds),
+    )
+
+
+def _settings(settings: StreamSettings) -> worker_service_pb2.WorkSettings:
+    return worker_service_pb2.WorkSettings(
+        heartbeat_interval=duration(settings.heartbeat_seconds),
+        session_ttl=duration(settings.session_ttl_seconds),
+        accept_timeout=duration(settings.accept_seconds),
+        cancel_grace=duration(settings.cancel_grace_seconds),
+        drain_timeout=duration(settings.drain_seconds),
+        progress_interval=duration(_PROGRESS_INTERVAL_SECONDS),
+        unacked_items_max=settings.unacked_items_max,
+        unacked_bytes_max=settings.unacked_bytes_max,
+        message_bytes_max=MESSAGE_BYTES_MAX,
+        message_bytes_target=settings.message_bytes,
+        payload_bytes_max=PAYLOAD_BYTES_MAX,
+        tasks_max=CAPACITY_MAX,
+        item_errors_max=ITEM_ERRORS_KEPT_MAX,
+        log_entries_max=LOG_LINES_KEPT_MAX,
+        log_entry_bytes_max=LOG_LINE_BYTES_MAX,
+    )

@@ -1,0 +1,14 @@
+"""${message.capitalize()}."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "${up_revision}"
+down_revision = ${repr(down_revision)}
+
+
+def upgrade() -> None:
+    prefix: str = op.get_context().opts["prefix"]
+    ${upgrades if upgrades else "pass"}

@@ -1,0 +1,160 @@
+"""The store's queries: each runs named statements on a read connection, every one of them a snapshot of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jobhall.errors import InternalError
+from jobhall_server.domain.access import Principal
+from jobhall_server.domain.job import ItemError, JobView
+from jobhall_server.hall.store import (
+    EventRow,
+    Expired,
+    JobFilter,
+    JobTypeView,
+    LogLine,
+    LogPlace,
+    Page,
+    QueueView,
+    Reads,
+)
+from jobhall_server.storage import reader_rows, statements_read, statements_read_jobs
+from jobhall_server.storage.connections import ReadConnections, Row
+from jobhall_server.storage.read_clauses import Sight, caller, id_bytes, listed, listed_ids
+from jobhall_server.storage.schema import Tables
+from jobhall_server.storage.statements_read_jobs import ListShape
+
+ROWS_MAX = 1000
+"""Rows of one read: the bound on how long it holds a snapshot, and the checkpoint back."""
+
+
+class Reader(Reads):
+    """`hall.store.Reads` over a pool of read connections.
+
+    `now` is the database's time in microseconds UTC; `replica_key` tells this process's own row. A SQLite file is
+    served by one process, so there every other replica is gone, however lately it renewed its row.
+    """
+
+    def __init__(
+        self,
+        connections: ReadConnections,
+        tables: Tables,
+        *,
+        now: Callable[[], int],
+        replica_key: Callable[[], int],
+    ) -> None:
+        self._connections = connections
+        self._tables = tables
+        self._now = now
+        self._replica_key = replica_key
+
+    async def job(self, principal: Principal, job_id: str, *, full: bool = True) -> JobView | None:
+        stored = id_bytes(job_id)
+        if stored is None:
+            return None
+        statement = statements_read_jobs.job(self._tables, Sight.of(principal), full=full)
+        rows = await self._connections.rows(statement, caller(principal) | {"job_id": stored})
+        return reader_rows.job_view(rows[0]) if rows else None
+
+    async def jobs_by_id(self, principal: Principal, job_ids: Sequence[str], *, full: bool = False) -> list[JobView]:
+        if not job_ids:
+            return []
+        statement = statements_read_jobs.jobs_by_id(self._tables, Sight.of(principal), full=full)
+        rows = await self._connections.rows(statement, caller(principal) | listed_ids(job_ids))
+        return [reader_rows.job_view(row) for row in rows]
+
+    async def jobs(self, principal: Principal, where: JobFilter, page: Page) -> list[JobView]:
+        shape, values = _shape(where, page)
+        statement = statements_read_jobs.jobs(self._tables, Sight.of(principal), shape)
+        rows = await self._connections.rows(statement, caller(principal) | values)
+        return [reader_rows.job_view(row) for row in rows]
+
+    async def item_errors(self, job_key: int, *, after_number: int, limit: int) -> list[tuple[int, ItemError]]:
+        values = {"job_key": job_key, "after": after_number, "limit": min(limit, ROWS_MAX)}
+        rows = await self._connections.rows(statements_read.item_errors(self._tables), values)
+        return [reader_rows.item_error(row) for row in rows]
+
+    async def log_lines(self, job_key: int, *, after_number: int, limit: int) -> list[tuple[int, LogLine]]:
+        values = {"job_key": job_key, "after": after_number, "limit": min(limit, ROWS_MAX)}
+        rows = await self._connections.rows(statements_read.log_lines(self._tables), values)
+        return [reader_rows.log_line(row) for row in rows]
+
+    async def log_place(self) -> LogPlace:
+        rows = await self._connections.rows(statements_read.log_place(self._tables), {})
+        if not rows:
+            raise InternalError
+        log_id, first, last = rows[0]
+        return LogPlace(log_id, last + 1 if first is None else first, last)
+
+    async def events(self, *, after: int, limit: int) -> list[EventRow]:
+        values = {"after": after, "limit": min(limit, ROWS_MAX)}
+        rows = await self._connections.rows(statements_read.events(self._tables), values)
+        return [reader_rows.event(row) for row in rows]
+
+    async def job_types(self, namespace: str | None = None) -> list[JobTypeView]:
+        statement = statements_read.job_types(self._tables, of_one_namespace=namespace is not None)
+        found: list[JobTypeView] = []
+        page: list[Row] | None = None
+        while page is None or len(page) == ROWS_MAX:
+            after = (found[-1].namespace, found[-1].name) if found else ("", "")
+            values = {"namespace": namespace, "after_namespace": after[0], "after_name": after[1], "limit": ROWS_MAX}
+            page = await self._connections.rows(statement, values)
+            found += [JobTypeView(*row) for row in page]
+        return found
+
+    async def queues(self, *, after_key: int = 0) -> list[QueueView]:
+        found: list[QueueView] = []
+        page: list[Row] | None = None
+        while page is None or len(page) == ROWS_MAX:
+            values = {"after": found[-1].key if found else after_key, "limit": ROWS_MAX}
+            page = await self._connections.rows(statements_read.queues(self._tables), values)
+            found += [QueueView(*row) for row in page]
+        return found
+
+    async def expired(self, *, ttl_us: int) -> Expired:
+        now = self._now()
+        # On SQLite no row of another replica is young enough.
+        elsewhere = {"replica_key": self._replica_key(), "renewed_after": now + ttl_us, "limit": ROWS_MAX}
+        over = {"born_before": now - ttl_us, "limit": ROWS_MAX}
+        sessions = await self._connections.rows(statements_read.expired_sessions(self._tables), over)
+        held = await self._connections.rows(statements_read.held_by_lost_sessions(self._tables), {"limit": ROWS_MAX})
+        stale = await self._connections.rows(statements_read.stale_sessions(self._tables), elsewhere)
+        return Expired(
+            sessions=tuple(key for (key,) in sessions),
+            held=tuple((job_key, session_key) for job_key, session_key in held),
+            stale=tuple(key for (key,) in stale),
+        )
+
+
+def _shape(where: JobFilter, page: Page) -> tuple[ListShape, dict[str, Any]]:
+    """The conditions that are set, and their values."""
+    shape = ListShape(
+        namespace=where.namespace is not None,
+        job_ids=bool(where.job_ids),
+        job_types=bool(where.job_types),
+        states=bool(where.states),
+        owners=bool(where.owners),
+        labels=len(where.labels),
+        path=where.path is not None,
+        created_after=where.created_after is not None,
+        created_before=where.created_before is not None,
+        before_key=page.before_key is not None,
+        skip=page.skip > 0,
+    )
+    values: dict[str, Any] = {
+        "namespace": where.namespace,
+        "job_types": listed(where.job_types),
+        "states": listed(where.states),
+        "owners": listed(where.owners),
+        "path": where.path,
+        "created_after": where.created_after,
+        "created_before": where.created_before,
+        "before_key": page.before_key,
+        "limit": min(page.size, ROWS_MAX),
+        "skip": page.skip,
+        **listed_ids(where.job_ids),
+    }
+    for number, (key, value) in enumerate(where.labels):
+        values[f"label_key_{number}"], values[f"label_value_{number}"] = key, value
+    return shape, values

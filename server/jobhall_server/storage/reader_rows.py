@@ -1,0 +1,180 @@
+"""Rows of the read statements as what the use cases are given."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from jobhall.states import EventType, FailureKind, JobState, LogLevel
+from jobhall_server.domain.job import ItemError, JobFailure, JobView, Payload, TaskView
+from jobhall_server.domain.progress import Progress
+from jobhall_server.hall.store import EventRow, LogLine
+from jobhall_server.storage.connections import Row
+from jobhall_server.storage.read_clauses import id_text
+
+
+class JobRow(NamedTuple):
+    """What every statement of `statements_read_jobs` selects first, in this order."""
+
+    key: int
+    job_id: bytes
+    state: int
+    priority_order: int
+    attempt: int
+    max_attempts: int
+    worker_losses: int
+    revision: int
+    fence: int
+    owner: str
+    organization_id: str
+    created_by: str
+    created_at: int
+    ready_at: int | None
+    claimed_at: int | None
+    started_at: int | None
+    ended_at: int | None
+    updated_at: int
+    labels: str | None
+    path: str | None
+    file_name: str | None
+    file_size: int | None
+    failure_kind: int
+    failure_code: str
+    cancel_reason: str
+    cancelled_by: str
+    item_error_count: int
+    worker: str
+    namespace: str
+    job_type: str
+    session_id: str | None
+    progress: str | None
+
+
+class FullRow(NamedTuple):
+    """What follows a JobRow when the job is read in full."""
+
+    parameters_text: str | None
+    parameters_data: bytes | None
+    parameters_content_type: str | None
+    result_text: str | None
+    result_data: bytes | None
+    result_content_type: str | None
+    failure_kind: int | None
+    failure_message: str
+    failure_code: str
+    failure_retryable: int
+    failure_details: str | None
+    failure_stack: str
+    failure_attempt: int
+
+
+_JOB_COLUMNS = len(JobRow._fields)
+
+
+def job_view(row: Row) -> JobView:
+    """The job in a row: BASIC, or in full when the row goes on after a JobRow."""
+    job = JobRow._make(row[:_JOB_COLUMNS])
+    full = FullRow._make(row[_JOB_COLUMNS:]) if len(row) > _JOB_COLUMNS else None
+    return JobView(
+        key=job.key,
+        job_id=id_text(job.job_id),
+        namespace=job.namespace,
+        job_type=job.job_type,
+        state=JobState(job.state),
+        priority=-job.priority_order,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        worker_losses=job.worker_losses,
+        revision=job.revision,
+        owner=job.owner,
+        organization_id=job.organization_id,
+        created_by=job.created_by,
+        created_at=job.created_at,
+        ready_at=job.ready_at,
+        claimed_at=job.claimed_at,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        updated_at=job.updated_at,
+        labels=orjson.loads(job.labels) if job.labels else {},
+        path=job.path or "",
+        file_name=job.file_name,
+        file_size=job.file_size,
+        failure_kind=FailureKind(job.failure_kind),
+        failure_code=job.failure_code,
+        cancel_reason=job.cancel_reason,
+        cancelled_by=job.cancelled_by,
+        item_error_count=job.item_error_count,
+        progress=Progress(**orjson.loads(job.progress)) if job.progress else None,
+        current_task=_task(job),
+        parameters=full and _payload(full.parameters_text, full.parameters_data, full.parameters_content_type),
+        result=full and _payload(full.result_text, full.result_data, full.result_content_type),
+        failure=full and _failure(job, full),
+    )
+
+
+def item_error(row: Row) -> tuple[int, ItemError]:
+    """An item error with its number."""
+    number, index, key, code, message = row
+    return number, ItemError(index, key, code, message)
+
+
+def log_line(row: Row) -> tuple[int, LogLine]:
+    """A log line with its number."""
+    number, at, level, text, raw, fields = row
+    return number, LogLine(at, LogLevel(level), text, raw, fields)
+
+
+def event(row: Row) -> EventRow:
+    """An entry of the event log."""
+    number, job_key, job_id, namespace, job_type, event_type, state, revision, attempt, worker, kind, *rest = row
+    return EventRow(
+        number,
+        job_key,
+        id_text(job_id),
+        namespace,
+        job_type,
+        EventType(event_type),
+        JobState(state),
+        revision,
+        attempt,
+        worker,
+        FailureKind(kind),
+        *rest,
+    )
+
+
+def _task(job: JobRow) -> TaskView | None:
+    if job.session_id is None or job.claimed_at is None:
+        return None
+    state = JobState(job.state)
+    return TaskView(
+        # Until the worker has started, the attempt that its start will be.
+        attempt=job.attempt + (state is JobState.CLAIMED),
+        fence=job.fence,
+        worker=job.worker,
+        session_id=job.session_id,
+        claimed_at=job.claimed_at,
+        started_at=None if state is JobState.CLAIMED else job.started_at,
+    )
+
+
+def _payload(text: str | None, data: bytes | None, content_type: str | None) -> Payload | None:
+    content: Any = text if data is None else data
+    return None if content is None else Payload(content, content_type or "")
+
+
+def _failure(job: JobRow, full: FullRow) -> JobFailure | None:
+    if full.failure_kind is None:
+        if not job.failure_kind:
+            return None
+        return JobFailure(FailureKind(job.failure_kind), "", job.failure_code, attempt=job.attempt)
+    return JobFailure(
+        kind=FailureKind(full.failure_kind),
+        message=full.failure_message,
+        code=full.failure_code,
+        retryable=bool(full.failure_retryable),
+        details=full.failure_details,
+        stack=full.failure_stack,
+        attempt=full.failure_attempt,
+    )
