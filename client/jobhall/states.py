@@ -1,4 +1,4 @@
-"""The words for where a job is, how it failed and what its log says; shared by SDK and server, equal to the protos' numbers."""
+"""Where a job is, how it failed and what its log says: the words of SDK, server and protos, with their numbers."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from enum import IntEnum
 
 
 class JobState(IntEnum):
-    """Where a job is in its life. Every member says who moves the job on from there; nothing waits for nobody."""
+    """Where a job is in its life. Every member says who moves the job on from there."""
 
     UNSPECIFIED = 0
     """Never stored; what an older client shows for a state that it does not know."""
 
     SCHEDULED = 1
-    """Not yet due: its `schedule_time` lies ahead, or it backs off after a failure. The reaper moves it on when it is due."""
+    """Not yet due: its `schedule_time` lies ahead, or it backs off. The reaper moves it on when it is due."""
 
     PENDING = 2
     """Ready for any worker that serves its type. The dispatcher moves it on when a worker has credit."""
 
     CLAIMED = 3
-    """Leased and delivered, not started. The worker moves it on by accepting; else the accept timer or the reaper does."""
+    """Leased and delivered, not started. The worker moves it on by accepting; else the accept timer does."""
 
     RUNNING = 4
     """A worker started it. The worker moves it on by its outcome; else its session's end or a timeout does."""

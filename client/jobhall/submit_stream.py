@@ -41,7 +41,7 @@ class SubmitStream:
         )
         self._endpoint = endpoint
         self._policy = policy
-        self._queue = _Queue()
+        self._queue = SubmitQueue()
         self._runner: asyncio.Task[None] | None = None
 
     async def submit(self, job_type: str, parameters: Any = None, **options: Unpack[SubmitOptions]) -> Submitted:
@@ -122,7 +122,7 @@ class SubmitStream:
 
 
 @dataclass(slots=True)
-class _Queue:
+class SubmitQueue:
     """The submits that wait and those that were sent, numbered as the stream wants it."""
 
     filled: asyncio.Event = field(default_factory=asyncio.Event)

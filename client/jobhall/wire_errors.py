@@ -22,11 +22,14 @@ from jobhall.errors import DOMAIN, REASONS, ApiError, Code, FieldViolation, Serv
 _CODES = {int(code): code for code in Code}
 _DETAILS_KEY = "grpc-status-details-bin"
 
-# Trailers over 8 KiB turn any status into RESOURCE_EXHAUSTED on the way, so the details are kept far below that.
-_MESSAGE_CHARS_MAX = 1000
-_VIOLATIONS_MAX = 16
-_VIOLATION_CHARS_MAX = 200
-_METADATA_CHARS_MAX = 200
+# Trailers over 8 KiB turn any status into RESOURCE_EXHAUSTED on the way. The message travels twice, once with every
+# odd byte as three, and the details as base64: with these bounds all of it stays below that.
+_MESSAGE_BYTES_MAX = 600
+_METADATA_ENTRIES_MAX = 6
+_METADATA_KEY_BYTES_MAX = 32
+_METADATA_BYTES_MAX = 200
+_VIOLATIONS_BYTES_MAX = 1500
+_VIOLATION_BYTES_MAX = 300
 
 
 class FailedCall(Protocol):
@@ -79,8 +82,11 @@ def error_from_status(status: Status) -> ApiError:
 
 def status_from_error(error: ApiError) -> Status:
     """The status that carries the error; long texts are cut so that the trailers pass everywhere."""
-    status = Status(code=int(error.code), message=error.message[:_MESSAGE_CHARS_MAX])
-    metadata = {key: value[:_METADATA_CHARS_MAX] for key, value in error.metadata.items()}
+    status = Status(code=int(error.code), message=_cut(error.message, _MESSAGE_BYTES_MAX))
+    metadata = {
+        _cut(key, _METADATA_KEY_BYTES_MAX): _cut(value, _METADATA_BYTES_MAX)
+        for key, value in list(error.metadata.items())[:_METADATA_ENTRIES_MAX]
+    }
     status.details.add().Pack(ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
     if error.violations:
         status.details.add().Pack(_bad_request(error.violations))
@@ -94,18 +100,22 @@ def status_from_error(error: ApiError) -> Status:
 
 
 def _bad_request(violations: Sequence[FieldViolation]) -> BadRequest:
-    return BadRequest(
-        field_violations=[
-            BadRequest.FieldViolation(field=v.field, description=v.description[:_VIOLATION_CHARS_MAX])
-            for v in violations[:_VIOLATIONS_MAX]
-        ]
-    )
+    bad_request = BadRequest()
+    for violation in violations:
+        entry = BadRequest.FieldViolation(
+            field=_cut(violation.field, _VIOLATION_BYTES_MAX),
+            description=_cut(violation.description, _VIOLATION_BYTES_MAX),
+        )
+        if bad_request.ByteSize() + entry.ByteSize() > _VIOLATIONS_BYTES_MAX:
+            break
+        bad_request.field_violations.append(entry)
+    return bad_request
 
 
 def _standard_detail(error: ApiError) -> ResourceInfo | PreconditionFailure | QuotaFailure | None:
     """The same once more in Google's own words, for generic clients that know those and not our reasons."""
-    subject = error.metadata.get("job_id", "")
-    text = error.message[:_VIOLATION_CHARS_MAX]
+    subject = _cut(error.metadata.get("job_id", ""), _METADATA_BYTES_MAX)
+    text = _cut(error.message, _METADATA_BYTES_MAX)
     if error.code is Code.NOT_FOUND and error.reason.endswith("_NOT_FOUND"):
         kind = error.reason.removesuffix("_NOT_FOUND").lower()
         return ResourceInfo(resource_type=f"jobhall.{kind}", resource_name=_name_of(error, kind), description=text)
@@ -119,7 +129,11 @@ def _standard_detail(error: ApiError) -> ResourceInfo | PreconditionFailure | Qu
 
 def _name_of(error: ApiError, kind: str) -> str:
     name = error.metadata.get(f"{kind}_id") or error.metadata.get(kind, "")
-    return name[:_METADATA_CHARS_MAX]
+    return _cut(name, _METADATA_BYTES_MAX)
+
+
+def _cut(text: str, bytes_max: int) -> str:
+    return text.encode(errors="replace")[:bytes_max].decode(errors="ignore")
 
 
 def _code(number: int) -> Code:

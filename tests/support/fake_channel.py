@@ -15,6 +15,7 @@ from jobhall import Client, RetryPolicy
 from jobhall.errors import ApiError
 from jobhall.v1 import admin_service_pb2, job_service_pb2, job_type_service_pb2
 from jobhall.wire_errors import status_from_error
+from tests.support.waiting import eventually
 
 T = TypeVar("T")
 
@@ -63,9 +64,7 @@ class FakeServer:
         """The same with an error of the service."""
         request, rpc = self._take(method)
         self.time.sleep_for(after_seconds)
-        status = status_from_error(error)
-        trailers = (("grpc-status-details-bin", status.SerializeToString()),)
-        rpc.terminate(None, trailers, _grpc_code(int(error.code)), status.message)
+        rpc.terminate(None, *_end(error))
         return request
 
     def fail(self, method: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> Any:
@@ -79,8 +78,15 @@ class FakeServer:
         _, request, rpc = self.channel.take_unary_stream(METHODS[method])
         for response in responses:
             rpc.send_response(response)
+        # Unlike a real channel this one forgets what is unread when a stream ends badly.
+        eventually(lambda: not rpc._rpc_state._responses, within=10, what="the client has read the stream")
         rpc.terminate((), code, "")
         return request
+
+    def refuse_stream(self, method: str, error: ApiError) -> None:
+        """Takes the next call of a streaming method and ends it with an error of the service."""
+        _, _, rpc = self.channel.take_unary_stream(METHODS[method])
+        rpc.terminate(*_end(error))
 
     def _take(self, method: str) -> tuple[Any, Any]:
         metadata, request, rpc = self.channel.take_unary_unary(METHODS[method])
@@ -100,5 +106,7 @@ def fake_server(*, timeout: float = 30.0, retry: RetryPolicy | None = None, toke
         yield FakeServer(pool, timeout=timeout, retry=retry, token=token)
 
 
-def _grpc_code(number: int) -> grpc.StatusCode:
-    return next(code for code in grpc.StatusCode if code.value[0] == number)
+def _end(error: ApiError) -> tuple[tuple[tuple[str, bytes], ...], grpc.StatusCode, str]:
+    status = status_from_error(error)
+    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+    return (("grpc-status-details-bin", status.SerializeToString()),), code, status.message

@@ -6,7 +6,7 @@ from datetime import timedelta
 import grpc
 import pytest
 
-from jobhall import JobFailedError, JobState, JobTimeoutError, RetryPolicy, ServerUnreachableError
+from jobhall import JobState, RetryPolicy, ServerUnreachableError, calls
 from jobhall.errors import (
     ApiError,
     Code,
@@ -15,6 +15,7 @@ from jobhall.errors import (
     QueueFullError,
     WatcherLimitError,
 )
+from jobhall.procedures import Procedures, Send
 from jobhall.retry import may_try_again
 from jobhall.v1 import job_pb2
 from jobhall.v1 import job_service_pb2 as pb
@@ -115,15 +116,40 @@ def test_a_policy_of_one_attempt_never_tries_again() -> None:
 
 
 def test_the_deadline_bounds_a_call_with_all_its_retries() -> None:
+    busy = DatabaseBusyError("not now", retry_after=timedelta(seconds=2))
     with fake_server(timeout=5.0, retry=ENDLESS) as server:
         calling = server.calling(lambda: server.client.jobs.get_job(JOB_ID))
-        calling.add_done_callback(lambda _: server.hang_up())
-        while server.fail("GetJob"):
-            pass
+        for _ in range(3):  # At 0, 2 and 4 seconds and a little; a fourth try would be too late.
+            server.refuse("GetJob", busy)
 
-        with pytest.raises(ServerUnreachableError):
+        with pytest.raises(DatabaseBusyError):
             calling.result()
-    assert 3.0 <= server.time.time() <= 5.0
+    assert len(server.pauses) == 2
+    assert 4.0 <= server.time.time() < 5.0
+
+
+def test_each_try_gets_what_is_left_of_the_time() -> None:
+    now = 0.0
+    call = Procedures(ENDLESS, 30.0, lambda: now).call(calls.get_job(JOB_ID, include_errors=False))
+
+    first = next(call)
+    now = 12.0
+    call.send(ServerUnreachableError("jobs.example:50051"))
+    second = call.send(None)
+
+    assert isinstance(first, Send)
+    assert first.timeout_seconds == 30.0
+    assert isinstance(second, Send)
+    assert second.timeout_seconds == 18.0
+
+
+def test_a_long_poll_gets_the_time_that_the_server_holds_it_on_top() -> None:
+    call = Procedures(ENDLESS, 30.0, lambda: 0.0).call(calls.wait_job(JOB_ID, hold_seconds=20.0))
+
+    step = next(call)
+
+    assert isinstance(step, Send)
+    assert step.timeout_seconds == 50.0
 
 
 def test_a_server_that_is_not_there_is_named_with_what_to_do() -> None:

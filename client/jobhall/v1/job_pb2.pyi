@@ -433,11 +433,13 @@ class Timing(_message.Message):
     """The same over about the last ten seconds; absent when nothing was reported in them."""
     @_builtins.property
     def queue_duration(self) -> _duration_pb2.Duration:
-        """Time spent waiting: from create_time to the first start, or to now."""
+        """From create_time to the start_time of the latest attempt; to now while there was none, to end_time if there never
+        was.
+        """
 
     @_builtins.property
     def run_duration(self) -> _duration_pb2.Duration:
-        """Time spent running, the present attempt only: from start_time to end_time, or to now."""
+        """From the start_time of the latest attempt to end_time, or to now while it runs; absent before."""
 
     @_builtins.property
     def estimated_remaining(self) -> _duration_pb2.Duration:
@@ -531,7 +533,7 @@ class ItemError(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """Place of the item in the input, by the job's own count."""
+    """Place of the item in the input, by the job's own count; 0 where its items have none."""
     key: _builtins.str
     """What names the item for people, such as a company's symbol; at most 255 bytes."""
     code: _builtins.str
@@ -615,18 +617,20 @@ class FileInfo(_message.Message):
     name: _builtins.str
     """Its original name; at most 1024 bytes."""
     size_bytes: _builtins.int
-    """Its size in bytes."""
+    """Its size in bytes; absent means not known."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
-        size_bytes: _builtins.int = ...,
+        size_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes", "size_bytes", b"size_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes", "name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__size_bytes: _TypeAlias = _typing.Literal["size_bytes"]  # noqa: Y015
+    _WhichOneofArgType__size_bytes: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size_bytes) -> _WhichOneofReturnType__size_bytes | None: ...
 
 Global___FileInfo: _TypeAlias = FileInfo  # noqa: Y015
 
@@ -1276,7 +1280,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def checkpoint(self) -> Global___Payload:
-        """The last checkpoint; only where include_checkpoint asked for it."""
+        """The last checkpoint; only where include_checkpoint asked for it, and in ImportJobs."""
 
     def __init__(
         self,

@@ -1658,7 +1658,7 @@ class WatchJobsRequest(_message.Message):
 
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.EventType.ValueType]:
-        """Only events of these types; empty means all but LOG. ENTERED, LEFT and DELETED come in any case."""
+        """Only events of these types; empty means all but LOG."""
 
     def __init__(
         self,

@@ -304,8 +304,8 @@ class JobServiceServicer:
     def ListJobs(self, request, context):
         """Lists jobs, the newest first unless order_by says otherwise.
 
-        The filter is a subset of AIP-160: conditions joined by AND; alternatives joined by OR for one and the same field,
-        in parentheses.
+        The filter is a subset of AIP-160: conditions joined by AND, at most 64 and 4096 bytes; of state, type and owner
+        also alternatives joined by OR, in parentheses.
 
         filter    = condition { "AND" condition }
         condition = comparison | "(" comparison { "OR" comparison } ")"

@@ -123,8 +123,8 @@ class JobServiceStub:
     ListJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]
     """Lists jobs, the newest first unless order_by says otherwise.
 
-    The filter is a subset of AIP-160: conditions joined by AND; alternatives joined by OR for one and the same field,
-    in parentheses.
+    The filter is a subset of AIP-160: conditions joined by AND, at most 64 and 4096 bytes; of state, type and owner
+    also alternatives joined by OR, in parentheses.
 
       filter    = condition { "AND" condition }
       condition = comparison | "(" comparison { "OR" comparison } ")"
@@ -345,8 +345,8 @@ class JobServiceAsyncStub(JobServiceStub):
     ListJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]  # type: ignore[assignment]
     """Lists jobs, the newest first unless order_by says otherwise.
 
-    The filter is a subset of AIP-160: conditions joined by AND; alternatives joined by OR for one and the same field,
-    in parentheses.
+    The filter is a subset of AIP-160: conditions joined by AND, at most 64 and 4096 bytes; of state, type and owner
+    also alternatives joined by OR, in parentheses.
 
       filter    = condition { "AND" condition }
       condition = comparison | "(" comparison { "OR" comparison } ")"
@@ -600,8 +600,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.ListJobsResponse, _abc.Awaitable[_job_service_pb2.ListJobsResponse]]:
         """Lists jobs, the newest first unless order_by says otherwise.
 
-        The filter is a subset of AIP-160: conditions joined by AND; alternatives joined by OR for one and the same field,
-        in parentheses.
+        The filter is a subset of AIP-160: conditions joined by AND, at most 64 and 4096 bytes; of state, type and owner
+        also alternatives joined by OR, in parentheses.
 
           filter    = condition { "AND" condition }
           condition = comparison | "(" comparison { "OR" comparison } ")"

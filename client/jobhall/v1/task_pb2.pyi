@@ -209,7 +209,7 @@ class TaskAssignment(_message.Message):
     """Organisation of who submitted the job."""
     @_builtins.property
     def parameters(self) -> _job_pb2.Payload:
-        """Input of the job."""
+        """Input of the job, as `json` or `data`, whichever way it was submitted; absent where it was submitted without."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

@@ -385,7 +385,7 @@ class Welcome(_message.Message):
 
     @_builtins.property
     def settings(self) -> Global___WorkSettings:
-        """Every interval and limit of the stream."""
+        """Every interval and limit of the stream; all are always set."""
 
     @_builtins.property
     def server_time(self) -> _timestamp_pb2.Timestamp:
@@ -419,7 +419,9 @@ Global___Welcome: _TypeAlias = Welcome  # noqa: Y015
 
 @_typing.final
 class WorkSettings(_message.Message):
-    """Intervals and limits of a stream. Defaults in brackets; all are settings of the server."""
+    """Intervals and limits of a stream. Defaults in brackets; all are settings of the server. Intervals may be shorter than
+    a second: mind Duration.nanos.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -30,7 +30,8 @@ class WorkerServiceStub:
     """WorkerService gives jobs to the programs that run them, and takes their reports. A job in the hands of a worker is a
     TASK, named by its lease token: opaque bytes that only its worker gets, and by which alone the job can be changed.
 
-    A worker opens the stream Work and keeps it open. In one picture (w: worker, s: server):
+    A worker opens the stream Work and keeps it open. (To generate code, or to load the contract at run time, the folder
+    `protos` is the only include path that is needed; google/rpc is in it.) In one picture (w: worker, s: server):
 
       w  hello             {worker_name: "w1", job_types: ["resize"], capacity: {tasks_max: 2}, protocol_version: 1}
       s  welcome           {session_id, resume_token, settings: {heartbeat_interval: 5s, ...}}
@@ -50,8 +51,11 @@ class WorkerServiceStub:
     time, and forgets a task when the Ack of its outcome comes or a reply names it as lost; (5) stops what CancelTasks
     names, and says `cancelled`. To leave with nothing lost: send capacity {tasks_max: 0} before the last outcome, wait
     until it is acked, then half-close (`end()`): the stream ends OK. It need not handle reconnecting: if the stream ends
-    otherwise it may start anew with a new session, and what it held runs again elsewhere. It need not read
-    assignments_seq if it lists in each Heartbeat what it has read by then: send the last one read as assignments_seen.
+    otherwise it may start anew with a new session, and what it held runs again elsewhere.
+
+    WHAT IS HELD is agreed on by Heartbeats. lease_tokens lists every task that was delivered and whose outcome is not
+    acked; assignments_seen is the assignments_seq of the last task_assignments that was read. A task that was delivered
+    by then and is not listed was lost on the way, and goes to another worker at once.
 
     SENDING LISTS. Messages, not tasks, cost time: put what has come together into one message, up to
     message_bytes_target; a single larger item goes alone. Send what is due in this order: heartbeat, outcomes, accepts,
@@ -148,7 +152,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """WorkerService gives jobs to the programs that run them, and takes their reports. A job in the hands of a worker is a
     TASK, named by its lease token: opaque bytes that only its worker gets, and by which alone the job can be changed.
 
-    A worker opens the stream Work and keeps it open. In one picture (w: worker, s: server):
+    A worker opens the stream Work and keeps it open. (To generate code, or to load the contract at run time, the folder
+    `protos` is the only include path that is needed; google/rpc is in it.) In one picture (w: worker, s: server):
 
       w  hello             {worker_name: "w1", job_types: ["resize"], capacity: {tasks_max: 2}, protocol_version: 1}
       s  welcome           {session_id, resume_token, settings: {heartbeat_interval: 5s, ...}}
@@ -168,8 +173,11 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     time, and forgets a task when the Ack of its outcome comes or a reply names it as lost; (5) stops what CancelTasks
     names, and says `cancelled`. To leave with nothing lost: send capacity {tasks_max: 0} before the last outcome, wait
     until it is acked, then half-close (`end()`): the stream ends OK. It need not handle reconnecting: if the stream ends
-    otherwise it may start anew with a new session, and what it held runs again elsewhere. It need not read
-    assignments_seq if it lists in each Heartbeat what it has read by then: send the last one read as assignments_seen.
+    otherwise it may start anew with a new session, and what it held runs again elsewhere.
+
+    WHAT IS HELD is agreed on by Heartbeats. lease_tokens lists every task that was delivered and whose outcome is not
+    acked; assignments_seen is the assignments_seq of the last task_assignments that was read. A task that was delivered
+    by then and is not listed was lost on the way, and goes to another worker at once.
 
     SENDING LISTS. Messages, not tasks, cost time: put what has come together into one message, up to
     message_bytes_target; a single larger item goes alone. Send what is due in this order: heartbeat, outcomes, accepts,
@@ -262,7 +270,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """WorkerService gives jobs to the programs that run them, and takes their reports. A job in the hands of a worker is a
     TASK, named by its lease token: opaque bytes that only its worker gets, and by which alone the job can be changed.
 
-    A worker opens the stream Work and keeps it open. In one picture (w: worker, s: server):
+    A worker opens the stream Work and keeps it open. (To generate code, or to load the contract at run time, the folder
+    `protos` is the only include path that is needed; google/rpc is in it.) In one picture (w: worker, s: server):
 
       w  hello             {worker_name: "w1", job_types: ["resize"], capacity: {tasks_max: 2}, protocol_version: 1}
       s  welcome           {session_id, resume_token, settings: {heartbeat_interval: 5s, ...}}
@@ -282,8 +291,11 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     time, and forgets a task when the Ack of its outcome comes or a reply names it as lost; (5) stops what CancelTasks
     names, and says `cancelled`. To leave with nothing lost: send capacity {tasks_max: 0} before the last outcome, wait
     until it is acked, then half-close (`end()`): the stream ends OK. It need not handle reconnecting: if the stream ends
-    otherwise it may start anew with a new session, and what it held runs again elsewhere. It need not read
-    assignments_seq if it lists in each Heartbeat what it has read by then: send the last one read as assignments_seen.
+    otherwise it may start anew with a new session, and what it held runs again elsewhere.
+
+    WHAT IS HELD is agreed on by Heartbeats. lease_tokens lists every task that was delivered and whose outcome is not
+    acked; assignments_seen is the assignments_seq of the last task_assignments that was read. A task that was delivered
+    by then and is not listed was lost on the way, and goes to another worker at once.
 
     SENDING LISTS. Messages, not tasks, cost time: put what has come together into one message, up to
     message_bytes_target; a single larger item goes alone. Send what is due in this order: heartbeat, outcomes, accepts,

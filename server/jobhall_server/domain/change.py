@@ -60,12 +60,15 @@ def merge(first: Change, second: Change) -> Change:
         constant = sets.get(column)
         if isinstance(constant, int):
             sets[column] = constant + step
+        elif column in sets or column in first.row_columns:
+            raise ValueError(f"{second.move} adds to {column}, which {first.move} sets to what is not known here")
         else:
             adds[column] = adds.get(column, 0) + step
     kept = tuple(column for column in first.row_columns if column not in sets or column in second.row_columns)
     added = tuple(column for column in second.row_columns if column not in kept)
     for column in second.row_columns:
         sets.pop(column, None)
+        adds.pop(column, None)
     return Change(
         move=f"{first.move}+{second.move}",
         source=first.source,

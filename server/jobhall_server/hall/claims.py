@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
 import structlog
@@ -79,7 +79,9 @@ class Dispatcher:
         if self._in_flight is None and self._fresh:
             wants, seats = self._wants()
             if wants:
-                self._in_flight = asyncio.ensure_future(self._claim(wants, seats))
+                self._fresh -= {queue_key for want in wants for queue_key, _ in want.queues}
+                claim = self._store.run(_Claim(wants))
+                self._in_flight = asyncio.ensure_future(self._hand_out(claim, wants, seats))
 
     def poll(self) -> None:
         """Look at every queue again: the net under missed hints and under other processes."""
@@ -117,12 +119,13 @@ class Dispatcher:
         first = self._turn % len(queues) if queues else 0
         return tuple(queues[first:] + queues[:first])
 
-    async def _claim(self, wants: Sequence[Want], seats: Sequence[Seat]) -> None:
-        asked = {queue_key for want in wants for queue_key, _ in want.queues}
-        self._fresh -= asked
+    async def _hand_out(
+        self, claim: Awaitable[list[list[Claimed]]], wants: Sequence[Want], seats: Sequence[Seat]
+    ) -> None:
         try:
-            won = await self._store.run(_Claim(wants))
+            won = await claim
         except ApiError as error:
+            # Nothing was claimed; the next poll asks again.
             log.warning("claim_failed", error=str(error))
             won = [[] for _ in wants]
         finally:

@@ -8,6 +8,7 @@ from enum import Enum, IntEnum
 from typing import NamedTuple
 
 from jobhall.errors import ApiError
+from jobhall.limits import STREAM_MESSAGE_BYTES_TARGET, UNACKED_BYTES_MAX, UNACKED_ITEMS_MAX
 from jobhall_server.domain.job import ItemError, JobFailure, Payload
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.store import Claimed, LogLine
@@ -244,6 +245,6 @@ class StreamSettings:
     hello_seconds: float = 10.0
     cancel_grace_seconds: float = 30.0
     drain_seconds: float = 30.0
-    unacked_items_max: int = 10_000
-    unacked_bytes_max: int = 16 * 1024 * 1024
-    message_bytes: int = 64 * 1024
+    unacked_items_max: int = UNACKED_ITEMS_MAX
+    unacked_bytes_max: int = UNACKED_BYTES_MAX
+    message_bytes: int = STREAM_MESSAGE_BYTES_TARGET

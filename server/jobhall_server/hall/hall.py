@@ -85,11 +85,18 @@ class Hall:
             self.workers.drain()
             self.feed.drain()
 
-    def spawn(self, work: Coroutine[None, None, None], name: str) -> None:
-        """Run a small piece of work that nobody waits for; it is finished before the hall closes."""
+    def spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        """Run a small piece of work to its end, whatever happens to its caller; the hall waits for it as it closes."""
         task = asyncio.create_task(work, name=name)
         self._spawned.add(task)
-        task.add_done_callback(self._spawned.discard)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._spawned.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("work_failed", work=task.get_name(), exc_info=error)
 
     def with_live_progress(self, job: JobView) -> JobView:
         """The job with the newest progress that its worker reported to this process, ahead of the stored one."""

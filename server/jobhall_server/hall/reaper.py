@@ -27,13 +27,16 @@ async def reap(hall: Hall) -> int:
     if expired.stale:
         count = await hall.store.run(MoveSessions(expired.stale, SessionState.ATTACHED, SessionState.DETACHED))
         log.info("sessions_detached", count=count, why="their replica is gone")
-    if expired.sessions:
-        count = await hall.store.run(MoveSessions(expired.sessions, SessionState.DETACHED, SessionState.LOST))
+    newly_lost = expired.sessions
+    if newly_lost:
+        count = await hall.store.run(MoveSessions(newly_lost, SessionState.DETACHED, SessionState.LOST))
         log.warning("sessions_lost", count=count, after_seconds=hall.settings.stream.session_ttl_seconds)
         expired = await hall.store.reads.expired(ttl_us=ttl_us)
-    if not expired.held:
-        return 0
     held = dict(expired.held)
+    for session_key in set(newly_lost).difference(held.values()):
+        hall.workers.forget_session(session_key)
+    if not held:
+        return 0
     confirmed = {job_key for job_key, session in held.items() if job_key in hall.workers.confirmed(session)}
     ready = await hall.store.run(LoseTasks(held, confirmed=confirmed))
     hall.dispatcher.nudge(ready)

@@ -37,6 +37,7 @@ from jobhall_server.hall.frames import (
     Welcome,
     WorkerDrain,
 )
+from jobhall_server.hall.registry import split_job_type
 from jobhall_server.hall.reports import OUTCOMES, Judged
 
 PROGRESS_SAVED_EVERY_SECONDS = 1.0
@@ -90,6 +91,7 @@ class SessionMachine:
         self._heard_at = now
         self._ticked_at = now
         self._seq = 0
+        self._acked = 0
         self._pending: list[Report] = []
         self._in_flight: Batch | None = None
         self._delivery = 0
@@ -101,7 +103,7 @@ class SessionMachine:
         self._saved_at = now
         self._urgent: list[FrameOut] = []
         self._replies: list[FrameOut] = []
-        self._assignments: list[FrameOut] = []
+        self._assignments: list[Assignments] = []
 
     # --- frames in ---
 
@@ -145,7 +147,7 @@ class SessionMachine:
                     task.ending = True
                 task.started = True
             self._pending.append(report)
-        waiting = len(self._pending) + (len(self._in_flight.reports) if self._in_flight else 0)
+        waiting = self._seq - self._acked
         if waiting > self.settings.unacked_items_max:
             raise ProtocolViolationError(
                 f"{waiting} items are not acked; Welcome allows {self.settings.unacked_items_max}: wait for acks"
@@ -203,7 +205,7 @@ class SessionMachine:
             for task in self.held.values():
                 name = task.assignment.job_type
                 for spec in free:
-                    if spec.rpartition(":")[2] == name.rpartition(":")[2]:
+                    if split_job_type(spec)[1] == name:
                         free[spec] -= 1
         return free
 
@@ -228,6 +230,7 @@ class SessionMachine:
             task.cancel, task.stop_at = cancel, now + self.settings.cancel_grace_seconds
         else:
             self._drop(token)
+            self._withdraw({token})
         self._urgent.append(Cancels((cancel,)))
         return True
 
@@ -235,7 +238,15 @@ class SessionMachine:
         """These tasks were returned, lost or stopped: the worker is told at once."""
         tokens = [token for lease in leases if self._drop(token := lease.token())]
         if tokens:
+            self._withdraw(set(tokens))
             self._replies.append(HeartbeatReply(0, lost=tokens, cancels=()))
+
+    def _withdraw(self, tokens: set[bytes]) -> None:
+        """Take tasks out of assignments not sent yet: those go out last, after the word that the tasks are gone."""
+        self._assignments = [
+            Assignments(frame.number, [task for task in frame.tasks if task.claimed.lease.token() not in tokens])
+            for frame in self._assignments
+        ]
 
     def _drop(self, token: bytes) -> bool:
         task = self.held.pop(token, None)
@@ -292,6 +303,7 @@ class SessionMachine:
         for report in batch.reports:
             if report.kind in OUTCOMES:
                 self._drop(report.token)
+        self._acked = batch.through_seq
         self._replies.append(Ack(batch.through_seq, rejections, self._bad_progress))
         self._bad_progress = []
 
@@ -310,23 +322,42 @@ class SessionMachine:
         """
         pause = now - self._ticked_at - self.settings.heartbeat_seconds
         if pause > 0:
-            self._heard_at += pause
-            self._started_at += pause
+            self._resume(pause)
         self._ticked_at = now
         if self.hello is None and now - self._started_at > self.settings.hello_seconds:
             raise HelloTimeoutError(f"no Hello within {self.settings.hello_seconds:g} s of the stream's start")
         if now - self._heard_at > SILENT_BEATS_MAX * self.settings.heartbeat_seconds:
             raise TimeoutError
         self._save_progress(now)
-        overdue, self._overdue = self._overdue, Overdue()
+        overdue = self._still_overdue()
         while self._unaccepted and self._unaccepted[0][0] <= now:
             task = self.held.get(self._unaccepted.popleft()[1])
-            if task is not None and not task.started:
+            if task is not None and not task.started and not task.ending:
                 task.ending = True
                 overdue.unaccepted.append(task.lease)
         for task in self.held.values():
-            if task.cancel is not None and task.stop_at <= now:
+            if task.cancel is not None and task.stop_at <= now and not task.ending:
                 overdue.stopped.append(task.lease)
+        return overdue
+
+    def _resume(self, pause: float) -> None:
+        """Every timer was at rest with the process: what the worker sent meanwhile is still to be read."""
+        self._heard_at += pause
+        self._started_at += pause
+        self._unaccepted = deque((deadline + pause, token) for deadline, token in self._unaccepted)
+        for task in self.held.values():
+            task.stop_at += pause
+
+    def _still_overdue(self) -> Overdue:
+        """What was found since the last tick, but for deliveries that were accepted after all."""
+        found, self._overdue = self._overdue, Overdue()
+        overdue = Overdue(lost=found.lost)
+        for lease in found.unaccepted:
+            task = self.held.get(lease.token())
+            if task is not None and task.started:
+                task.ending = False
+            else:
+                overdue.unaccepted.append(lease)
         return overdue
 
     def _save_progress(self, now: float) -> None:
@@ -338,6 +369,11 @@ class SessionMachine:
                     latest = self.latest[task.lease.job_key]
                     self._pending.append(Report(0, token, ReportKind.PROGRESS, latest))
             self._unsaved.clear()
+
+    def again(self, overdue: Overdue) -> None:
+        """What a tick found could not be written: it comes with the next one."""
+        self._overdue.unaccepted.extend(overdue.unaccepted)
+        self._overdue.lost.extend(overdue.lost)
 
     # --- frames out ---
 

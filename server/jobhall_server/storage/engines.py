@@ -21,6 +21,11 @@ from jobhall_server.storage.errors import DatabaseLockedError, DatabaseUnusableE
 BUSY_TIMEOUT_SECONDS = 5
 """How long a statement waits for a lock of another connection: a backup's, or that of a person with a shell."""
 
+SQLITE_VERSION = sqlite3.sqlite_version
+"""Of the library that this Python has."""
+SQLITE_VERSION_MIN = (3, 38)
+"""The first one that always has the JSON functions; RETURNING came with 3.35."""
+
 _DRIVERS = {
     "sqlite": "sqlite+pysqlite",
     "postgresql": "postgresql+psycopg",
@@ -48,6 +53,11 @@ class Database:
     def __str__(self) -> str:
         """For logs and errors: the file, or the URL without its password."""
         return str(self.path) if self.path else self.url.render_as_string(hide_password=True)
+
+    @property
+    def engine(self) -> str:
+        """Its kind: `sqlite` or `postgresql`."""
+        return self.url.get_backend_name()
 
     @property
     def lock_path(self) -> Path | None:
@@ -103,6 +113,9 @@ def open_write_engine(database: Database, *, synchronous: Synchronous = Synchron
     """
     if database.path is None:
         return sa.create_engine(database.url, pool_pre_ping=True, pool_size=2)
+    if sqlite3.sqlite_version_info < SQLITE_VERSION_MIN:
+        wanted = ".".join(map(str, SQLITE_VERSION_MIN))
+        raise DatabaseUnusableError(f"this Python has SQLite {SQLITE_VERSION}; jobhall needs {wanted} or newer")
     engine = sa.create_engine(
         database.url,
         poolclass=NullPool,

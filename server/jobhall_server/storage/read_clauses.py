@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
-from typing import Any, ClassVar
-from uuid import UUID
+from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
 from jobhall_server.domain.access import Principal
+from jobhall_server.storage.codec import id_bytes
+from jobhall_server.storage.dialect import Written, keys
 
 Condition = sa.ColumnElement[bool]
 
@@ -45,14 +43,13 @@ def caller(principal: Principal) -> dict[str, str]:
     return {"caller_subject": principal.subject, "caller_organization": principal.organization_id}
 
 
-def among(column: sa.ColumnElement[Any], name: str) -> Condition:
-    """The column is in the list bound as `name`; one text for every length. Its value is made by `listed`."""
-    kind = _AmongNumbers if isinstance(column.type, sa.Integer) else _AmongTexts
-    return kind(column, sa.bindparam(name, type_=sa.Text))
+def among(column: sa.ColumnElement[str], name: str) -> Condition:
+    """The text column is in the list bound as `name`; one statement for every length. Its value is made by `listed`."""
+    return _AmongTexts(column, sa.bindparam(name, type_=sa.Text))
 
 
-def listed(values: Iterable[int | str]) -> str:
-    """The value of an `among`."""
+def listed(values: Iterable[str]) -> str:
+    """The value of an `among` on SQLite; psycopg takes the list itself."""
     return orjson.dumps(list(values)).decode()
 
 
@@ -62,9 +59,9 @@ def among_ids(column: sa.ColumnElement[Any]) -> Condition:
 
 
 def listed_ids(ids: Iterable[str]) -> dict[str, bytes | str]:
-    """The values of `among_ids`: SQLite's JSON holds no bytes, so they travel as one, with the place of each."""
-    packed = b"".join(filter(None, map(id_bytes, ids)))
-    return {"ids": packed, "ids_at": listed(range(1, len(packed), 16))}
+    """The values of `among_ids` on SQLite: its JSON holds no bytes, so they travel as one, with the place of each."""
+    packed = b"".join(filter(None, map(stored_id, ids)))
+    return {"ids": packed, "ids_at": keys(range(1, len(packed), 16))}
 
 
 def label(labels: sa.ColumnElement[Any], number: int) -> Condition:
@@ -73,54 +70,28 @@ def label(labels: sa.ColumnElement[Any], number: int) -> Condition:
     return value == sa.bindparam(f"label_value_{number}", type_=sa.Text)
 
 
-def id_bytes(job_id: str) -> bytes | None:
-    """The stored form of an id; None of a text that cannot be one, since no job has it."""
+def stored_id(job_id: str) -> bytes | None:
+    """The 16 bytes of an id; None of a text that cannot be one, since no job has it."""
     try:
-        return UUID(job_id).bytes
+        stored = id_bytes(job_id)
     except ValueError:
         return None
+    return stored if len(stored) == 16 else None
 
 
-def id_text(job_id: bytes) -> str:
-    """The canonical text of a stored id; five times as fast as through UUID."""
-    digits = job_id.hex()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-class _Written(FunctionElement[Any]):
-    """An expression whose text is written for each dialect; the arguments stand in for the braces."""
-
-    inherit_cache = True
-    sqlite: ClassVar[str]
-    postgresql: ClassVar[str]
-
-
-class _AmongTexts(_Written):
+class _AmongTexts(Written):
     type = sa.Boolean()
     sqlite = "{} IN (SELECT value FROM json_each({}))"
-    postgresql = "{} IN (SELECT json_array_elements_text(CAST({} AS json)))"
+    postgresql = "{} = ANY (CAST({} AS TEXT[]))"
 
 
-class _AmongNumbers(_AmongTexts):
-    postgresql = "{} IN (SELECT CAST(json_array_elements_text(CAST({} AS json)) AS bigint))"
-
-
-class _AmongIds(_Written):
+class _AmongIds(Written):
     type = sa.Boolean()
     sqlite = "{} IN (SELECT substr({}, value, 16) FROM json_each({}))"
-    postgresql = (
-        "{} IN (SELECT substring({} FROM CAST(place AS int) FOR 16) "
-        "FROM json_array_elements_text(CAST({} AS json)) AS places(place))"
-    )
+    postgresql = "{} = ANY (CAST({} AS BYTEA[]))"
 
 
-class _Label(_Written):
+class _Label(Written):
     type = sa.Text()
     sqlite = """json_extract({}, '$."' || {} || '"')"""
-    postgresql = "(CAST({} AS json) ->> {})"
-
-
-@compiles(_Written)
-def _write(element: _Written, compiler: SQLCompiler, **options: Any) -> str:
-    template: str = getattr(element, compiler.dialect.name)
-    return template.format(*(compiler.process(clause, **options) for clause in element.clauses))
+    postgresql = "(CAST({} AS JSON) ->> {})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from jobhall.errors import InternalError
@@ -21,12 +22,15 @@ from jobhall_server.hall.store import (
 )
 from jobhall_server.storage import reader_rows, statements_read, statements_read_jobs
 from jobhall_server.storage.connections import ReadConnections, Row
-from jobhall_server.storage.read_clauses import Sight, caller, id_bytes, listed, listed_ids
+from jobhall_server.storage.dialect import keys
+from jobhall_server.storage.read_clauses import Sight, caller, listed, listed_ids, stored_id
 from jobhall_server.storage.schema import Tables
 from jobhall_server.storage.statements_read_jobs import ListShape
 
 ROWS_MAX = 1000
 """Rows of one read: the bound on how long it holds a snapshot, and the checkpoint back."""
+
+_FIRST = itemgetter(0)
 
 
 class Reader(Reads):
@@ -50,7 +54,7 @@ class Reader(Reads):
         self._replica_key = replica_key
 
     async def job(self, principal: Principal, job_id: str, *, full: bool = True) -> JobView | None:
-        stored = id_bytes(job_id)
+        stored = stored_id(job_id)
         if stored is None:
             return None
         statement = statements_read_jobs.job(self._tables, Sight.of(principal), full=full)
@@ -61,13 +65,16 @@ class Reader(Reads):
         if not job_ids:
             return []
         statement = statements_read_jobs.jobs_by_id(self._tables, Sight.of(principal), full=full)
-        rows = await self._connections.rows(statement, caller(principal) | listed_ids(job_ids))
+        values = caller(principal) | listed_ids(job_ids)
+        fetch = self._connections.rows if full else self._connections.many_rows
+        rows = await fetch(statement, values)
         return [reader_rows.job_view(row) for row in rows]
 
     async def jobs(self, principal: Principal, where: JobFilter, page: Page) -> list[JobView]:
         shape, values = _shape(where, page)
         statement = statements_read_jobs.jobs(self._tables, Sight.of(principal), shape)
-        rows = await self._connections.rows(statement, caller(principal) | values)
+        rows = await self._connections.many_rows(statement, caller(principal) | values)
+        rows.sort(key=_FIRST, reverse=True)
         return [reader_rows.job_view(row) for row in rows]
 
     async def item_errors(self, job_key: int, *, after_number: int, limit: int) -> list[tuple[int, ItemError]]:
@@ -89,7 +96,8 @@ class Reader(Reads):
 
     async def events(self, *, after: int, limit: int) -> list[EventRow]:
         values = {"after": after, "limit": min(limit, ROWS_MAX)}
-        rows = await self._connections.rows(statements_read.events(self._tables), values)
+        rows = await self._connections.many_rows(statements_read.events(self._tables), values)
+        rows.sort(key=_FIRST)
         return [reader_rows.event(row) for row in rows]
 
     async def job_types(self, namespace: str | None = None) -> list[JobTypeView]:
@@ -145,7 +153,7 @@ def _shape(where: JobFilter, page: Page) -> tuple[ListShape, dict[str, Any]]:
     values: dict[str, Any] = {
         "namespace": where.namespace,
         "job_types": listed(where.job_types),
-        "states": listed(where.states),
+        "states": keys(where.states),
         "owners": listed(where.owners),
         "path": where.path,
         "created_after": where.created_after,

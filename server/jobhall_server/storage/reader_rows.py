@@ -10,15 +10,15 @@ from jobhall.states import EventType, FailureKind, JobState, LogLevel
 from jobhall_server.domain.job import ItemError, JobFailure, JobView, Payload, TaskView
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.store import EventRow, LogLine
+from jobhall_server.storage.codec import STATES, id_of_hex
 from jobhall_server.storage.connections import Row
-from jobhall_server.storage.read_clauses import id_text
 
 
 class JobRow(NamedTuple):
     """What every statement of `statements_read_jobs` selects first, in this order."""
 
     key: int
-    job_id: bytes
+    job_id: bytes | str
     state: int
     priority_order: int
     attempt: int
@@ -70,6 +70,8 @@ class FullRow(NamedTuple):
 
 
 _JOB_COLUMNS = len(JobRow._fields)
+_EVENT_TYPES = tuple(EventType)
+_FAILURE_KINDS = tuple(FailureKind)
 
 
 def job_view(row: Row) -> JobView:
@@ -78,10 +80,10 @@ def job_view(row: Row) -> JobView:
     full = FullRow._make(row[_JOB_COLUMNS:]) if len(row) > _JOB_COLUMNS else None
     return JobView(
         key=job.key,
-        job_id=id_text(job.job_id),
+        job_id=_job_id(job.job_id),
         namespace=job.namespace,
         job_type=job.job_type,
-        state=JobState(job.state),
+        state=STATES[job.state],
         priority=-job.priority_order,
         attempt=job.attempt,
         max_attempts=job.max_attempts,
@@ -100,7 +102,7 @@ def job_view(row: Row) -> JobView:
         path=job.path or "",
         file_name=job.file_name,
         file_size=job.file_size,
-        failure_kind=FailureKind(job.failure_kind),
+        failure_kind=_FAILURE_KINDS[job.failure_kind],
         failure_code=job.failure_code,
         cancel_reason=job.cancel_reason,
         cancelled_by=job.cancelled_by,
@@ -131,23 +133,28 @@ def event(row: Row) -> EventRow:
     return EventRow(
         number,
         job_key,
-        id_text(job_id),
+        _job_id(job_id),
         namespace,
         job_type,
-        EventType(event_type),
-        JobState(state),
+        _EVENT_TYPES[event_type],
+        STATES[state],
         revision,
         attempt,
         worker,
-        FailureKind(kind),
+        _FAILURE_KINDS[kind],
         *rest,
     )
+
+
+def _job_id(stored: bytes | str) -> str:
+    """Of the id's bytes, or of their digits where the row came in JSON."""
+    return id_of_hex(stored if isinstance(stored, str) else stored.hex())
 
 
 def _task(job: JobRow) -> TaskView | None:
     if job.session_id is None or job.claimed_at is None:
         return None
-    state = JobState(job.state)
+    state = STATES[job.state]
     return TaskView(
         # Until the worker has started, the attempt that its start will be.
         attempt=job.attempt + (state is JobState.CLAIMED),

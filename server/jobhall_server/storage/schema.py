@@ -30,7 +30,7 @@ KEY = BigInteger().with_variant(Integer(), "sqlite")
 """A 64-bit key. On SQLite the very word INTEGER makes it the row's own number, which needs no second tree."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Tables:
     """Every table of one prefix. Times are microseconds UTC, ids 16 bytes, JSON is text as it came."""
 
@@ -140,7 +140,7 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
         _number("terminal", nullable=True),
         _number("lane", 0),
         _number("priority_order", 0),
-        _number("parameters_bytes", 0),
+        _number("parameters_bytes", nullable=True),
         Column("job_id", LargeBinary(16), nullable=False),
         _number("submit_digest", 0),
         _words("owner", ""),
@@ -173,7 +173,8 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
     claim_order = (table.c.queue_key, table.c.lane, table.c.priority_order, table.c.ready, table.c.key)
     Index(f"{name}_ready", *claim_order, sqlite_where=ready, postgresql_where=ready)
     held = table.c.held_by.is_not(None)
-    Index(f"{name}_held_by", table.c.held_by, sqlite_where=held, postgresql_where=held)
+    # With the lane, so that a claim finds out by one look whether a session holds a job that was lost before.
+    Index(f"{name}_held_by", table.c.held_by, table.c.lane, sqlite_where=held, postgresql_where=held)
     Index(f"{name}_listed", table.c.namespace_key, table.c.key)
     return table
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -12,7 +11,7 @@ from jobhall_server.storage.schema import PREFIX_DEFAULT
 
 _FOLDER = Path(__file__).parent
 
-REVISIONS = tuple(sorted(re.findall(r"v(\d{4})_\w+\.py$", path.name)[0] for path in _FOLDER.glob("versions/v*.py")))
+REVISIONS: tuple[str, ...] = tuple(sorted(path.stem[1:5] for path in _FOLDER.glob("versions/v[0-9]*.py")))
 """Every revision that this server knows, oldest first; read from the file names, since importing Alembic takes time."""
 
 
@@ -32,7 +31,7 @@ def migrate(engine: sa.Engine, *, prefix: str = PREFIX_DEFAULT) -> str:
     if found and found[0] not in REVISIONS:
         revision, oldest_server = found
         if oldest_server not in REVISIONS:
-            raise SchemaTooNewError(shown(engine), found=revision, known=REVISIONS[-1])
+            raise SchemaTooNewError(_shown(engine), found=revision, known=REVISIONS[-1])
         return revision
     if not found or found[0] != REVISIONS[-1]:
         _upgrade(engine, prefix)
@@ -53,7 +52,7 @@ def version_table(prefix: str) -> sa.Table:
     )
 
 
-def shown(engine: sa.Engine) -> str:
+def _shown(engine: sa.Engine) -> str:
     """The database as an error names it."""
     return engine.url.database if engine.dialect.name == "sqlite" and engine.url.database else str(engine.url)
 
@@ -64,7 +63,7 @@ def _marker(engine: sa.Engine, prefix: str) -> tuple[str, str] | None:
         if not sa.inspect(connection).has_table(table.name):
             return None
         row = connection.execute(sa.select(table.c.version_num, table.c.oldest_server)).one_or_none()
-    return tuple(row) if row else None
+    return (str(row[0]), str(row[1])) if row else None
 
 
 def _upgrade(engine: sa.Engine, prefix: str) -> None:
@@ -78,5 +77,5 @@ def _upgrade(engine: sa.Engine, prefix: str) -> None:
             config.attributes.update(connection=connection, prefix=prefix)
             command.upgrade(config, "head")
     except sa.exc.DatabaseError as error:
-        message = f"the schema of {shown(engine)} cannot be brought up to date: {error.orig}; it was left as it was"
+        message = f"the schema of {_shown(engine)} cannot be brought up to date: {error.orig}; it was left as it was"
         raise DatabaseUnusableError(message) from error

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 from alembic import op
 
@@ -11,3 +9,216 @@ revision = "0001"
 down_revision = None
 
 KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+COUNTERS = ("event", "job", "session", "namespace", "job_type", "queue", "replica")
+
+
+def upgrade() -> None:
+    prefix: str = op.get_context().opts["prefix"]
+    op.add_column(f"{prefix}schema", sa.Column("oldest_server", sa.String(32), nullable=False, server_default="0001"))
+    _jobs(f"{prefix}jobs")
+    _of_one_job(prefix)
+    _events(f"{prefix}events")
+    _names(prefix)
+    _sessions(f"{prefix}sessions")
+    _service(prefix)
+
+
+def _jobs(name: str) -> None:
+    op.create_table(
+        name,
+        _key("key"),
+        _number("state"),
+        _number("queue_key"),
+        _number("namespace_key"),
+        _number("fence", 0),
+        _number("nonce", 0),
+        _number("lease", 0),
+        _number("session_key", nullable=True),
+        _number("attempt", 0),
+        _number("max_attempts"),
+        _number("worker_losses", 0),
+        _number("outcome_fence", 0),
+        _number("outcome_digest", 0),
+        _number("item_error_count", 0),
+        _number("revision", 1),
+        _number("ready", nullable=True),
+        _number("held_by", nullable=True),
+        _number("terminal", nullable=True),
+        _number("lane", 0),
+        _number("priority_order", 0),
+        _number("parameters_bytes", nullable=True),
+        sa.Column("job_id", sa.LargeBinary(16), nullable=False),
+        _number("submit_digest", 0),
+        _words("owner", ""),
+        _words("organization_id", ""),
+        _words("worker", ""),
+        _number("failure_kind", 0),
+        _words("failure_code", ""),
+        sa.Column("labels", sa.Text),
+        _number("created_at"),
+        _number("ready_at", nullable=True),
+        _number("claimed_at", nullable=True),
+        _number("started_at", nullable=True),
+        _number("ended_at", nullable=True),
+        _number("updated_at"),
+        sa.Column("path", sa.Text),
+        sa.Column("file_name", sa.Text),
+        _number("file_size", nullable=True),
+        _words("created_by", ""),
+        _words("cancel_reason", ""),
+        _words("cancelled_by", ""),
+        sa.CheckConstraint("state IN (1, 2, 3, 4, 5, 6, 7, 8)", f"{name}_state_known"),
+        sa.CheckConstraint("ready IS NULL OR state = 2", f"{name}_ready_is_pending"),
+        sa.CheckConstraint("(held_by IS NOT NULL) = (state IN (3, 4, 5))", f"{name}_held_by_a_session"),
+        sa.CheckConstraint("(terminal IS NOT NULL) = (state IN (6, 7, 8))", f"{name}_terminal_is_ended"),
+        sa.CheckConstraint("lane IN (0, 1)", f"{name}_lane_known"),
+    )
+    op.create_index(f"{name}_job_id", name, ["job_id"], unique=True)
+    _partial_index(f"{name}_ready", name, ["queue_key", "lane", "priority_order", "ready", "key"], "ready IS NOT NULL")
+    _partial_index(f"{name}_held_by", name, ["held_by", "lane"], "held_by IS NOT NULL")
+    op.create_index(f"{name}_listed", name, ["namespace_key", "key"])
+
+
+def _of_one_job(prefix: str) -> None:
+    for kind in ("parameters", "results", "checkpoints"):
+        either = sa.CheckConstraint("(text IS NULL) <> (data IS NULL)", f"{prefix}{kind}_either")
+        content = (_words("content_type", ""), sa.Column("text", sa.Text), sa.Column("data", sa.LargeBinary))
+        op.create_table(f"{prefix}{kind}", _key("job_key"), *content, either)
+    op.create_table(
+        f"{prefix}failures",
+        _key("job_key"),
+        _number("kind"),
+        _words("code", ""),
+        _words("message", ""),
+        _number("retryable", 0),
+        _number("attempt", 0),
+        sa.Column("details", sa.Text),
+        _words("stack", ""),
+    )
+    op.create_table(f"{prefix}progress", _key("job_key"), _number("fence"), sa.Column("data", sa.Text, nullable=False))
+    place = ("job_key", "fence", "number")
+    op.create_table(
+        f"{prefix}item_errors",
+        *map(_key, place),
+        _number("item_index", nullable=True),
+        _words("item_key", ""),
+        _words("code", ""),
+        _words("message", ""),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        f"{prefix}logs",
+        *map(_key, place),
+        _number("at"),
+        _number("level"),
+        _words("text", ""),
+        sa.Column("raw", sa.LargeBinary),
+        sa.Column("fields", sa.Text),
+        sqlite_with_rowid=False,
+    )
+
+
+def _events(name: str) -> None:
+    op.create_table(
+        name,
+        _key("number"),
+        _number("job_key"),
+        sa.Column("job_id", sa.LargeBinary(16), nullable=False),
+        _number("namespace_key"),
+        _number("queue_key"),
+        _number("event_type"),
+        _number("state"),
+        _number("revision"),
+        _number("attempt"),
+        _words("worker", ""),
+        _number("failure_kind", 0),
+        _words("failure_code", ""),
+        _words("owner", ""),
+        _words("organization_id", ""),
+        sa.Column("labels", sa.Text),
+        _number("at"),
+    )
+
+
+def _names(prefix: str) -> None:
+    op.create_table(
+        f"{prefix}namespaces",
+        _key("key"),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.UniqueConstraint("name", name=f"{prefix}namespaces_name"),
+    )
+    op.create_table(
+        f"{prefix}job_types",
+        _key("key"),
+        _number("namespace_key"),
+        sa.Column("name", sa.Text, nullable=False),
+        _number("created_at"),
+        sa.UniqueConstraint("namespace_key", "name", name=f"{prefix}job_types_name"),
+    )
+    op.create_table(
+        f"{prefix}queues",
+        _key("key"),
+        _number("namespace_key"),
+        _number("job_type_key"),
+        sa.UniqueConstraint("namespace_key", "job_type_key", name=f"{prefix}queues_pair"),
+    )
+
+
+def _sessions(name: str) -> None:
+    op.create_table(
+        name,
+        _key("key"),
+        sa.Column("session_id", sa.Text, nullable=False),
+        sa.Column("resume_token", sa.LargeBinary, nullable=False),
+        _words("worker_name"),
+        *(sa.Column(column, sa.Text, nullable=False) for column in ("namespaces", "job_types", "labels", "runtime")),
+        _number("tasks_max"),
+        _number("state"),
+        _number("epoch", 1),
+        _number("connection", 0),
+        _number("replica_key"),
+        _number("created_at"),
+        _number("detached_at", nullable=True),
+        _number("ended_at", nullable=True),
+        sa.UniqueConstraint("session_id", name=f"{name}_session_id"),
+    )
+    _partial_index(f"{name}_living", name, ["state", "detached_at"], "ended_at IS NULL")
+
+
+def _service(prefix: str) -> None:
+    op.create_table(
+        f"{prefix}replicas",
+        _key("key"),
+        sa.Column("replica_id", sa.Text, nullable=False),
+        _number("started_at"),
+        _number("renewed_at"),
+        sa.UniqueConstraint("replica_id", name=f"{prefix}replicas_replica_id"),
+    )
+    counters = op.create_table(f"{prefix}counters", sa.Column("name", sa.Text, primary_key=True), _number("value", 0))
+    op.bulk_insert(counters, [{"name": name, "value": 0} for name in COUNTERS])
+    op.create_table(
+        f"{prefix}service",
+        sa.Column("key", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("log_id", sa.Text, nullable=False),
+        _number("created_at"),
+        _number("resumed_at"),
+        _number("last_at"),
+        sa.CheckConstraint("key = 1", f"{prefix}service_one_row"),
+    )
+
+
+def _partial_index(name: str, table: str, columns: list[str], where: str) -> None:
+    op.create_index(name, table, columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+
+
+def _key(name: str) -> sa.Column[int]:
+    return sa.Column(name, KEY, primary_key=True, autoincrement=False)
+
+
+def _number(name: str, default: int | None = None, *, nullable: bool = False) -> sa.Column[int]:
+    written = None if default is None else sa.text(str(default))
+    return sa.Column(name, sa.BigInteger, nullable=nullable, server_default=written)
+
+
+def _words(name: str, default: str | None = None) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, nullable=False, server_default=default)

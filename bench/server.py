@@ -1,0 +1,104 @@
+"""One jobhall server of a run: started, asked, measured, stopped, and its database examined."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import jobhall
+from bench.processes import BenchmarkError, Child, Processes
+
+JOB_TYPE = "noop"
+START_SECONDS_MAX = 20.0
+_POLL_SECONDS = 0.02
+_SYNCHRONOUS = "sqlite.synchronous="
+
+# Each job once SUBMITTED, CLAIMED, RUNNING, COMPLETED, in this order, and nothing else.
+_WHOLE_JOBS = """
+    SELECT count(*) FROM (
+        SELECT job_key FROM jobhall_events GROUP BY job_key
+        HAVING count(*) = 4
+           AND max(CASE event_type WHEN 1 THEN number END) < max(CASE event_type WHEN 4 THEN number END)
+           AND max(CASE event_type WHEN 4 THEN number END) < max(CASE event_type WHEN 5 THEN number END)
+           AND max(CASE event_type WHEN 5 THEN number END) < max(CASE event_type WHEN 7 THEN number END))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server; `synchronous` is what the server read from its own connection."""
+
+    child: Child
+    address: str
+    database: Path
+    synchronous: str
+
+    def await_completed(self, jobs: int, *, within: float) -> float:
+        """Waits until that many jobs have ended and answers when the last one was completed, in seconds since 1970."""
+        deadline = time.monotonic() + within
+        with closing(self._connect()) as connection:
+            while True:
+                self.child.check()
+                # One row that is read by its key: the wait costs the server nothing.
+                [events] = connection.execute("SELECT value FROM jobhall_counters WHERE name = 'event'").fetchone()
+                if events >= 4 * jobs and not self._unfinished(connection):
+                    [at] = connection.execute("SELECT at FROM jobhall_events ORDER BY number DESC LIMIT 1").fetchone()
+                    return float(at) / 1e6
+                if time.monotonic() > deadline:
+                    raise BenchmarkError(f"after {within:g} s there were {events} events of {4 * jobs}")
+                time.sleep(_POLL_SECONDS)
+
+    def check(self, jobs: int, *, result_bytes: int = 0) -> None:
+        """Raises unless exactly these jobs are COMPLETED with each of their four events once, and their results."""
+        with closing(self._connect()) as connection:
+            [stored, completed] = connection.execute(
+                "SELECT count(*), coalesce(sum(state = ?), 0) FROM jobhall_jobs", [jobhall.JobState.COMPLETED]
+            ).fetchone()
+            [whole] = connection.execute(_WHOLE_JOBS).fetchone()
+            [events] = connection.execute("SELECT count(*) FROM jobhall_events").fetchone()
+            [results] = connection.execute(
+                "SELECT count(*) FROM jobhall_results WHERE length(text) >= ?", [result_bytes]
+            ).fetchone()
+        found = (stored, completed, whole, events, results if result_bytes else jobs)
+        if found != (jobs, jobs, jobs, 4 * jobs, jobs):
+            names = ("stored", "COMPLETED", "with all events in order", "events", "with their result")
+            told = ", ".join(f"{count} {name}" for count, name in zip(found, names, strict=True))
+            raise BenchmarkError(f"of {jobs} jobs the database has {told}")
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)
+
+    def _unfinished(self, connection: sqlite3.Connection) -> bool:
+        row = connection.execute("SELECT EXISTS (SELECT 1 FROM jobhall_jobs WHERE terminal IS NULL)").fetchone()
+        return bool(row[0])
+
+
+def start_server(processes: Processes, folder: Path, *, profile: Path | None = None) -> Server:
+    """Starts a server over a fresh database on a free port of this machine, and registers the one job type."""
+    database, address_file = folder / "jobhall.db", folder / "address"
+    module = ["-m", "jobhall_server"] if profile is None else ["-m", "bench.sampled_server", profile]
+    child = processes.start(
+        "server",
+        *module,
+        "serve",
+        "--listen=127.0.0.1:0",
+        f"--address-file={address_file}",
+        settings={
+            "JOBHALL_DATABASE_URL": f"sqlite:///{database}",
+            "JOBHALL_LOG_LEVEL": "warning",
+            "JOBHALL_WATCHERS_MAX": "2000",
+        },
+    )
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while not (address := address_file.read_text().strip() if address_file.exists() else ""):
+        child.check()
+        if time.monotonic() > deadline:
+            raise BenchmarkError(f"the server did not start\n{child.log_tail()}")
+        time.sleep(_POLL_SECONDS)
+    with jobhall.Client(address) as client:
+        client.types.register(JOB_TYPE)
+        told = [it.removeprefix(_SYNCHRONOUS) for it in client.server_info().features if it.startswith(_SYNCHRONOUS)]
+    return Server(child, address, database, synchronous=told[0] if told else "not told")

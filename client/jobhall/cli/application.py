@@ -1,0 +1,107 @@
+"""Puts the commands together, and turns whatever ends one into an exit code and at most one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+import jobhall
+from jobhall.cli.changing import cancel, rm
+from jobhall.cli.context import Context
+from jobhall.cli.exits import Exit, exit_for, explain
+from jobhall.cli.output import choose_output
+from jobhall.cli.reading import get, ls
+from jobhall.cli.running import worker
+from jobhall.cli.submitting import spell_out_stdin, submit
+from jobhall.cli.watching import watch
+from jobhall.errors import JobhallError
+
+_HELP = """Submits, shows, watches, cancels and deletes jobs, and runs workers.
+
+The server is at --address, else JOBHALL_ADDRESS, else 127.0.0.1:50051. On a
+terminal there are tables and live bars, piped plain lines; NO_COLOR is
+respected. Help on a command: jobhall COMMAND --help."""
+
+_EXIT_CODES = """Exit codes:
+  0    all is well
+  1    the job failed or was cancelled, or the server refused
+  2    the command line is wrong
+  3    no server answers
+  4    there is no such job or job type
+  130  Ctrl-C"""
+
+_COMMANDS: dict[str, Any] = {
+    "submit": submit,
+    "get": get,
+    "ls": ls,
+    "watch": watch,
+    "cancel": cancel,
+    "rm": rm,
+    "worker": worker,
+}
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command line and returns its exit code; nothing but a bug of ours leaves a traceback."""
+    try:
+        outcome = _make_app().meta(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _refuse(error, arguments)
+    except JobhallError as error:
+        print(f"jobhall: {explain(error)}", file=sys.stderr)
+        return exit_for(error)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # What is still buffered has nowhere to go; without this the interpreter would complain at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.BROKEN_PIPE
+    return outcome if isinstance(outcome, Exit) else Exit.OK
+
+
+def _make_app() -> App:
+    app = App(
+        name="jobhall",
+        version=f"jobhall {jobhall.__version__}",
+        help=_HELP,
+        help_epilogue=_EXIT_CODES,
+        help_format="plaintext",
+        default_parameter=Parameter(negative=(), show_default=False),
+        suppress_keyboard_interrupt=False,
+    )
+    for name, command in _COMMANDS.items():
+        app.command(command, name=None if isinstance(command, App) else name)
+    app.meta.group_parameters = "Global options"
+    app.meta.default(_launcher(app))
+    return app
+
+
+def _launcher(app: App) -> Any:
+    def launch(
+        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        address: Annotated[str | None, Parameter(help="host:port of the server (JOBHALL_ADDRESS).")] = None,
+        token: Annotated[str | None, Parameter(help="Bearer token to show it (JOBHALL_TOKEN).")] = None,
+        json: Annotated[bool, Parameter(help="One JSON document, or one a line.")] = False,
+    ) -> Any:
+        command, bound, ignored = app.parse_args(_spelled_out(tokens), exit_on_error=False, print_error=False)
+        context = Context(address=address, token=token, as_json=json, output=choose_output(as_json=json))
+        injected = {"context": context} if "context" in ignored else {}
+        return command(*bound.args, **bound.kwargs, **injected)
+
+    return launch
+
+
+def _spelled_out(tokens: Sequence[str]) -> list[str]:
+    return spell_out_stdin(tokens) if tokens[:1] == ("submit",) else list(tokens)
+
+
+def _refuse(error: CycloptsError, arguments: Sequence[str]) -> Exit:
+    command = next((word for word in arguments if word in _COMMANDS), "")
+    see = " ".join(["jobhall", *([command] if command else []), "--help"])
+    print(f"jobhall: {' '.join(str(error).split())} See: {see}", file=sys.stderr)
+    return Exit.USAGE

@@ -1,0 +1,119 @@
+"""Reads what the command line says into what the SDK takes; raises UsageError where that cannot be."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from jobhall.cli.exits import UsageError
+from jobhall.model import FileInfo
+from jobhall.states import JobState
+
+STDIN = "-"
+_SPAN = re.compile(r"(\d+)([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_STATES = [state.name for state in JobState if state is not JobState.UNSPECIFIED]
+
+
+def read_parameters(*, params: Sequence[str], json_params: str | None, params_file: str | None) -> Any:
+    """The job's parameters from the one source that was given; None where there is none."""
+    if sum([bool(params), json_params is not None, params_file is not None]) > 1:
+        raise UsageError("give the parameters once: --param, --json-params, --params-file or -")
+    if params:
+        return {name: _value(text) for name, text in _pairs(params, option="--param").items()}
+    if json_params is not None:
+        return _parsed(json_params, source="--json-params")
+    if params_file == STDIN:
+        return _parsed(sys.stdin.read(), source="standard input")
+    if params_file is not None:
+        return _parsed(_read(Path(params_file)), source=params_file)
+    return None
+
+
+def read_labels(labels: Sequence[str]) -> dict[str, str]:
+    """`key=value` texts as a dict."""
+    return _pairs(labels, option="--label")
+
+
+def read_states(names: Sequence[str]) -> list[JobState]:
+    """States by name, in any case, several with commas between them."""
+    states = []
+    for name in _split(names):
+        if name.upper() not in _STATES:
+            raise UsageError(f"--state: {name!r} is no state; they are {', '.join(_STATES)}")
+        states.append(JobState[name.upper()])
+    return states
+
+
+def read_moment(text: str | None, *, option: str, now: datetime) -> datetime | None:
+    """A moment: `2h` before now (s, m, h, d, w), or a date or time of ISO 8601, local where it names no zone."""
+    if text is None:
+        return None
+    span = _SPAN.fullmatch(text)
+    try:
+        if span:
+            return now - timedelta(**{_UNITS[span[2]]: int(span[1])})
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"{option}: {text!r} is neither a span such as 2h nor a time such as 2026-01-31T12:00"
+        ) from error
+
+
+def read_file_info(path: str | None) -> FileInfo | None:
+    """Name and size of the file that a job concerns; its content stays where it is."""
+    if path is None:
+        return None
+    try:
+        return FileInfo(name=Path(path).name, size_bytes=Path(path).stat().st_size)
+    except OSError as error:
+        raise UsageError(f"--file: {path}: {error.strerror}") from error
+
+
+def _split(names: Iterable[str]) -> list[str]:
+    return [part.strip() for name in names for part in name.split(",")]
+
+
+def _pairs(texts: Sequence[str], *, option: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise UsageError(f"{option}: {text!r} is not of the form NAME=VALUE")
+        if name in pairs:
+            raise UsageError(f"{option}: {name!r} is given twice")
+        pairs[name] = value
+    return pairs
+
+
+def _value(text: str) -> Any:
+    """JSON where it is JSON, else the text itself."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except ValueError:
+        return text
+
+
+def _parsed(text: str, *, source: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except ValueError as error:
+        raise UsageError(f"{source} is not JSON: {error}") from error
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not in JSON")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--params-file: {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--params-file: {path} is not UTF-8") from error

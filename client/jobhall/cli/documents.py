@@ -1,0 +1,52 @@
+"""Output for programs: one JSON document a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+from jobhall.cli.plain_values import json_line
+from jobhall.model import Job, JobEvent
+
+
+class Documents:
+    """Jobs as objects; a watch gives `{"event": …}` and `{"job": …}`, so that a reader can tell them apart."""
+
+    def submitted(self, job: Job) -> None:
+        _write(job)
+
+    def job(self, job: Job) -> None:
+        _write(job)
+
+    def listing(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            _write(job)
+
+    def changed(self, job: Job, *, verb: str) -> None:  # noqa: ARG002 - the job's state says it
+        _write(job)
+
+    def follow(self, *, named: bool) -> EventDocuments:  # noqa: ARG002 - the same for both
+        return EventDocuments()
+
+    def ended(self, job: Job) -> None:
+        _write({"job": job})
+
+
+class EventDocuments:
+    """A line for each event."""
+
+    def show(self, job: Job) -> None:
+        _write({"job": job})
+
+    def tell(self, event: JobEvent) -> None:
+        _write({"event": event})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        return None
+
+
+def _write(value: Any) -> None:
+    print(json_line(value), flush=True)

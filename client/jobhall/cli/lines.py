@@ -1,0 +1,72 @@
+"""Output for pipes and logs: a line per job or event, whole however long, at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Self
+
+from jobhall.cli.phrases import event_text, job_rows, list_cells, outcome_text
+from jobhall.cli.plain_values import moment
+from jobhall.model import Job, JobEvent
+from jobhall.states import EventType
+
+_PROGRESS_SECONDS = 1.0
+
+
+class Lines:
+    """A submitted job is its id alone, a list has tabs between its columns: made for `$(…)` and `cut`."""
+
+    def submitted(self, job: Job) -> None:
+        _write(job.id)
+
+    def job(self, job: Job) -> None:
+        for name, value in job_rows(job):
+            _write(f"{name}: {value}")
+        for error in job.item_errors:
+            _write(f"item error: {error.index} {error.key} {error.code} {error.message}")
+
+    def listing(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            _write("\t".join([*list_cells(job), moment(job.created_at) if job.created_at else ""]))
+
+    def changed(self, job: Job, *, verb: str) -> None:
+        _write(f"{verb} {job.id} {job.state.name}")
+
+    def follow(self, *, named: bool) -> EventLines:  # noqa: ARG002 - the same for both
+        return EventLines()
+
+    def ended(self, job: Job) -> None:
+        _write(f"{job.state.name} {job.id} {job.job_type} {outcome_text(job)}".rstrip())
+
+
+class EventLines:
+    """A line for each event, `TIME EVENT JOB_ID TYPE …`; of progress at most one a second and job."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next_at: dict[str, float] = {}
+
+    def show(self, job: Job) -> None:
+        """Says nothing: the first line about a job is the first thing that happens to it."""
+
+    def tell(self, event: JobEvent) -> None:
+        now = self._clock()
+        if event.event_type is EventType.PROGRESS:
+            if now < self._next_at.get(event.job_id, now):
+                return
+            self._next_at[event.job_id] = now + _PROGRESS_SECONDS
+        elif event.state.terminal:
+            self._next_at.pop(event.job_id, None)
+        when = moment(event.happened_at) if event.happened_at else "-"
+        _write(f"{when} {event.event_type.name} {event.job_id} {event.job_type} {event_text(event)}".rstrip())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        return None
+
+
+def _write(line: str) -> None:
+    print(" ".join(line.splitlines()), flush=True)

@@ -1,0 +1,129 @@
+"""What lines, tables and bars say in the same words."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from jobhall.cli.plain_values import moment, plain
+from jobhall.model import Job, JobError, JobEvent, Progress
+
+
+def progress_text(progress: Progress) -> str:
+    """`450/1000 rows, 45 %, step: message`, as far as it is known."""
+    parts = []
+    if progress.items_total is not None:
+        parts.append(f"{progress.items_processed}/{progress.items_total} {progress.unit}".rstrip())
+    elif progress.items_processed:
+        parts.append(f"{progress.items_processed} {progress.unit}".rstrip())
+    if progress.items_failed:
+        parts.append(f"{progress.items_failed} failed")
+    if progress.percent is not None:
+        parts.append(f"{progress.percent:.0f} %")
+    words = ": ".join(_one_line(word) for word in (progress.step, progress.message) if word)
+    return ", ".join([*parts, words] if words else parts)
+
+
+def error_text(error: JobError) -> str:
+    """`APPLICATION ValueError: the message`."""
+    head = " ".join(part for part in (error.kind.name, error.code) if part)
+    return f"{head}: {_one_line(error.message)}" if error.message else head
+
+
+def outcome_text(job: Job) -> str:
+    """What came of an ended job: its result, its error, or who cancelled it and why."""
+    if job.error is not None and not job.succeeded:
+        return error_text(job.error)
+    if job.succeeded:
+        return value_text(job.result)
+    return _one_line(
+        " ".join(part for part in (job.cancel_reason, job.cancelled_by and f"by {job.cancelled_by}") if part)
+    )
+
+
+def value_text(value: Any) -> str:
+    """Parameters or a result: bytes by their number, the rest as JSON, nothing as nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def event_text(event: JobEvent) -> str:
+    """What the event says beyond its name."""
+    parts = [f"attempt={event.attempt}"] if event.attempt else []
+    if event.worker_name:
+        parts.append(f"worker={event.worker_name}")
+    if event.failure_kind:
+        parts.append("failure=" + "/".join(part for part in (event.failure_kind.name, event.failure_code) if part))
+    if event.progress is not None:
+        parts.append(progress_text(event.progress))
+    parts.extend(_one_line(entry.message) for entry in event.log_entries)
+    return " ".join(parts)
+
+
+def job_rows(job: Job) -> list[tuple[str, str]]:
+    """Everything of a job that is set, by the names of the dataclass, for people."""
+    task = job.current_task
+    rows: list[tuple[str, Any]] = [
+        ("id", job.id),
+        ("type", job.job_type),
+        ("namespace", job.namespace),
+        ("state", job.state.name),
+        ("attempt", f"{job.attempt} of {job.max_attempts}" if job.max_attempts else job.attempt),
+        ("worker", task.worker_name if task else ""),
+        ("progress", progress_text(job.progress)),
+        ("items per second", job.timing.recent_items_per_second or job.timing.items_per_second),
+        ("remaining", job.timing.estimated_remaining),
+        ("created", job.created_at),
+        ("started", job.started_at),
+        ("ended", job.ended_at),
+        ("queued for", job.timing.queue_duration),
+        ("ran for", job.timing.run_duration),
+        ("priority", job.priority or ""),
+        ("path", job.path),
+        ("file", f"{job.file_info.name} ({job.file_info.size_bytes} bytes)" if job.file_info else ""),
+        ("labels", " ".join(f"{key}={value}" for key, value in sorted(job.labels.items()))),
+        ("owner", job.owner),
+        ("parameters", value_text(job.parameters)),
+        ("result", value_text(job.result)),
+        ("error", error_text(job.error) if job.error else ""),
+        ("cancelled", "" if job.succeeded or job.error else outcome_text(job)),
+        ("item errors", job.item_error_count or ""),
+    ]
+    return [(name, shown) for name, value in rows if (shown := _shown(value))]
+
+
+def list_cells(job: Job) -> tuple[str, str, str, str, str]:
+    """Id, type, state, progress, attempt: what a list says of a job besides its time."""
+    return job.id, job.job_type, job.state.name, progress_text(job.progress), str(job.attempt or "")
+
+
+def duration_text(span: timedelta) -> str:
+    """`850 ms`, `4.2 s`, `3 min 20 s`, `2 h 5 min`."""
+    total = span.total_seconds()
+    if total < 1:
+        return f"{total * 1000:.0f} ms"
+    if total < 60:
+        return f"{total:.1f} s"
+    if total < 3600:
+        return f"{total // 60:.0f} min {total % 60:.0f} s"
+    return f"{total // 3600:.0f} h {total % 3600 // 60:.0f} min"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, timedelta):
+        return duration_text(value)
+    if isinstance(value, datetime):
+        return moment(value)
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    return str(plain(value))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

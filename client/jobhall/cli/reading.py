@@ -1,0 +1,81 @@
+"""`jobhall get` and `jobhall ls`: one job, and many."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from jobhall.cli.arguments import read_labels, read_moment, read_states
+from jobhall.cli.context import Injected, Labels, Namespace
+from jobhall.cli.exits import Exit, UsageError
+from jobhall.limits import PAGE_SIZE_MAX
+
+
+def get(
+    job_id: Annotated[str, Parameter(help="The job's id.")],
+    /,
+    *,
+    context: Injected,
+) -> Exit:
+    """Shows all there is to know of a job, its first 100 item errors included.
+
+    For example:
+
+      jobhall get 01977c0e-5b7a-7d2c-9b5e-0c1d2e3f4a5b
+      jobhall get --json 01977c0e-5b7a-7d2c-9b5e-0c1d2e3f4a5b | jq .result
+    """
+    with context.connect() as client:
+        context.output.job(client.jobs.get_job(job_id, include_errors=True))
+    return Exit.OK
+
+
+def ls(
+    *,
+    namespace: Namespace = "",
+    state: Annotated[
+        tuple[str, ...], Parameter(name=["--state", "-s"], help="Only these, such as failed or pending,running.")
+    ] = (),
+    job_type: Annotated[tuple[str, ...], Parameter(name=["--type", "-t"], help="Only this type; repeat it.")] = (),
+    owner: Annotated[str, Parameter(help="Only this subject's.")] = "",
+    label: Labels = (),
+    path: Annotated[str, Parameter(help="Only those that concern this resource.")] = "",
+    since: Annotated[str | None, Parameter(help="Submitted since: 2h ago (s, m, h, d, w), or a time.")] = None,
+    until: Annotated[str | None, Parameter(help="Submitted before: the same.")] = None,
+    limit: Annotated[int, Parameter(name=["--limit", "-n"], help="Jobs at most; 0 means all.")] = 50,
+    context: Injected,
+) -> Exit:
+    """Lists jobs, the newest first.
+
+    Piped, a line each: id, type, state, progress, attempt and time of submit,
+    with tabs between them.
+
+    For example:
+
+      jobhall ls --state failed --since 2h
+      jobhall ls --type resize --label team=red --limit 0 | cut -f1 | xargs jobhall cancel
+      jobhall ls --json --state running | jq .progress.percent
+    """
+    if limit < 0:
+        raise UsageError(f"--limit: {limit} is negative; 0 means all")
+    from jobhall.calls import PageOptions
+
+    now = datetime.now(UTC)
+    options = PageOptions(
+        namespace=namespace,
+        states=read_states(state),
+        job_types=job_type,
+        owner=owner,
+        labels=read_labels(label),
+        path=path,
+        page_size=min(limit or PAGE_SIZE_MAX, PAGE_SIZE_MAX),
+    )
+    if (moment := read_moment(since, option="--since", now=now)) is not None:
+        options["created_after"] = moment
+    if (moment := read_moment(until, option="--until", now=now)) is not None:
+        options["created_before"] = moment
+    with context.connect() as client:
+        context.output.listing(islice(client.jobs.list_jobs(**options), limit or None))
+    return Exit.OK

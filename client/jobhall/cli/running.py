@@ -1,0 +1,88 @@
+"""`jobhall worker run`: runs a worker that a module of the current directory defines."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from jobhall.channel import ADDRESS_VARIABLE, TOKEN_VARIABLE
+from jobhall.cli.context import Injected
+from jobhall.cli.exits import Exit, UsageError, WorkerBrokenError
+
+if TYPE_CHECKING:
+    from jobhall.worker import Worker
+
+worker = App(name="worker", help="Runs workers.")
+
+
+@worker.command
+def run(
+    target: Annotated[str, Parameter(name="MODULE:WORKER", help="Where the worker is, such as tasks:worker.")],
+    /,
+    *,
+    context: Injected,
+) -> Exit:
+    """Runs a worker: WORKER of MODULE, looked for in the current directory first.
+
+    Ctrl-C or SIGTERM stops it once it has finished, or given back, what it
+    holds; a second Ctrl-C stops it at once.
+
+    For example:
+
+      jobhall worker run tasks:worker
+      jobhall --address hall.example:50051 worker run app.jobs:worker
+    """
+    # Before the module is imported: a worker may look at them when it is made.
+    if context.address is not None:
+        os.environ[ADDRESS_VARIABLE] = context.address
+    if context.token is not None:
+        os.environ[TOKEN_VARIABLE] = context.token
+    load_worker(target).run()
+    return Exit.OK
+
+
+def load_worker(target: str) -> Worker:
+    """The worker at `module:attribute`; UsageError where there is none, WorkerBrokenError if the module raises."""
+    from jobhall.worker import Worker
+
+    module_name, _, attribute = target.partition(":")
+    if not (module_name and attribute):
+        raise UsageError(f"{target!r} is not of the form MODULE:WORKER, such as tasks:worker")
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    found: object = _import(module_name, folder)
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            raise UsageError(f"the module {module_name!r} has no {attribute!r}")
+        found = getattr(found, name)
+    if not isinstance(found, Worker):
+        raise UsageError(f"{target} is no Worker but {type(found).__name__}")
+    if not found.job_types:
+        raise UsageError(f'{target} has no handler: decorate a function with @worker.handler("type")')
+    return found
+
+
+def _import(module_name: str, folder: str) -> object:
+    try:
+        return import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            raise UsageError(f"there is no module {error.name!r} in {folder} or installed") from error
+        raise WorkerBrokenError(_blame(module_name, error)) from error
+    except Exception as error:
+        raise WorkerBrokenError(_blame(module_name, error)) from error
+
+
+def _blame(module_name: str, error: Exception) -> str:
+    """The error and the last line of code on its way, which the traceback would have ended with."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace is not None else ""
+    return f"importing {module_name!r} failed: {type(error).__name__}: {error}{where}"

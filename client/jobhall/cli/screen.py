@@ -1,0 +1,88 @@
+"""Output for a terminal: tables, colours and bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from jobhall.cli.bars import Bars
+from jobhall.cli.phrases import duration_text, job_rows, list_cells, outcome_text
+from jobhall.model import Job
+from jobhall.states import JobState
+
+_STATE_STYLES = {
+    JobState.RUNNING: "cyan",
+    JobState.CLAIMED: "cyan",
+    JobState.COMPLETED: "green",
+    JobState.FAILED: "red",
+    JobState.CANCELLED: "yellow",
+    JobState.CANCELLING: "yellow",
+}
+
+
+class Screen:
+    """Writes to standard output, as wide as the terminal is; NO_COLOR is rich's to respect."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False)
+
+    def submitted(self, job: Job) -> None:
+        self._console.print(f"{job.id}  {escape(job.job_type)}", styled_state(job.state), soft_wrap=True)
+
+    def job(self, job: Job) -> None:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, value in job_rows(job):
+            table.add_row(name, styled_state(job.state) if name == "state" else Text(value))
+        self._console.print(table)
+        if job.item_errors:
+            self._console.print(_item_errors(job))
+        if job.error is not None and job.error.stack:
+            self._console.print(Text(job.error.stack.rstrip(), style="dim"))
+
+    def listing(self, jobs: Iterable[Job]) -> None:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        table.add_column("id", no_wrap=True)
+        for title in ("type", "state", "progress"):
+            table.add_column(title, overflow="fold")
+        table.add_column("attempt", justify="right")
+        table.add_column("age", justify="right", no_wrap=True)
+        now = datetime.now(UTC)
+        for job in jobs:
+            job_id, job_type, _, progress, attempt = list_cells(job)
+            age = duration_text(now - job.created_at) if job.created_at else ""
+            table.add_row(job_id, Text(job_type), styled_state(job.state), Text(progress), attempt, age)
+        if table.row_count:
+            self._console.print(table)
+        else:
+            self._console.print("no jobs match", style="dim")
+
+    def changed(self, job: Job, *, verb: str) -> None:
+        self._console.print(f"{verb} {job.id}", styled_state(job.state), soft_wrap=True)
+
+    def follow(self, *, named: bool) -> Bars:
+        return Bars(self._console, named=named)
+
+    def ended(self, job: Job) -> None:
+        outcome = Text(outcome_text(job), style="" if job.succeeded else "red")
+        self._console.print(styled_state(job.state), job.id, outcome, soft_wrap=True)
+
+
+def styled_state(state: JobState) -> Text:
+    """The state's name in its colour."""
+    return Text(state.name, style=_STATE_STYLES.get(state, ""))
+
+
+def _item_errors(job: Job) -> Table:
+    table = Table(title=f"item errors ({len(job.item_errors)} of {job.item_error_count})", title_justify="left")
+    for title in ("item", "key", "code", "message"):
+        table.add_column(title, overflow="fold")
+    for error in job.item_errors:
+        table.add_row(str(error.index), Text(error.key), Text(error.code), Text(error.message))
+    return table

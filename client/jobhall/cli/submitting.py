@@ -1,0 +1,98 @@
+"""`jobhall submit`: one job, waited for or not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from jobhall.cli.arguments import STDIN, read_file_info, read_labels, read_parameters
+from jobhall.cli.context import Context, Injected, Labels
+from jobhall.cli.exits import Exit
+from jobhall.cli.following import exit_of, follow_jobs
+from jobhall.errors import JobFailedError
+from jobhall.model import Job
+
+if TYPE_CHECKING:
+    from jobhall.client import Client
+
+
+def submit(
+    job_type: Annotated[str, Parameter(help="What kind of job: a registered type.")],
+    /,
+    *,
+    param: Annotated[
+        tuple[str, ...],
+        Parameter(name=["--param", "-p"], help="NAME=VALUE; JSON where VALUE is JSON, else text; repeat it for more."),
+    ] = (),
+    json_params: Annotated[str | None, Parameter(help="All parameters as JSON.", allow_leading_hyphen=True)] = None,
+    params_file: Annotated[
+        str | None, Parameter(help="A file with them; - is standard input.", allow_leading_hyphen=True)
+    ] = None,
+    namespace: Annotated[str, Parameter(help="Where the job is to live; default if not given.")] = "",
+    label: Labels = (),
+    path: Annotated[str, Parameter(help="The resource that the job concerns.")] = "",
+    file: Annotated[str | None, Parameter(help="A file that it works on: its name and size go along.")] = None,
+    priority: Annotated[int | None, Parameter(help="-100 to 100, higher first.", allow_leading_hyphen=True)] = None,
+    job_id: Annotated[str, Parameter(help="A UUID of your own: submitting it again changes nothing.")] = "",
+    max_attempts: Annotated[int, Parameter(help="Starts at most, worker losses included; 1: never run twice.")] = 0,
+    wait: Annotated[bool, Parameter(help="Follow the job to its end; exit 1 unless it completes.")] = False,
+    context: Injected,
+) -> Exit:
+    """Submits a job. Piped, it prints the job's id and nothing else.
+
+    A last - reads the parameters from standard input, as JSON.
+
+    For example:
+
+      jobhall submit resize --param file=cat.png --param width=200
+      jobhall submit report --json-params '{"month": 7}' --label team=red --wait
+      generate | jobhall submit import -
+      id=$(jobhall submit resize --param file=cat.png)
+    """
+    parameters = read_parameters(params=param, json_params=json_params, params_file=params_file)
+    labels, file_info = read_labels(label), read_file_info(file)
+    with context.connect() as client:
+        job = client.jobs.submit(
+            job_type,
+            parameters,
+            namespace=namespace,
+            labels=labels,
+            path=path,
+            file_info=file_info,
+            priority=priority,
+            job_id=job_id,
+            max_attempts=max_attempts,
+        )
+        if not wait:
+            context.output.submitted(job)
+            return Exit.OK
+        try:
+            return exit_of([_wait(client, job, context)])
+        except KeyboardInterrupt:
+            print(f"jobhall: the job goes on; see it with: jobhall watch {job.id}", file=sys.stderr)
+            raise
+
+
+def spell_out_stdin(tokens: Sequence[str]) -> list[str]:
+    """`submit TYPE -` as `submit TYPE --params-file=-`: the parser would take a lone hyphen for an option."""
+    return [
+        "--params-file=-" if token == STDIN and before != "--params-file" else token
+        for before, token in pairwise(["", *tokens])
+    ]
+
+
+def _wait(client: Client, job: Job, context: Context) -> Job:
+    if context.as_json:
+        try:
+            job = client.jobs.wait_for_job(job.id)
+        except JobFailedError as failure:
+            job = failure.job or job
+        context.output.job(job)
+    else:
+        [job] = follow_jobs(client, [job.id], context.output.follow(named=True))
+        context.output.ended(job)
+    return job

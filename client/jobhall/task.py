@@ -1,0 +1,291 @@
+"""What a handler is given: one leased attempt at a job, and the ways to report on it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from jobhall.clipping import clip
+from jobhall.errors import FieldInvalidError, JobhallError
+from jobhall.limits import (
+    CODE_BYTES_MAX,
+    ITEM_ERRORS_KEPT_MAX,
+    LOG_FIELDS_BYTES_MAX,
+    LOG_LINE_BYTES_MAX,
+    LOG_LINES_KEPT_MAX,
+    NAMESPACE_DEFAULT,
+    PROGRESS_DETAILS_BYTES_MAX,
+    STEP_BYTES_MAX,
+    TEXT_BYTES_MAX,
+    UNIT_BYTES_MAX,
+)
+from jobhall.model import FileInfo, ItemError, LogEntry, Progress
+from jobhall.states import LogLevel
+from jobhall.v1.job_pb2 import LogEntry as LogEntryMessage
+from jobhall.wire import (
+    file_info_from_wire,
+    item_error_to_wire,
+    log_entry_to_wire,
+    progress_from_wire,
+    progress_to_wire,
+)
+from jobhall.wire_values import payload_from_wire
+
+if TYPE_CHECKING:
+    from jobhall.worker_handover import Handover
+    from jobhall.worker_held import HeldTask
+
+
+class TaskFailed(JobhallError):  # noqa: N818 - reads as what the handler says: raise jobhall.TaskFailed(...)
+    """Raised by a handler to fail its task in its own words: no stack trace, but that of a `raise ... from`.
+
+    `retryable` None leaves it to the job's retry policy whether, and `retry_delay` None when, it is tried again.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str = "TASK_FAILED",
+        retryable: bool | None = None,
+        retry_delay: timedelta | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.retryable = retryable
+        self.retry_delay = retry_delay
+        self.details = details
+
+
+class TaskCancelled(BaseException):
+    """Raised by every `task.*` report once the task is to stop; a handler cleans up and lets it pass.
+
+    Not an Exception, so that the `except Exception` around one item of a loop does not swallow it.
+    """
+
+
+class Task:
+    """One leased attempt at a job. Its reports may be called from any thread, and never wait for the server."""
+
+    def __init__(self, held: HeldTask, handover: Handover) -> None:
+        self._held = held
+        self._handover = handover
+        self._assignment = held.assignment
+        self._progress: Progress | None = None
+        self._item_errors_count = 0
+
+    def __repr__(self) -> str:
+        return f"<Task {self.job_type} {self.job_id} attempt {self.attempt}>"
+
+    # --- what it is ---
+
+    @cached_property
+    def parameters(self) -> Any:
+        """The job's input: the decoded JSON, or bytes where bytes were submitted; None where there was none."""
+        return payload_from_wire(self._assignment.parameters)[0]
+
+    @property
+    def job_id(self) -> str:
+        return self._assignment.job_id
+
+    @property
+    def job_type(self) -> str:
+        return self._assignment.job_type
+
+    @property
+    def namespace(self) -> str:
+        return self._assignment.namespace or NAMESPACE_DEFAULT
+
+    @property
+    def attempt(self) -> int:
+        """Number of this attempt at the job, from 1."""
+        return self._assignment.attempt
+
+    @property
+    def max_attempts(self) -> int:
+        return self._assignment.max_attempts
+
+    @property
+    def fence(self) -> int:
+        """Grows with each claim of the job: send it along with writes elsewhere, and let those refuse a smaller one."""
+        return self._assignment.fence
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return dict(self._assignment.labels)
+
+    @property
+    def path(self) -> str:
+        """The resource that the job concerns."""
+        return self._assignment.path
+
+    @property
+    def file_info(self) -> FileInfo | None:
+        """The file that the job works on."""
+        return file_info_from_wire(self._assignment.file_info) if self._assignment.HasField("file_info") else None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the task is to stop: cancelled, its lease lost, or the worker leaving."""
+        return self._held.cancel_reason is not None
+
+    @property
+    def cancel_reason(self) -> str:
+        """Why it is to stop, for people; empty while it is not."""
+        return self._held.cancel_reason or ""
+
+    # --- what it reports ---
+
+    def progress(
+        self,
+        *,
+        processed: int | None = None,
+        total: int | None = None,
+        succeeded: int | None = None,
+        failed: int | None = None,
+        step: str | None = None,
+        stage: str | None = None,
+        step_index: int | None = None,
+        step_count: int | None = None,
+        percent: float | None = None,
+        message: str | None = None,
+        unit: str | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Says how far the task has come; what is left out stays as it was. The latest wins; as often as you like.
+
+        Raises ValueError unless succeeded + failed <= processed <= total and 0 <= percent <= 100, TaskCancelled when
+        the task is to stop. `processed` left out is at least succeeded + failed.
+        """
+        self._check_cancelled()
+        before = self._progress or progress_from_wire(self._assignment.progress)
+        well = before.items_succeeded if succeeded is None else succeeded
+        badly = before.items_failed if failed is None else failed
+        progress = Progress(
+            step=before.step if step is None else clip(step, STEP_BYTES_MAX),
+            stage=before.stage if stage is None else clip(stage, STEP_BYTES_MAX),
+            step_index=before.step_index if step_index is None else step_index,
+            step_count=before.step_count if step_count is None else step_count,
+            percent=before.percent if percent is None else percent,
+            message=before.message if message is None else clip(message, TEXT_BYTES_MAX),
+            items_total=before.items_total if total is None else total,
+            items_processed=max(before.items_processed, well + badly) if processed is None else processed,
+            items_succeeded=well,
+            items_failed=badly,
+            unit=before.unit if unit is None else clip(unit, UNIT_BYTES_MAX),
+            details=before.details if details is None else details,
+        )
+        _check_progress(progress)
+        # Made here, so that what cannot be said raises in the handler, which may also change its details afterwards.
+        message_to_send = progress_to_wire(progress)
+        _check_bytes("details", message_to_send.details, PROGRESS_DETAILS_BYTES_MAX)
+        self._progress = progress
+        self._held.progress = message_to_send
+        self._report()
+
+    def item_error(self, *, index: int = 0, key: str = "", code: str = "", message: str = "") -> None:
+        """Says that one item of the job went badly, and the job goes on: its place in the input, its name, and why.
+
+        The server keeps the first thousand and counts all.
+        """
+        self._check_cancelled()
+        if index < 0:
+            raise ValueError(f"item_error: index is {index}; the place of an item in the input is not negative")
+        if (errors := self._held.item_errors) is None:
+            errors = self._held.item_errors = deque()
+        self._item_errors_count += 1
+        kept = self._item_errors_count <= ITEM_ERRORS_KEPT_MAX
+        error = ItemError(
+            index=index,
+            key=clip(key, CODE_BYTES_MAX),
+            code=clip(code, CODE_BYTES_MAX),
+            # Beyond those that are kept only the number counts, and a million texts would be held for nothing.
+            message=clip(message, TEXT_BYTES_MAX) if kept else "",
+        )
+        errors.append(item_error_to_wire(error))
+        self._report()
+
+    def log(self, text: str | bytes, level: str | LogLevel = "info", **fields: Any) -> None:
+        """Writes a line to the job's log; `level` is debug, info, warning, error or critical.
+
+        What among the fields JSON cannot say is written as its text. Longer lines are cut at 16 KiB.
+        """
+        self._check_cancelled()
+        if (lines := self._held.lines) is None:
+            lines = self._held.lines = deque()
+        if len(lines) >= LOG_LINES_KEPT_MAX:
+            # Nobody took them for a long time; how many are missing will be said in their place.
+            self._held.lines_dropped += 1
+            return
+        lines.append(_line(text, _level(level), fields))
+        self._report()
+
+    def _check_cancelled(self) -> None:
+        if self._held.cancel_reason is not None:
+            raise TaskCancelled(self._held.cancel_reason)
+
+    def _report(self) -> None:
+        if not self._held.report_waits:
+            self._held.report_waits = True
+            self._handover.report(self._held)
+
+
+def _check_progress(progress: Progress) -> None:
+    done, well, badly = progress.items_processed, progress.items_succeeded, progress.items_failed
+    if min(done, well, badly, progress.items_total or 0, progress.step_index, progress.step_count) < 0:
+        raise ValueError(f"progress: counts are not negative: {progress}")
+    if well + badly > done:
+        raise ValueError(f"progress: succeeded {well} + failed {badly} is more than processed {done}")
+    if progress.items_total is not None and done > progress.items_total:
+        raise ValueError(f"progress: processed {done} is more than total {progress.items_total}")
+    if progress.step_count and progress.step_index > progress.step_count:
+        raise ValueError(f"progress: step {progress.step_index} of {progress.step_count}")
+    percent = progress.percent
+    if percent is not None and not (isfinite(percent) and 0 <= percent <= 100):
+        raise ValueError(f"progress: percent is {percent}; it goes from 0 to 100")
+
+
+def _check_bytes(name: str, message: Any, bytes_max: int) -> None:
+    if (size := message.ByteSize()) > bytes_max:
+        raise ValueError(f"{name}: {size} bytes; at most {bytes_max} are taken")
+
+
+def _line(text: str | bytes, level: LogLevel, fields: Mapping[str, Any]) -> LogEntryMessage:
+    message, raw = _decoded(text)
+    now = datetime.now(UTC)
+    message = clip(message, LOG_LINE_BYTES_MAX)
+    try:
+        line = log_entry_to_wire(LogEntry(message=message, level=level, written_at=now, raw=raw, fields=fields or None))
+    except FieldInvalidError:
+        # A line of log is no reason to fail a job.
+        plain = {str(key): str(value) for key, value in fields.items()}
+        line = log_entry_to_wire(LogEntry(message=message, level=level, written_at=now, raw=raw, fields=plain))
+    if line.fields.ByteSize() > LOG_FIELDS_BYTES_MAX:
+        line.ClearField("fields")
+    return line
+
+
+def _decoded(text: str | bytes) -> tuple[str, bytes]:
+    """The text, and the bytes where they are not UTF-8."""
+    if isinstance(text, str):
+        return text, b""
+    try:
+        return text.decode(), b""
+    except UnicodeDecodeError:
+        return text.decode(errors="replace"), text[:LOG_LINE_BYTES_MAX]
+
+
+def _level(level: str | LogLevel) -> LogLevel:
+    if isinstance(level, LogLevel):
+        return level
+    try:
+        return LogLevel[level.upper()]
+    except KeyError:
+        known = ", ".join(known.name.lower() for known in LogLevel if known)
+        raise ValueError(f"log: level {level!r} is none of {known}") from None

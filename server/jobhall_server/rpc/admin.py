@@ -1,0 +1,80 @@
+"""AdminService: what this server is."""
+
+# The names and signatures of methods are those of the generated base class.
+# ruff: noqa: N802, ARG002
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jobhall
+from jobhall.limits import (
+    BATCH_SUBMIT_MAX,
+    EVENT_LOG_AGE,
+    MESSAGE_BYTES_MAX,
+    PAGE_SIZE_MAX,
+    PAYLOAD_BYTES_MAX,
+    PROTOCOL_VERSION,
+    WAIT_TIMEOUT_MAX,
+)
+from jobhall.v1 import admin_service_pb2
+from jobhall.v1.admin_service_pb2_grpc import AdminServiceServicer
+from jobhall_server.hall.clock import Clock
+from jobhall_server.rpc.convert import duration, timestamp
+from jobhall_server.rpc.interceptor import Context
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the composition root knows of the process and its database."""
+
+    replica_id: str
+    started_at: int
+    engine: str
+    engine_version: str
+    schema_revision: str
+    features: tuple[str, ...] = ()
+
+
+class AdminServicer(AdminServiceServicer):
+    """What is not here, the generated base class answers: UNIMPLEMENTED."""
+
+    def __init__(self, about: About, clock: Clock) -> None:
+        self._about = about
+        self._clock = clock
+
+    async def GetServerInfo(
+        self, request: admin_service_pb2.GetServerInfoRequest, context: Context
+    ) -> admin_service_pb2.GetServerInfoResponse:
+        about, now = self._about, timestamp(self._clock.now_us())
+        replica = admin_service_pb2.Replica(
+            id=about.replica_id,
+            version=jobhall.__version__,
+            start_time=timestamp(about.started_at),
+            last_seen_time=now,
+        )
+        info = admin_service_pb2.ServerInfo(
+            version=jobhall.__version__,
+            protocol_version_min=PROTOCOL_VERSION,
+            protocol_version_max=PROTOCOL_VERSION,
+            engine=about.engine,
+            engine_version=about.engine_version,
+            schema_revision=about.schema_revision,
+            replica_id=about.replica_id,
+            replicas=[replica],
+            server_time=now,
+            features=about.features,
+            limits=_limits(),
+        )
+        return admin_service_pb2.GetServerInfoResponse(server_info=info)
+
+
+def _limits() -> admin_service_pb2.ServerLimits:
+    return admin_service_pb2.ServerLimits(
+        payload_bytes_max=PAYLOAD_BYTES_MAX,
+        message_bytes_max=MESSAGE_BYTES_MAX,
+        batch_submit_max=BATCH_SUBMIT_MAX,
+        page_size_max=PAGE_SIZE_MAX,
+        wait_max=duration(WAIT_TIMEOUT_MAX.total_seconds()),
+        event_retention=duration(EVENT_LOG_AGE.total_seconds()),
+    )

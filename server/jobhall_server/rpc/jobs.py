@@ -1,0 +1,201 @@
+"""JobService: each method decodes, calls one use case, encodes."""
+
+# The names and signatures of methods are those of the generated base class.
+# ruff: noqa: N802, ARG002
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from jobhall.errors import FieldInvalidError, FilterUnsupportedError
+from jobhall.limits import (
+    BATCH_GET_MAX,
+    BATCH_SUBMIT_MAX,
+    INCLUDED_ERRORS_MAX,
+    WAIT_TIMEOUT_DEFAULT,
+    WAIT_TIMEOUT_MAX,
+)
+from jobhall.v1 import job_pb2, job_service_pb2
+from jobhall.v1.job_service_pb2_grpc import JobServiceServicer
+from jobhall_server.domain.job import ItemError, JobView
+from jobhall_server.hall import checks
+from jobhall_server.hall.hall import Hall
+from jobhall_server.hall.store import JobFilter, LogLine
+from jobhall_server.rpc.caller import principal
+from jobhall_server.rpc.convert import refuse_set, seconds_of
+from jobhall_server.rpc.convert_jobs import (
+    basic_job_out,
+    checked_submission_in,
+    item_errors_out,
+    job_out,
+    log_line_out,
+    view_is_basic,
+)
+from jobhall_server.rpc.filters import parse_filter
+from jobhall_server.rpc.interceptor import Context
+from jobhall_server.rpc.pages import how_many_fit, page_size_in, page_that_fits, skip_in
+from jobhall_server.rpc.submit_stream import serve_submits
+from jobhall_server.rpc.watch import serve_watch
+
+_NEWEST_FIRST = ("", "create_time desc")
+
+
+class JobServicer(JobServiceServicer):
+    """What is not here, the generated base class answers: UNIMPLEMENTED."""
+
+    def __init__(self, hall: Hall) -> None:
+        self._hall = hall
+        self._jobs = hall.jobs
+
+    async def SubmitJob(
+        self, request: job_service_pb2.SubmitJobRequest, context: Context
+    ) -> job_service_pb2.SubmitJobResponse:
+        refuse_set(request, ("validate_only",))
+        submission = checked_submission_in(request.job, "job")
+        job = await self._jobs.submit(principal(), submission)
+        return job_service_pb2.SubmitJobResponse(job=self._full(job))
+
+    async def BatchSubmitJobs(
+        self, request: job_service_pb2.BatchSubmitJobsRequest, context: Context
+    ) -> job_service_pb2.BatchSubmitJobsResponse:
+        refuse_set(request, ("validate_only",))
+        _check_count(len(request.jobs), BATCH_SUBMIT_MAX, "jobs")
+        submissions = [checked_submission_in(job, f"jobs[{place}]") for place, job in enumerate(request.jobs)]
+        jobs = await self._jobs.submit_many(principal(), submissions)
+        return job_service_pb2.BatchSubmitJobsResponse(jobs=[basic_job_out(job) for job in jobs])
+
+    async def SubmitJobStream(self, _requests: object, context: Context) -> None:  # type: ignore[override]
+        await serve_submits(self._jobs, context)
+
+    async def GetJob(self, request: job_service_pb2.GetJobRequest, context: Context) -> job_service_pb2.GetJobResponse:
+        refuse_set(request, ("include_checkpoint",))
+        basic = view_is_basic(request.view, basic_default=False)
+        job = await self._jobs.get(principal(), request.job_id, include_errors=request.include_errors)
+        return job_service_pb2.GetJobResponse(job=self._job(job, basic=basic, as_object=request.object_payloads))
+
+    async def BatchGetJobs(
+        self, request: job_service_pb2.BatchGetJobsRequest, context: Context
+    ) -> job_service_pb2.BatchGetJobsResponse:
+        refuse_set(request, ("include_errors",))
+        _check_count(len(request.job_ids), BATCH_GET_MAX, "job_ids")
+        basic = view_is_basic(request.view, basic_default=False)
+        jobs = await self._jobs.get_many(principal(), request.job_ids, full=not basic)
+        messages = [self._job(job, basic=basic, as_object=request.object_payloads) for job in jobs]
+        fitting = how_many_fit(messages)
+        found = {message.id for message in messages}
+        return job_service_pb2.BatchGetJobsResponse(
+            jobs=messages[:fitting],
+            missing_job_ids=[job_id for job_id in request.job_ids if checks.job_id(job_id) not in found],
+            remaining_job_ids=[message.id for message in messages[fitting:]],
+        )
+
+    async def ListJobs(
+        self, request: job_service_pb2.ListJobsRequest, context: Context
+    ) -> job_service_pb2.ListJobsResponse:
+        if request.order_by not in _NEWEST_FIRST:
+            raise FilterUnsupportedError("only `create_time desc` is supported yet", field="order_by")
+        basic = view_is_basic(request.view, basic_default=True)
+        where = parse_filter(
+            request.filter, JobFilter(namespace=checks.listed_namespace(request.namespace, "namespace"))
+        )
+        skip = skip_in(request.skip)
+
+        async def ask(size: int) -> tuple[list[JobView], str]:
+            return await self._jobs.page(
+                principal(), where, page_size=size, page_token_text=request.page_token, skip=skip
+            )
+
+        async def encode(jobs: Sequence[JobView]) -> list[job_pb2.Job]:
+            if basic:
+                return [basic_job_out(job) for job in jobs]
+            ids = [job.job_id for job in jobs]
+            return [self._full(job) for job in await self._jobs.get_many(principal(), ids, full=True)]
+
+        jobs, token = await page_that_fits(ask, encode, page_size_in(request.page_size))
+        return job_service_pb2.ListJobsResponse(jobs=jobs, next_page_token=token)
+
+    async def WaitJob(
+        self, request: job_service_pb2.WaitJobRequest, context: Context
+    ) -> job_service_pb2.WaitJobResponse:
+        basic = view_is_basic(request.view, basic_default=False)
+        longest = WAIT_TIMEOUT_MAX.total_seconds()
+        seconds = WAIT_TIMEOUT_DEFAULT.total_seconds()
+        if request.HasField("timeout"):
+            seconds = seconds_of(request.timeout, "timeout")
+        if seconds > longest:
+            raise FieldInvalidError("timeout", f"is {seconds:g} s; the longest is {longest:g} s: wait again after it")
+        job = await self._jobs.wait(principal(), request.job_id, timeout_seconds=seconds)
+        if request.include_errors:
+            job = await self._jobs.get(principal(), request.job_id, include_errors=True)
+        message = self._job(job, basic=basic, as_object=request.object_payloads)
+        return job_service_pb2.WaitJobResponse(job=message, done=job.state.terminal)
+
+    async def CancelJob(
+        self, request: job_service_pb2.CancelJobRequest, context: Context
+    ) -> job_service_pb2.CancelJobResponse:
+        refuse_set(request, ("etag", "grace"))
+        job, told = await self._jobs.cancel(principal(), request.job_id, reason=request.reason)
+        return job_service_pb2.CancelJobResponse(job=self._full(job), worker_told=told)
+
+    async def DeleteJob(
+        self, request: job_service_pb2.DeleteJobRequest, context: Context
+    ) -> job_service_pb2.DeleteJobResponse:
+        refuse_set(request, ("etag",))
+        job = await self._jobs.delete(principal(), request.job_id)
+        return job_service_pb2.DeleteJobResponse(job=self._full(job))
+
+    async def ListItemErrors(
+        self, request: job_service_pb2.ListItemErrorsRequest, context: Context
+    ) -> job_service_pb2.ListItemErrorsResponse:
+        refuse_set(request, ("skip", "attempt"))
+        job = await self._jobs.get(principal(), request.job_id)
+
+        async def ask(size: int) -> tuple[list[ItemError], str]:
+            return await self._jobs.item_errors(
+                principal(), request.job_id, page_size=size, page_token_text=request.page_token
+            )
+
+        async def encode(errors: Sequence[ItemError]) -> list[job_pb2.ItemError]:
+            return item_errors_out(errors)
+
+        errors, token = await page_that_fits(ask, encode, page_size_in(request.page_size))
+        return job_service_pb2.ListItemErrorsResponse(
+            item_errors=errors, next_page_token=token, total_count=job.item_error_count
+        )
+
+    async def ListJobLogs(
+        self, request: job_service_pb2.ListJobLogsRequest, context: Context
+    ) -> job_service_pb2.ListJobLogsResponse:
+        refuse_set(request, ("skip", "attempt", "min_level", "after_number"))
+        job = await self._jobs.get(principal(), request.job_id)
+
+        async def ask(size: int) -> tuple[list[tuple[int, LogLine]], str]:
+            return await self._jobs.log_lines(
+                principal(), request.job_id, page_size=size, page_token_text=request.page_token
+            )
+
+        async def encode(lines: Sequence[tuple[int, LogLine]]) -> list[job_pb2.LogEntry]:
+            return [log_line_out(line, number=number, attempt=job.attempt) for number, line in lines]
+
+        entries, token = await page_that_fits(ask, encode, page_size_in(request.page_size))
+        return job_service_pb2.ListJobLogsResponse(log_entries=entries, next_page_token=token)
+
+    def WatchJobs(
+        self, request: job_service_pb2.WatchJobsRequest, context: Context
+    ) -> AsyncIterator[job_service_pb2.WatchJobsResponse]:
+        return serve_watch(self._hall, request)
+
+    def _full(self, job: JobView) -> job_pb2.Job:
+        return job_out(job, now_us=self._hall.clock.now_us())
+
+    def _job(self, job: JobView, *, basic: bool, as_object: bool) -> job_pb2.Job:
+        if not basic:
+            return job_out(job, now_us=self._hall.clock.now_us(), as_object=as_object)
+        message = basic_job_out(job)
+        message.item_errors.extend(item_errors_out(job.item_errors[:INCLUDED_ERRORS_MAX]))
+        return message
+
+
+def _check_count(count: int, limit: int, field: str) -> None:
+    if not 1 <= count <= limit:
+        raise FieldInvalidError(field, f"has {count} entries; it must have 1 to {limit}")

@@ -1,0 +1,86 @@
+"""A job as the units before left it in one group: moves that follow each other merged, the record that they lead to."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from jobhall.states import JobState
+from jobhall_server.domain.change import Change, Stamp, Values, merge, merge_values
+from jobhall_server.domain.job import JobRecord, NewJob
+
+
+class Moved(NamedTuple):
+    """What a group does to a job: `earlier` row writes, then `change`. `before` and the last move give its record."""
+
+    change: Change
+    values: Values
+    earlier: tuple[tuple[Change, Values], ...]
+    before: JobRecord
+    last: Change
+    last_values: Values
+
+    @property
+    def writes(self) -> tuple[tuple[Change, Values], ...]:
+        """The row writes, in order."""
+        return (*self.earlier, (self.change, self.values))
+
+
+def moved_on(moved: Moved, job: JobRecord, change: Change, values: Values) -> Moved:
+    """The same job after one more move, as one row write where the events of both can tell it."""
+    if not _one_write(change):
+        return Moved(change, values, moved.writes, job, change, values)
+    both = merge(moved.change, change)
+    both_values = merge_values(moved.change, change, moved.values, values) if both.row_columns else ()
+    return Moved(both, both_values, moved.earlier, job, change, values)
+
+
+def record_after(job: JobRecord, change: Change, values: Values, now: int) -> JobRecord:
+    """A copy of the record with the change made."""
+    columns: dict[str, Any] = {name: getattr(job, name) for name in _COLUMNS}
+    given: dict[str, Any] = dict(change.sets)
+    given.update(zip(change.row_columns, values, strict=True))
+    for name, step in change.adds:
+        given[name] = columns[name] + step
+    stamps = {Stamp.NOW: now, Stamp.FENCE: job.fence}
+    for name, value in given.items():
+        if name in columns:
+            columns[name] = stamps[value] if isinstance(value, Stamp) else value
+    columns["state"] = change.target
+    columns["revision"] += len(change.events)
+    return JobRecord(**columns)
+
+
+def record_of_new(key: int, new: NewJob, now: int) -> JobRecord:
+    """A job that this group inserts, as it will be loaded by the next."""
+    return JobRecord(
+        key=key,
+        state=JobState.PENDING,
+        queue_key=new.queue_key,
+        namespace_key=new.namespace_key,
+        fence=0,
+        nonce=0,
+        lease=0,
+        session_key=None,
+        attempt=0,
+        max_attempts=new.max_attempts,
+        worker_losses=0,
+        outcome_fence=0,
+        outcome_digest=0,
+        item_error_count=0,
+        revision=1,
+        job_id=new.job_id,
+        owner=new.owner,
+        organization_id=new.organization_id,
+        submit_digest=new.submit_digest,
+        created_at=now,
+    )
+
+
+_COLUMNS = JobRecord.__slots__
+
+
+def _one_write(change: Change) -> bool:
+    """Whether the events before this move may be read from the row after it: they carry the attempt of their time."""
+    return "attempt" not in {name for name, _ in change.adds} | {name for name, _ in change.sets} | {
+        *change.row_columns
+    }

@@ -1,0 +1,69 @@
+"""What the units of a group have decided and nobody has written yet; what one unit added can be taken back."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar
+
+from jobhall_server.domain.job import ItemError, JobFailure, NewJob, Payload
+from jobhall_server.domain.session import NewSession, SessionRecord
+from jobhall_server.hall.store import LogLine, PayloadKind
+from jobhall_server.storage.overlays import Moved
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_ABSENT: Final = object()
+
+LeasePlace = tuple[int, int, int]
+"""Job key, fence, number in the lease."""
+
+
+class Staged:
+    """Maps from keys to what is to be written, and a journal of their changes since the unit began."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+        self.last_event: int | None = None
+        self.counters: dict[str, int] = {}
+        self.moved: dict[int, Moved] = {}
+        self.new_jobs: dict[int, NewJob] = {}
+        self.new_keys: dict[str, int] = {}
+        self.deleted: dict[int, None] = {}
+        self.payloads: dict[PayloadKind, dict[int, Payload]] = {kind: {} for kind in PayloadKind}
+        self.failures: dict[int, JobFailure] = {}
+        self.progress: dict[int, tuple[int, str]] = {}
+        self.item_errors: dict[LeasePlace, ItemError] = {}
+        self.logs: dict[LeasePlace, LogLine] = {}
+        self.sessions: dict[int, SessionRecord] = {}
+        self.session_moves: dict[int, int] = {}
+        self.new_sessions: dict[int, NewSession] = {}
+        self.namespaces: dict[str, int] = {}
+        self.job_types: dict[tuple[int, str], int] = {}
+        self.queues: dict[tuple[int, int], int] = {}
+        self.size = 0
+        self._journal: list[tuple[dict[Any, Any], Any, Any]] = []
+
+    def begin(self) -> None:
+        """A unit begins: what was put so far stays."""
+        self.size += len(self._journal)
+        self._journal.clear()
+
+    def put(self, mapping: dict[K, V], key: K, value: V) -> None:
+        """Set a value, so that `undo` knows what was there."""
+        self._journal.append((mapping, key, mapping.get(key, _ABSENT)))
+        mapping[key] = value
+
+    def put_new(self, mapping: dict[K, V], key: K, value: V) -> None:
+        """Set a value unless there is one."""
+        if key not in mapping:
+            self._journal.append((mapping, key, _ABSENT))
+            mapping[key] = value
+
+    def undo(self) -> None:
+        """Take back what was put since `begin`."""
+        for mapping, key, before in reversed(self._journal):
+            if before is _ABSENT:
+                del mapping[key]
+            else:
+                mapping[key] = before
+        self._journal.clear()

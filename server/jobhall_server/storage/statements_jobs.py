@@ -1,0 +1,166 @@
+"""The statements that load, move and remove jobs and log their events; one statement does any number of jobs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from jobhall.states import HELD_STATES, TERMINAL_STATES, JobState
+from jobhall_server.domain.change import Change, Stamp
+from jobhall_server.storage.dialect import as_json, in_keys, key_rows, value_rows
+from jobhall_server.storage.read_clauses import among_ids
+from jobhall_server.storage.schema import Tables
+
+_BY_KEY = (
+    "key state queue_key namespace_key fence nonce lease session_key attempt max_attempts worker_losses "
+    "outcome_fence outcome_digest item_error_count revision job_id"
+)
+RECORD_BY_KEY = tuple(_BY_KEY.split())
+"""The columns of `JobRecord`, in its order; by id some more."""
+
+RECORD_BY_ID = (*RECORD_BY_KEY, "owner", "organization_id", "submit_digest", "created_at")
+
+
+@lru_cache(maxsize=8)
+def jobs_by_key(tables: Tables) -> sa.Select[Any]:
+    """What decisions read of the jobs of those keys; they are locked for it."""
+    jobs, wanted = tables.jobs, key_rows()
+    rows = sa.select(*(jobs.c[name] for name in RECORD_BY_KEY)).select_from(
+        wanted.join(jobs, jobs.c.key == wanted.c.value)
+    )
+    return as_json(rows.with_for_update(of=jobs))
+
+
+@lru_cache(maxsize=8)
+def jobs_by_id(tables: Tables) -> sa.Select[Any]:
+    """The same of the jobs of those ids, with what a caller's rights and a repeated submit are judged by."""
+    rows = sa.select(*(tables.jobs.c[name] for name in RECORD_BY_ID)).where(among_ids(tables.jobs.c.job_id))
+    return as_json(rows.with_for_update())
+
+
+class ChangeShape(NamedTuple):
+    """What of a Change is in its statement's text; changes of one shape differ only in what is bound."""
+
+    source: JobState
+    target: JobState
+    constants: tuple[str, ...]
+    stamps: tuple[tuple[str, Stamp], ...]
+    adds: tuple[str, ...]
+    row_columns: tuple[str, ...]
+    logged: bool
+
+    @classmethod
+    def of(cls, change: Change) -> ChangeShape:
+        """The shape of that change."""
+        return cls(
+            change.source,
+            change.target,
+            tuple(name for name, value in change.sets if not isinstance(value, Stamp)),
+            tuple((name, value) for name, value in change.sets if isinstance(value, Stamp)),
+            tuple(name for name, _ in change.adds),
+            change.row_columns,
+            logged=bool(change.events),
+        )
+
+
+def change_values(change: Change, now: int) -> dict[str, Any]:
+    """What the statement of a change's shape binds beside keys and rows."""
+    values: dict[str, Any] = {f"set_{name}": value for name, value in change.sets if not isinstance(value, Stamp)}
+    values |= {f"add_{name}": step for name, step in change.adds}
+    return values | {"now": now, "source": change.source, "target": change.target, "events": len(change.events)}
+
+
+@lru_cache(maxsize=1024)
+def move_jobs(tables: Tables, shape: ChangeShape) -> sa.Update:
+    """Make one change to all jobs of those keys; as many rows as keys are touched, or the group's view was wrong."""
+    jobs = tables.jobs
+    sets: dict[str, Any] = {name: sa.bindparam(f"set_{name}", type_=jobs.c[name].type) for name in shape.constants}
+    sets |= {name: _NOW if stamp is Stamp.NOW else jobs.c.fence for name, stamp in shape.stamps}
+    sets |= {name: jobs.c[name] + sa.bindparam(f"add_{name}", type_=sa.BigInteger) for name in shape.adds}
+    statement = sa.update(jobs)
+    if shape.row_columns:
+        rows = value_rows(sa.BigInteger(), *(jobs.c[name].type for name in shape.row_columns))
+        sets |= {name: rows.c[f"column{number}"] for number, name in enumerate(shape.row_columns, 2)}
+        statement = statement.where(jobs.c.key == rows.c.column1)
+    else:
+        statement = statement.where(in_keys(jobs.c.key))
+    sets |= _derived(jobs, shape, sets)
+    return statement.where(jobs.c.state == sa.bindparam("source", type_=sa.BigInteger)).values(sets)
+
+
+def _derived(jobs: sa.Table, shape: ChangeShape, sets: dict[str, Any]) -> dict[str, Any]:
+    """The columns that follow from where a job comes from and goes to."""
+    source, target = shape.source, shape.target
+    derived: dict[str, Any] = {"updated_at": _NOW}
+    if shape.logged:
+        derived["revision"] = jobs.c.revision + sa.bindparam("events", type_=sa.BigInteger)
+    if target is not source:
+        derived["state"] = sa.bindparam("target", type_=sa.BigInteger)
+        if target is JobState.PENDING:
+            derived |= {"ready": _NOW, "ready_at": _NOW}
+        elif source is JobState.PENDING:
+            derived["ready"] = sa.null()
+        if target in TERMINAL_STATES:
+            derived["terminal"] = _NOW
+        elif source in TERMINAL_STATES:
+            derived["terminal"] = sa.null()
+    if target not in HELD_STATES:
+        if source in HELD_STATES:
+            derived["held_by"] = sa.null()
+    elif "session_key" in sets or source not in HELD_STATES:
+        derived["held_by"] = sets.get("session_key", jobs.c.session_key)
+    if "worker_losses" in sets:
+        derived["lane"] = sa.case((sets["worker_losses"] > 0, 1), else_=0)
+    return derived
+
+
+@lru_cache(maxsize=8)
+def log_events(tables: Tables) -> sa.Insert:
+    """One event of one kind for each job, after its move, numbered on from `base` in the order of the keys.
+
+    `later` events of the same move follow it; the failure belongs to the last of them.
+    """
+    return _log(tables, sa.bindparam("state", type_=sa.BigInteger))
+
+
+@lru_cache(maxsize=8)
+def log_deleted(tables: Tables) -> sa.Insert:
+    """The same for jobs that are about to go, in whatever state; `later` is -1: no row will have this revision."""
+    return _log(tables, tables.jobs.c.state)
+
+
+def _log(tables: Tables, state: sa.ColumnElement[int]) -> sa.Insert:
+    jobs, wanted = tables.jobs, key_rows()
+    later = sa.bindparam("later", type_=sa.BigInteger)
+    values = {
+        "number": sa.bindparam("base", type_=sa.BigInteger) + wanted.c.position,
+        "job_key": jobs.c.key,
+        "event_type": sa.bindparam("event_type", type_=sa.BigInteger),
+        "state": state,
+        "revision": jobs.c.revision - later,
+        "failure_kind": sa.case((later == 0, jobs.c.failure_kind), else_=0),
+        "failure_code": sa.case((later == 0, jobs.c.failure_code), else_=sa.literal_column("''")),
+        "at": _NOW,
+        **{name: jobs.c[name] for name in _OF_THE_JOB},
+    }
+    source = sa.select(*values.values()).select_from(wanted.join(jobs, jobs.c.key == wanted.c.value))
+    return sa.insert(tables.events).from_select(list(values), source)
+
+
+@lru_cache(maxsize=32)
+def delete_side_rows(table: sa.Table) -> sa.Delete:
+    """Remove what a side table keeps of those jobs."""
+    return sa.delete(table).where(in_keys(table.c.job_key))
+
+
+@lru_cache(maxsize=8)
+def delete_jobs(tables: Tables) -> sa.Delete:
+    """Remove the jobs of those keys; as many as there are keys."""
+    return sa.delete(tables.jobs).where(in_keys(tables.jobs.c.key))
+
+
+_NOW = sa.bindparam("now", type_=sa.BigInteger)
+
+_OF_THE_JOB = ("job_id", "namespace_key", "queue_key", "attempt", "worker", "owner", "organization_id", "labels")

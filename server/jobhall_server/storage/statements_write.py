@@ -1,0 +1,167 @@
+"""The statements that write rows as they come: new jobs, side tables, names, sessions, replicas and the counters."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from jobhall_server.domain.session import SessionState
+from jobhall_server.storage.dialect import as_json, in_keys, key_rows, value_rows
+from jobhall_server.storage.schema import COUNTER_EVENT, Tables
+
+PAUSE_US = 7_000_000
+"""A service that was silent for longer was away: what runs by its time begins anew."""
+
+
+@lru_cache(maxsize=256)
+def insert(table: sa.Table, constant: tuple[str, ...], varying: tuple[str, ...]) -> sa.Insert:
+    """Rows of a table, a key first; a `constant` column has one value for all of them, bound as `all_NAME`."""
+    return _insert(table, constant, varying, "")
+
+
+@lru_cache(maxsize=64)
+def replace(table: sa.Table, constant: tuple[str, ...], varying: tuple[str, ...]) -> sa.Insert:
+    """The same, in place of rows of the same key."""
+    key = [column.name for column in table.primary_key]
+    sets = ", ".join(f"{name} = excluded.{name}" for name in (*varying, *constant) if name not in key)
+    return _insert(table, constant, varying, f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {sets}")
+
+
+@lru_cache(maxsize=64)
+def insert_new(table: sa.Table, constant: tuple[str, ...], varying: tuple[str, ...]) -> sa.Insert:
+    """The same, leaving alone the rows that are there."""
+    return _insert(table, constant, varying, "ON CONFLICT DO NOTHING")
+
+
+def _insert(table: sa.Table, constant: tuple[str, ...], varying: tuple[str, ...], conflict: str) -> sa.Insert:
+    rows = value_rows(*(table.c[name].type for name in varying))
+    shared = [sa.bindparam(f"all_{name}", type_=table.c[name].type) for name in constant]
+    columns = [rows.c[f"column{number}"] for number in range(1, len(varying) + 1)]
+    source = sa.select(*columns, *shared).where(rows.c.column1.is_not(None))
+    if conflict:
+        # SQLAlchemy has a clause of its own for each of the two; the words are the same.
+        source = source.suffix_with(conflict)
+    return sa.insert(table).from_select([*varying, *constant], source)
+
+
+@lru_cache(maxsize=8)
+def log_submitted(tables: Tables) -> sa.Insert:
+    """The first event of each job from key `first` to key `last`, all just inserted, numbered from `base`."""
+    jobs = tables.jobs
+    first = sa.bindparam("first", type_=sa.BigInteger)
+    values = {
+        "number": sa.bindparam("base", type_=sa.BigInteger) + (jobs.c.key - first),
+        "job_key": jobs.c.key,
+        "event_type": sa.bindparam("event_type", type_=sa.BigInteger),
+        "at": jobs.c.created_at,
+    }
+    same = "job_id namespace_key queue_key state revision attempt owner organization_id labels"
+    values |= {name: jobs.c[name] for name in same.split()}
+    source = sa.select(*values.values()).where(jobs.c.key.between(first, sa.bindparam("last", type_=sa.BigInteger)))
+    return sa.insert(tables.events).from_select(list(values), source)
+
+
+@lru_cache(maxsize=8)
+def keys_given(tables: Tables) -> sa.Select[Any]:
+    """The last key given of each kind; locked, since a group that asks is about to give some."""
+    counters = tables.counters
+    rows = sa.select(counters.c.name, counters.c.value).where(
+        counters.c.name != sa.literal_column(f"'{COUNTER_EVENT}'")
+    )
+    return as_json(rows.with_for_update())
+
+
+@lru_cache(maxsize=8)
+def set_counters(tables: Tables) -> sa.Update:
+    """New values of counters, as rows of name and value."""
+    counters, rows = tables.counters, value_rows(sa.Text(), sa.BigInteger())
+    return sa.update(counters).where(counters.c.name == rows.c.column1).values(value=rows.c.column2)
+
+
+@lru_cache(maxsize=8)
+def number_events(tables: Tables) -> Any:
+    """Take `count` numbers of the event log; answers the last. Held until the commit, so numbers are in its order."""
+    counters = tables.counters
+    counted = counters.c.value + sa.bindparam("count", type_=sa.BigInteger)
+    named = counters.c.name == sa.literal_column(f"'{COUNTER_EVENT}'")
+    return sa.update(counters).where(named).values(value=counted).returning(counters.c.value)
+
+
+@lru_cache(maxsize=8)
+def namespace_key(tables: Tables) -> sa.Select[Any]:
+    """The key of a namespace."""
+    return sa.select(tables.namespaces.c.key).where(tables.namespaces.c.name == sa.bindparam("name", type_=sa.Text))
+
+
+@lru_cache(maxsize=8)
+def job_type_key(tables: Tables) -> sa.Select[Any]:
+    """The key of a job type."""
+    types = tables.job_types
+    within = types.c.namespace_key == sa.bindparam("namespace_key", type_=sa.BigInteger)
+    return sa.select(types.c.key).where(within, types.c.name == sa.bindparam("name", type_=sa.Text))
+
+
+@lru_cache(maxsize=8)
+def queue_key(tables: Tables) -> sa.Select[Any]:
+    """The key of a queue."""
+    queues = tables.queues
+    within = queues.c.namespace_key == sa.bindparam("namespace_key", type_=sa.BigInteger)
+    return sa.select(queues.c.key).where(
+        within, queues.c.job_type_key == sa.bindparam("job_type_key", type_=sa.BigInteger)
+    )
+
+
+SESSION = ["key", "session_id", "state", "epoch", "replica_key"]
+"""The columns of `SessionRecord`, in its order."""
+
+
+@lru_cache(maxsize=8)
+def sessions_by_key(tables: Tables) -> sa.Select[Any]:
+    """What decisions read of those sessions; they are locked for it."""
+    sessions, wanted = tables.sessions, key_rows()
+    rows = sa.select(*(sessions.c[name] for name in SESSION)).select_from(
+        wanted.join(sessions, sessions.c.key == wanted.c.value)
+    )
+    return as_json(rows.with_for_update(of=sessions))
+
+
+@lru_cache(maxsize=32)
+def move_sessions(tables: Tables, target: SessionState) -> sa.Update:
+    """Move those sessions; the epoch grows by the `moves` that this group made."""
+    sessions = tables.sessions
+    now = sa.bindparam("now", type_=sa.BigInteger)
+    stamps: dict[SessionState, dict[str, Any]] = {
+        SessionState.ATTACHED: {"detached_at": sa.null(), "replica_key": sa.bindparam("here")},
+        SessionState.DETACHED: {"detached_at": now},
+        SessionState.LOST: {"ended_at": now},
+        SessionState.CLOSED: {"ended_at": now},
+    }
+    return (
+        sa.update(sessions)
+        .where(in_keys(sessions.c.key))
+        .values(state=int(target), epoch=sessions.c.epoch + sa.bindparam("moves"), **stamps[target])
+    )
+
+
+@lru_cache(maxsize=8)
+def renew_replica(tables: Tables) -> sa.Update:
+    """Say that this process serves; no row is touched when another one took its place."""
+    replicas = tables.replicas
+    mine = replicas.c.key == sa.bindparam("replica_key", type_=sa.BigInteger)
+    return sa.update(replicas).where(mine).values(renewed_at=sa.bindparam("now", type_=sa.BigInteger))
+
+
+@lru_cache(maxsize=8)
+def serve_on(tables: Tables) -> sa.Update:
+    """Keep the served time: after a pause it begins anew at `now`."""
+    service, now = tables.service, sa.bindparam("now", type_=sa.BigInteger)
+    resumed = sa.case((service.c.last_at < now - PAUSE_US, now), else_=service.c.resumed_at)
+    return sa.update(service).values(resumed_at=resumed, last_at=now)
+
+
+@lru_cache(maxsize=8)
+def last_served(tables: Tables) -> sa.Select[Any]:
+    """The newest time that any server of this database has written."""
+    return sa.select(tables.service.c.last_at)

@@ -1,0 +1,172 @@
+"""The store of one process: the writer and the reader over one database, opened and closed together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeVar, cast
+
+import sqlalchemy as sa
+import structlog
+
+from jobhall.ids import new_id
+from jobhall_server.hall.clock import Clock, SystemClock
+from jobhall_server.hall.store import Group, Unit
+from jobhall_server.hall.store import Store as StoreProtocol
+from jobhall_server.storage import schema, statements_write
+from jobhall_server.storage.checkpoints import Checkpoints
+from jobhall_server.storage.connections import open_connections
+from jobhall_server.storage.engines import Database, Synchronous, open_write_engine, parse_database_url, serving
+from jobhall_server.storage.errors import DatabaseUrlError
+from jobhall_server.storage.execution import Execution
+from jobhall_server.storage.group import Group as SqlGroup
+from jobhall_server.storage.migrations import migrate
+from jobhall_server.storage.reader import Reader
+from jobhall_server.storage.schema import tables
+from jobhall_server.storage.writer import Writer
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+def end_process(error: BaseException) -> None:
+    """What happens when the writer cannot go on: nothing of this process may answer any more."""
+    log.critical("writer_failed", exc_info=error)
+    os._exit(os.EX_IOERR)
+
+
+class Store(StoreProtocol):
+    """`hall.store.Store` over a SQLite file."""
+
+    def __init__(
+        self, writer: Writer, reader: Reader, replica_key: int, listeners: list[Callable[[int], None]]
+    ) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._replica_key = replica_key
+        self._listeners = listeners
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        url: str,
+        *,
+        prefix: str = schema.PREFIX_DEFAULT,
+        clock: Clock | None = None,
+        synchronous: Synchronous = Synchronous.FULL,
+        on_fatal: Callable[[BaseException], None] = end_process,
+    ) -> AsyncIterator[Store]:
+        """A store that this process alone serves, its schema brought up to date; DatabaseError says what is wrong.
+
+        `on_fatal` is called on the writer's thread when it cannot go on; by default it ends the process.
+        """
+        database = parse_database_url(url)
+        if database.path is None:
+            raise DatabaseUrlError("this version keeps its jobs in SQLite only: write sqlite:///jobhall.db")
+        clock = clock or SystemClock()
+        known = tables(prefix)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(serving(database))
+            connection = await asyncio.to_thread(_connect, database, prefix, synchronous)
+            stack.callback(connection.close)
+            execution = Execution(connection, known)
+            now = _Time(clock, execution)
+            replica_key = _register(execution, now())
+            reads = await stack.enter_async_context(open_connections(database))
+            reader = Reader(reads, known, now=clock.now_us, replica_key=lambda: replica_key)
+            listeners: list[Callable[[int], None]] = []
+            writer = Writer(
+                execution,
+                Checkpoints(connection),
+                now=now,
+                replica_key=replica_key,
+                on_event=lambda number: _tell(listeners, number),
+                on_fatal=on_fatal,
+            )
+            writer.start()
+            stack.push_async_callback(writer.stop)
+            yield cls(writer, reader, replica_key, listeners)
+
+    @property
+    def reads(self) -> Reader:
+        return self._reader
+
+    def run(self, unit: Unit[T], *, refusable: bool = False) -> Awaitable[T]:
+        return self._writer.run(unit, refusable=refusable)
+
+    def on_commit(self, callback: Callable[[int], None]) -> None:
+        self._listeners.append(callback)
+
+    @property
+    def replica_key(self) -> int:
+        return self._replica_key
+
+    async def renew(self) -> bool:
+        return await self.run(_Renew(self._replica_key))
+
+
+class _Time:
+    """The time of each group: the clock's, but never before one that was written already."""
+
+    def __init__(self, clock: Clock, execution: Execution) -> None:
+        self._clock = clock
+        self._last: int = execution.scalar(statements_write.last_served(execution.tables)) or 0
+
+    def __call__(self) -> int:
+        self._last = max(self._last, self._clock.now_us())
+        return self._last
+
+
+class _Renew(Unit[bool]):
+    """Say that this process serves."""
+
+    def __init__(self, replica_key: int) -> None:
+        self._replica_key = replica_key
+
+    def decide(self, group: Group) -> bool:
+        execution = cast("SqlGroup", group).execution
+        renewal = statements_write.renew_replica(execution.tables)
+        renewed = execution.write(renewal, replica_key=self._replica_key, now=group.now) == 1
+        if renewed:
+            execution.write(statements_write.serve_on(execution.tables), now=group.now)
+        return renewed
+
+
+def _connect(database: Database, prefix: str, synchronous: Synchronous) -> sqlite3.Connection:
+    """The writer's connection to a database whose schema is up to date."""
+    engine = open_write_engine(database, synchronous=synchronous)
+    migrate(engine, prefix=prefix)
+    opened = engine.raw_connection()
+    connection = cast("sqlite3.Connection", opened.driver_connection)
+    opened.detach()
+    return connection
+
+
+def _register(execution: Execution, now: int) -> int:
+    """Give this process its row among the replicas, and the service its one row; answers the replica's key."""
+    known = execution.tables
+    execution.begin()
+    if execution.scalar(statements_write.last_served(known)) is None:
+        birth = {"log_id": new_id(), "created_at": now, "resumed_at": now, "last_at": now}
+        _insert(execution, known.service, {"key": 1, **birth})
+    execution.write(statements_write.serve_on(known), now=now)
+    given = dict(execution.rows(statements_write.keys_given(known)))
+    key: int = given[schema.COUNTER_REPLICA] + 1
+    execution.write_rows(statements_write.set_counters(known), [(schema.COUNTER_REPLICA, key)])
+    _insert(execution, known.replicas, {"key": key, "replica_id": new_id(), "started_at": now, "renewed_at": now})
+    execution.commit()
+    return key
+
+
+def _tell(listeners: Sequence[Callable[[int], None]], number: int) -> None:
+    for listener in listeners:
+        listener(number)
+
+
+def _insert(execution: Execution, table: sa.Table, row: dict[str, object]) -> None:
+    execution.write_rows(statements_write.insert(table, (), tuple(row)), [tuple(row.values())])

@@ -1,0 +1,356 @@
+"""The `jobhall` command as a user has it: real processes, a real server, pipes and terminals."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jobhall
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.slow
+
+BIN = Path(sys.executable).parent
+UNKNOWN = "01977c0e-0000-7000-8000-000000000000"
+TASKS = """
+import time
+import jobhall
+
+worker = jobhall.Worker(name="cli-worker")
+
+@worker.handler("double")
+def double(task):
+    return {"doubled": task.parameters["n"] * 2}
+
+@worker.handler("fail")
+def fail(task):
+    raise ValueError("no such file")
+
+@worker.handler("count")
+def count(task):
+    rows = task.parameters["rows"]
+    for row in range(rows):
+        time.sleep(0.02)
+        task.progress(total=rows, processed=row + 1, succeeded=row + 1, unit="rows")
+    return {"rows": rows}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Hall:
+    """A running server, and how to call the command on it."""
+
+    address: str
+    folder: Path
+
+    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [BIN / "jobhall", *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        defaults = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(
+            [BIN / "jobhall", *arguments], cwd=self.folder, env=self.environment(), **{**defaults, **options}
+        )
+
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"JOBHALL_ADDRESS": self.address, "TERM": "xterm-256color", "COLUMNS": "160"}
+
+
+@pytest.fixture(scope="module")
+def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
+    folder = tmp_path_factory.mktemp("hall")
+    (folder / "tasks.py").write_text(TASKS)
+    address_file = folder / "address"
+    options = [
+        "--listen",
+        "127.0.0.1:0",
+        "--database",
+        f"sqlite:///{folder}/hall.db",
+        "--address-file",
+        str(address_file),
+    ]
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen([BIN / "jobhall-server", "serve", *options], stdout=log, stderr=log)
+    try:
+        address = eventually(
+            lambda: address_file.exists() and address_file.read_text().strip(), within=20, what="the server listens"
+        )
+        assert address
+        with jobhall.Client(address) as client:
+            client.types.register("parked")
+        yield Hall(address, folder)
+    finally:
+        end(server)
+
+
+@pytest.fixture(scope="module")
+def worker(hall: Hall) -> Iterator[subprocess.Popen[str]]:
+    process = hall.start("worker", "run", "tasks:worker", stdout=subprocess.DEVNULL)
+    try:
+        with jobhall.Client(hall.address) as client:
+            eventually(
+                lambda: "count" in {job_type.name for job_type in client.types.list()},
+                within=20,
+                what="the worker said hello",
+            )
+        yield process
+    finally:
+        end(process)
+
+
+def test_piped_a_submit_prints_the_id_that_get_takes(hall: Hall) -> None:
+    submitted = hall.run(
+        "submit", "parked", "-p", "n=1", "-p", "name=cat", "--label", "team=red", "--path", "/cats", "--priority", "-3"
+    )
+    job_id = submitted.stdout.strip()
+    shown = hall.run("get", job_id)
+
+    assert (submitted.returncode, submitted.stderr) == (0, "")
+    assert {f"id: {job_id}", "state: PENDING", "labels: team=red", "path: /cats", "priority: -3"} <= set(
+        shown.stdout.splitlines()
+    )
+    assert 'parameters: {"n": 1, "name": "cat"}' in shown.stdout
+
+
+def test_json_is_a_document_with_the_jobs_fields(hall: Hall) -> None:
+    (hall.folder / "annual.csv").write_text("12345")
+    line = ("--json", "submit", "parked", "--file", "annual.csv", "--max-attempts", "1", "-")
+    submitted = json.loads(hall.run(*line, stdin='{"deep": [1, {"x": null}]}').stdout)
+
+    shown = json.loads(hall.run("get", submitted["id"], "--json").stdout)
+
+    assert shown["state"] == "PENDING"
+    assert shown["parameters"] == {"deep": [1, {"x": None}]}
+    assert shown["file_info"] == {"name": "annual.csv", "size_bytes": 5}
+    assert shown["max_attempts"] == 1
+
+
+def test_a_submit_under_its_own_id_can_be_repeated(hall: Hall) -> None:
+    job_id = "01977c0e-1111-7000-8000-000000000001"
+
+    first = hall.run("submit", "parked", "--job-id", job_id, "--param", "n=1")
+    again = hall.run("submit", "parked", "--job-id", job_id, "--param", "n=1")
+    other = hall.run("submit", "parked", "--job-id", job_id, "--param", "n=2")
+
+    assert first.stdout.strip() == again.stdout.strip() == job_id
+    assert other.returncode == 1
+    assert "[JOB_ID_REUSED]" in other.stderr
+
+
+def test_a_list_is_filtered_limited_and_parseable(hall: Hall) -> None:
+    ids = [hall.run("submit", "parked", "--label", "list=mine").stdout.strip() for _ in range(3)]
+
+    piped = hall.run("ls", "--label", "list=mine", "--state", "pending", "--type", "parked", "--since", "1h")
+    limited = hall.run("ls", "--label", "list=mine", "--limit", "2", "--json")
+    none = hall.run("ls", "--label", "list=nobodys")
+
+    assert [line.split("\t")[0] for line in piped.stdout.splitlines()] == ids[::-1]
+    assert [json.loads(line)["id"] for line in limited.stdout.splitlines()] == ids[:0:-1]
+    assert (none.returncode, none.stdout) == (0, "")
+
+
+def test_jobs_are_cancelled_and_deleted_each_for_itself(hall: Hall) -> None:
+    job_id = hall.run("submit", "parked").stdout.strip()
+
+    cancelled = hall.run("cancel", UNKNOWN, job_id, "--reason", "wrong file")
+    again = hall.run("cancel", job_id)
+    deleted = hall.run("rm", job_id, "--json")
+    gone = hall.run("get", job_id)
+
+    assert (cancelled.returncode, cancelled.stdout) == (4, f"cancelled {job_id} CANCELLED\n")
+    assert "[JOB_NOT_FOUND]" in cancelled.stderr
+    assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+    assert "[JOB_TERMINAL]" in again.stderr
+    assert json.loads(deleted.stdout)["cancel_reason"] == "wrong file"
+    assert (gone.returncode, gone.stdout) == (4, "")
+
+
+def test_refusals_are_one_line_with_reason_and_field(hall: Hall) -> None:
+    unknown_type = hall.run("submit", "parkd")
+    bad_priority = hall.run("submit", "parked", "--priority", "1000")
+
+    assert unknown_type.returncode == 4
+    assert "[JOB_TYPE_NOT_FOUND]" in unknown_type.stderr
+    assert "parked" in unknown_type.stderr
+    assert bad_priority.returncode == 1
+    assert "[FIELD_INVALID]" in bad_priority.stderr
+    assert "priority" in bad_priority.stderr
+    assert {unknown_type.stderr.count("\n"), bad_priority.stderr.count("\n")} == {1}
+
+
+def test_nobody_at_the_address_is_exit_code_3(hall: Hall) -> None:
+    ran = hall.run("get", UNKNOWN, "--address", f"127.0.0.1:{free_port()}")
+
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (3, "", 1)
+    assert "JOBHALL_ADDRESS" in ran.stderr
+
+
+@pytest.mark.usefixtures("worker")
+def test_submit_and_wait_tells_how_it_ended_by_words_and_exit_code(hall: Hall) -> None:
+    good = hall.run("submit", "double", "-p", "n=21", "--wait")
+    good_json = hall.run("submit", "double", "-p", "n=21", "--wait", "--json")
+    bad = hall.run("submit", "fail", "--wait")
+    bad_json = hall.run("submit", "fail", "--wait", "--json")
+
+    assert (good.returncode, bad.returncode, good_json.returncode, bad_json.returncode) == (0, 1, 0, 1)
+    assert good.stdout.splitlines()[-1].startswith("COMPLETED ")
+    assert good.stdout.splitlines()[-1].endswith('{"doubled": 42}')
+    assert "no such file" in bad.stdout.splitlines()[-1]
+    assert json.loads(good_json.stdout)["result"] == {"doubled": 42}
+    assert json.loads(bad_json.stdout)["error"]["message"] == "no such file"
+    assert "Traceback" not in bad.stderr
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_watch_of_named_jobs_ends_with_them(hall: Hall) -> None:
+    ids = [hall.run("submit", "count", "-p", "rows=40").stdout.strip() for _ in range(2)]
+
+    piped = hall.run("watch", *ids)
+    over = hall.run("watch", "--json", *ids)
+    unknown = hall.run("watch", UNKNOWN)
+
+    assert piped.returncode == over.returncode == 0
+    assert {line.split()[1] for line in piped.stdout.splitlines() if line.startswith("COMPLETED")} == set(ids)
+    last = [json.loads(line)["job"] for line in over.stdout.splitlines()][-2:]
+    assert [job["result"] for job in last] == [{"rows": 40}] * 2
+    assert unknown.returncode == 4
+
+
+@pytest.mark.usefixtures("worker")
+def test_on_a_terminal_there_are_bars_and_colours_unless_unwanted(hall: Hall) -> None:
+    coloured = on_terminal(hall, "submit", "count", "-p", "rows=40", "--wait")
+    table = on_terminal(hall, "ls", "--limit", "3", NO_COLOR="1")
+
+    assert "40/40 rows" in coloured
+    assert "rows/s" in coloured
+    assert "\x1b[32mCOMPLETED" in coloured
+    assert "state" in table
+    assert "\x1b[3" not in table
+
+
+def test_ctrl_c_leaves_a_watch_cleanly(hall: Hall) -> None:
+    watch = hall.start("watch", "--type", "parked")
+    try:
+        assert watch.stdout is not None
+        first = eventually(lambda: submitted_and_seen(hall, watch), within=20, what="the watch tells of a submit")
+        watch.send_signal(signal.SIGINT)
+        _, errors = watch.communicate(timeout=10)
+    finally:
+        end(watch)
+
+    assert "SUBMITTED" in first
+    assert (watch.returncode, errors) == (130, "")
+
+
+def test_ctrl_c_while_waiting_says_that_the_job_goes_on(hall: Hall) -> None:
+    waiting = hall.start("submit", "parked", "--wait", "--label", "ctrl=c")
+    try:
+        eventually(lambda: hall.run("ls", "--label", "ctrl=c").stdout, within=20, what="the job is there")
+        waiting.send_signal(signal.SIGINT)
+        _, errors = waiting.communicate(timeout=10)
+    finally:
+        end(waiting)
+
+    assert waiting.returncode == 130
+    assert "Traceback" not in errors
+
+
+def test_a_reader_that_leaves_early_costs_no_traceback(hall: Hall) -> None:
+    for _ in range(3):
+        hall.run("submit", "parked")
+
+    ran = subprocess.run(
+        ["sh", "-c", f'"{BIN}/jobhall" ls --json | head -n 1'],
+        env=hall.environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+
+    assert json.loads(ran.stdout)["job_type"]
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_stops_when_asked(hall: Hall, stop: signal.Signals) -> None:
+    job_type = f"stop-{stop.name.lower()}"
+    (hall.folder / f"tasks_{stop.name.lower()}.py").write_text(TASKS.replace('"double"', f'"{job_type}"'))
+    process = hall.start("worker", "run", f"tasks_{stop.name.lower()}:worker")
+    try:
+        with jobhall.Client(hall.address) as client:
+            eventually(
+                lambda: job_type in {it.name for it in client.types.list()}, within=20, what="the worker said hello"
+            )
+        process.send_signal(stop)
+        _, errors = process.communicate(timeout=15)
+    finally:
+        end(process)
+
+    assert process.returncode in (0, 130)
+    assert "Traceback" not in errors
+
+
+def submitted_and_seen(hall: Hall, watch: subprocess.Popen[str]) -> str:
+    """Submits until the watch, which may not have begun yet, tells of one."""
+    assert watch.stdout is not None
+    os.set_blocking(watch.stdout.fileno(), False)
+    hall.run("submit", "parked")
+    return watch.stdout.readline() or ""
+
+
+def on_terminal(hall: Hall, *arguments: str, **variables: str) -> str:
+    """What the command writes when its standard output is a terminal."""
+    leader, follower = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [BIN / "jobhall", *arguments],
+            cwd=hall.folder,
+            env=hall.environment() | variables,
+            stdout=follower,
+            stderr=subprocess.STDOUT,
+        )
+    finally:
+        os.close(follower)
+    written = bytearray()
+    try:
+        while chunk := os.read(leader, 4096):
+            written += chunk
+    except OSError:
+        pass  # Linux says EIO when the last writer has closed its end.
+    finally:
+        os.close(leader)
+        process.wait(timeout=30)
+    return written.decode()
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """Ends the process, kindly first."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()

@@ -1,0 +1,142 @@
+"""The server dies under load, again and again: what was acknowledged is there, all of it ends, no event is missing."""
+
+import asyncio
+import random
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+import jobhall
+from jobhall.states import EventType, JobState
+from tests.support import journal
+from tests.support.load import Load
+from tests.support.processes import Processes, Server
+from tests.support.stored import Stored
+from tests.support.waiting import eventually_async
+
+ROUNDS = 4
+LOST = {EventType.PROGRESS, EventType.LOG, EventType.ENTERED, EventType.LEFT}
+"""What the log does not keep."""
+LOGGED = [kind for kind in EventType if kind and kind not in LOST]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+
+async def test_nothing_acknowledged_is_lost_when_the_server_is_killed_under_load(
+    processes: Processes, tmp_path: Path
+) -> None:
+    """The SDK's own retries carry every submit, the worker and a watch through the deaths.
+
+    A submit may be acknowledged before the server's death or, sent again under its id, after it. What the dead server
+    left on the disk is looked at as it is; only then another one recovers it.
+    """
+    server = await asyncio.to_thread(processes.serve, session_ttl_seconds=1, heartbeat_seconds=0.3)
+    _ = processes.work("worker", server, concurrency=8)
+    async with jobhall.AsyncClient(server.address) as client:
+        await client.types.register("note")
+        async with watching(client) as seen, Load(client, "note") as load:
+            for number in range(ROUNDS):
+                await under_way(load, random.randint(20, 150))
+                await asyncio.to_thread(server.kill)
+                acknowledged = set(load.acknowledged)
+                image = Stored(server.database).copy(tmp_path / f"image-{number}")
+                assert acknowledged <= image.states().keys()
+                image.check()
+                server = await again(processes, server)
+            await under_way(load, 20)
+        stored = Stored(server.database)
+        await all_completed(stored, within=30)
+        await eventually_async(lambda: len(seen) == len(stored.events()), within=10, what="the watch has seen it all")
+
+    assert set(load.acknowledged) <= stored.states().keys()
+    stored.check()
+    assert seen == stored.events()
+    report(load, stored, tmp_path)
+
+
+async def test_a_server_that_is_told_to_stop_under_load_leaves_in_time_and_loses_nothing(
+    processes: Processes, tmp_path: Path
+) -> None:
+    server = await asyncio.to_thread(processes.serve, session_ttl_seconds=1, heartbeat_seconds=0.3, drain_seconds=5)
+    _ = processes.work("worker", server, concurrency=8)
+    async with jobhall.AsyncClient(server.address) as client:
+        await client.types.register("note")
+        async with watching(client) as seen, Load(client, "note") as load:
+            await under_way(load, 100)
+
+            status = await asyncio.to_thread(server.stop, within=5 + 2)
+
+            assert status == 0
+            acknowledged = set(load.acknowledged)
+            image = Stored(server.database).copy(tmp_path / "image")
+            assert acknowledged <= image.states().keys()
+            image.check()
+            server = await again(processes, server)
+            await under_way(load, 20)
+        stored = Stored(server.database)
+        await all_completed(stored, within=30)
+        await eventually_async(lambda: len(seen) == len(stored.events()), within=10, what="the watch has seen it all")
+
+    stored.check()
+    assert seen == stored.events()
+    report(load, stored, tmp_path)
+
+
+async def under_way(load: Load, count: int) -> None:
+    """Waits until so many more submits were acknowledged."""
+    before = len(load.acknowledged)
+
+    def enough() -> bool:
+        load.check()
+        return len(load.acknowledged) - before >= count
+
+    await eventually_async(enough, within=20, what=f"{count} more submits are acknowledged")
+
+
+async def again(processes: Processes, server: Server) -> Server:
+    """Another server on the same file and port."""
+    settings = {"session_ttl_seconds": 1, "heartbeat_seconds": 0.3}
+    return await asyncio.to_thread(processes.serve, server.database.name, listen=server.address, **settings)
+
+
+async def all_completed(stored: Stored, *, within: float) -> None:
+    def completed() -> bool:
+        return set(stored.states().values()) == {JobState.COMPLETED}
+
+    await eventually_async(completed, within=within, what="every job is COMPLETED")
+
+
+@asynccontextmanager
+async def watching(client: jobhall.AsyncClient) -> AsyncIterator[list[tuple[str, int, EventType]]]:
+    """What a watch from the very first event on has seen, as the log has it."""
+    seen: list[tuple[str, int, EventType]] = []
+    opened = asyncio.Event()
+
+    async def watch() -> None:
+        async for update in client.jobs.watch(namespace="-", event_types=LOGGED):
+            opened.set()
+            seen.extend((event.job_id, event.revision, event.event_type) for event in update.events)
+
+    watcher = asyncio.create_task(watch())
+    try:
+        await asyncio.wait_for(opened.wait(), 10)
+        yield seen
+    finally:
+        watcher.cancel()
+        await asyncio.wait([watcher])
+
+
+def report(load: Load, stored: Stored, folder: Path) -> None:
+    """The figures, for a reader of `pytest -s`; and each job was completed once, however often it ran."""
+    events = stored.events()
+    completions = [job for job, _, kind in events if kind is EventType.COMPLETED]
+    executions = [entry.job_id for entry in journal.read(folder) if entry.what == "start"]
+    assert sorted(completions) == sorted(stored.states())
+    assert set(executions) == stored.states().keys()
+    sys.stdout.write(
+        f"{len(load.acknowledged)} submits acknowledged, {len(completions)} jobs completed, "
+        f"{len(executions) - len(completions)} executions more than jobs, {len(events)} events\n"
+    )

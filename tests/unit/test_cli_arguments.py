@@ -1,0 +1,130 @@
+"""What the command line says becomes what the SDK takes, or a usage error that names the option."""
+
+import io
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from jobhall.cli.arguments import read_file_info, read_labels, read_moment, read_parameters, read_states
+from jobhall.cli.exits import UsageError
+from jobhall.cli.submitting import spell_out_stdin
+from jobhall.states import JobState
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def test_a_value_is_json_where_it_is_json_and_text_where_it_is_not() -> None:
+    texts = ["width=200", "name=cat.png", "tags=[1,2]", 'zip="00123"', "empty=", "equation=a=b", "deep=true", "x=NaN"]
+
+    parameters = read_parameters(params=texts, json_params=None, params_file=None)
+
+    assert parameters == {
+        "width": 200,
+        "name": "cat.png",
+        "tags": [1, 2],
+        "zip": "00123",
+        "empty": "",
+        "equation": "a=b",
+        "deep": True,
+        "x": "NaN",
+    }
+
+
+def test_no_source_means_no_parameters() -> None:
+    assert read_parameters(params=[], json_params=None, params_file=None) is None
+
+
+def test_parameters_come_from_a_file_from_standard_input_or_from_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "parameters.json"
+    file.write_text('{"from": "file"}')
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"from": "stdin"}'))
+
+    assert read_parameters(params=[], json_params='{"from": "line"}', params_file=None) == {"from": "line"}
+    assert read_parameters(params=[], json_params=None, params_file=str(file)) == {"from": "file"}
+    assert read_parameters(params=[], json_params=None, params_file="-") == {"from": "stdin"}
+
+
+def test_parameters_from_two_sources_are_refused() -> None:
+    with pytest.raises(UsageError, match="give the parameters once"):
+        read_parameters(params=["a=1"], json_params="{}", params_file=None)
+
+
+@pytest.mark.parametrize("params", [["nonsense"], ["=1"], ["a=1", "a=2"]])
+def test_a_parameter_that_is_no_pair_or_comes_twice_is_refused_by_its_option(params: list[str]) -> None:
+    with pytest.raises(UsageError, match="--param: '"):
+        read_parameters(params=params, json_params=None, params_file=None)
+
+
+@pytest.mark.parametrize("text", ["{", "", "NaN", '{"a": Infinity}', "{'a': 1}"])
+def test_what_is_not_json_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--json-params is not JSON"):
+        read_parameters(params=[], json_params=text, params_file=None)
+
+
+def test_a_parameter_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+
+    with pytest.raises(UsageError, match="missing: No such file"):
+        read_parameters(params=[], json_params=None, params_file=str(tmp_path / "missing"))
+    with pytest.raises(UsageError, match="is not UTF-8"):
+        read_parameters(params=[], json_params=None, params_file=str(binary))
+
+
+def test_a_lone_hyphen_is_standard_input_unless_it_is_an_options_value() -> None:
+    assert spell_out_stdin(["submit", "x", "-", "--wait"]) == ["submit", "x", "--params-file=-", "--wait"]
+    assert spell_out_stdin(["submit", "x", "--params-file", "-"]) == ["submit", "x", "--params-file", "-"]
+
+
+def test_labels_stay_text() -> None:
+    assert read_labels(["team=red", "build=7"]) == {"team": "red", "build": "7"}
+
+
+def test_states_are_read_in_any_case_and_several_at_once() -> None:
+    assert read_states(["failed", "Pending,RUNNING"]) == [JobState.FAILED, JobState.PENDING, JobState.RUNNING]
+
+
+@pytest.mark.parametrize("name", ["faild", "unspecified", ""])
+def test_an_unknown_state_is_refused_with_the_ones_there_are(name: str) -> None:
+    with pytest.raises(UsageError, match="they are SCHEDULED, PENDING"):
+        read_states([name])
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("90s", NOW - timedelta(seconds=90)),
+        ("2h", NOW - timedelta(hours=2)),
+        ("1w", NOW - timedelta(days=7)),
+        ("2026-01-31T10:00:00Z", NOW - timedelta(hours=2)),
+        ("2026-01-31T11:00+01:00", NOW - timedelta(hours=2)),
+    ],
+)
+def test_a_moment_is_a_span_before_now_or_a_time(text: str, moment: datetime) -> None:
+    assert read_moment(text, option="--since", now=NOW) == moment
+
+
+def test_a_time_without_a_zone_is_local() -> None:
+    assert read_moment("2026-01-31", option="--since", now=NOW) == datetime(2026, 1, 31).astimezone(UTC)
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2x", "-2h", "", "99999999999999999999w"])
+def test_what_is_no_moment_is_refused_by_its_option(text: str) -> None:
+    with pytest.raises(UsageError, match="--until: '"):
+        read_moment(text, option="--until", now=NOW)
+
+
+def test_a_file_goes_along_by_its_name_and_size(tmp_path: Path) -> None:
+    file = tmp_path / "annual.csv"
+    file.write_bytes(b"12345")
+
+    info = read_file_info(str(file))
+
+    assert info is not None
+    assert (info.name, info.size_bytes) == ("annual.csv", 5)
+    assert read_file_info(None) is None
+    with pytest.raises(UsageError, match=r"--file: .*No such file"):
+        read_file_info(str(tmp_path / "missing"))

@@ -1,0 +1,164 @@
+"""The command as a whole, where no server is needed: help, versions, usage errors and exit codes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jobhall
+from jobhall.cli import main
+from jobhall.cli.exits import Exit, UsageError, WorkerBrokenError, exit_for, explain
+from jobhall.cli.running import load_worker
+from jobhall.errors import (
+    ApiError,
+    FieldInvalidError,
+    FieldViolation,
+    JobNotFoundError,
+    JobTerminalError,
+    JobTypeNotFoundError,
+    ServerUnreachableError,
+)
+from tests.support.ports import free_port
+
+SHOP = """
+import jobhall
+
+class Shop:
+    idle = jobhall.Worker()
+    worker = jobhall.Worker()
+
+@Shop.worker.handler("sell")
+def sell(task):
+    return None
+"""
+
+
+@pytest.mark.parametrize("command", ["submit", "get", "ls", "watch", "cancel", "rm", "worker run"])
+def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main([*command.split(), "--help"])
+
+    text = capsys.readouterr().out
+    assert code == 0
+    assert "For example:" in text
+    assert "Exit codes:" in text
+    assert "--address" in text
+
+
+def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"jobhall {jobhall.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("subit", 'Did you mean "submit"?'),
+        ("submit", "JOB_TYPE requires an argument"),
+        ("submit x --pram a=1", "Did you mean --param?"),
+        ("submit x --priority high", "--priority"),
+        ("submit x - --param a=1", "give the parameters once"),
+        ("ls --limit -1", "--limit: -1 is negative"),
+        ("ls --state nope", "--state: 'nope' is no state"),
+        ("watch some-id --type x", "not both"),
+        ("cancel", "name at least one job"),
+        ("worker run tasks", "not of the form MODULE:WORKER"),
+        ("worker run no_such_module_anywhere:worker", "no module 'no_such_module_anywhere'"),
+        ("worker run json:no_such_thing", "has no 'no_such_thing'"),
+        ("worker run json:dumps", "is no Worker but function"),
+    ],
+)
+def test_a_wrong_line_is_one_line_and_exit_code_2(line: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(line.split())
+
+    output = capsys.readouterr()
+    assert code == Exit.USAGE
+    assert output.out == ""
+    assert says in output.err
+    assert output.err.count("\n") == 1
+
+
+def test_global_options_may_stand_before_and_after_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    address = f"127.0.0.1:{free_port()}"
+
+    for line in (["--address", address, "--json", "ls"], ["ls", "--json", "--address", address]):
+        assert main(line) == Exit.UNREACHABLE
+
+        error = capsys.readouterr().err
+        assert f"no jobhall server answers at {address}" in error
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("x"), 2),
+        (ServerUnreachableError("h:1"), 3),
+        (JobNotFoundError("x"), 4),
+        (JobTypeNotFoundError("x"), 4),
+        (JobTerminalError("x", "COMPLETED"), 1),
+        (FieldInvalidError("job.priority", "is 1000"), 1),
+    ],
+)
+def test_exit_codes_are_the_documented_ones(error: jobhall.JobhallError, code: int) -> None:
+    assert exit_for(error) == code
+
+
+def test_an_error_is_one_line_with_its_reason_and_its_fields() -> None:
+    error = ApiError("two things\nare wrong", reason="FIELD_INVALID", violations=[FieldViolation("job.path", "long")])
+
+    assert explain(error) == "two things are wrong [FIELD_INVALID]; job.path: long"
+    assert explain(FieldInvalidError("job.priority", "is 1000")).count("job.priority") == 1
+
+
+def test_without_the_extra_one_line_names_it() -> None:
+    script = "import sys; sys.modules['cyclopts'] = None; from jobhall.cli import main; sys.exit(main(['ls']))"
+
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 1
+    assert ran.stderr == "jobhall: the command line needs cyclopts: pip install 'jobhall[cli]'\n"
+
+
+def test_help_loads_neither_grpc_nor_protobuf() -> None:
+    script = (
+        "import sys; from jobhall.cli import main; main(['submit', '--help']);"
+        "print({'grpc', 'google.protobuf'} & set(sys.modules), file=sys.stderr)"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert ran.stderr == "set()\n"
+
+
+def test_a_worker_is_found_in_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shop_tasks.py").write_text(SHOP)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    assert isinstance(load_worker("shop_tasks:Shop.worker"), jobhall.Worker)
+    with pytest.raises(UsageError, match="has no handler"):
+        load_worker("shop_tasks:Shop.idle")
+
+
+def test_a_module_that_raises_is_blamed_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_tasks.py").write_text("import os\n\nraise RuntimeError('no licence')\n")
+    (tmp_path / "needy_tasks.py").write_text("import a_library_that_is_not_there\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    with pytest.raises(WorkerBrokenError, match=r"RuntimeError: no licence \(.*broken_tasks.py:3\)"):
+        load_worker("broken_tasks:worker")
+    with pytest.raises(WorkerBrokenError, match="No module named 'a_library_that_is_not_there'"):
+        load_worker("needy_tasks:worker")
+
+
+def test_python_dash_m_is_the_same_command() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "jobhall.cli", "--version"], capture_output=True, text=True, check=True, env=environment
+    )
+
+    assert ran.stdout == f"jobhall {jobhall.__version__}\n"

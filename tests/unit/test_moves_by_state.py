@@ -1,0 +1,186 @@
+"""The design's table of states, row by row: how a job leaves each state, and what that costs it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from jobhall.limits import WORKER_LOSSES_MAX
+from jobhall.states import EventType, FailureKind, JobState
+from jobhall_server.domain import moves
+from jobhall_server.domain.change import Change, Values
+from jobhall_server.domain.job import JobRecord, LeaseState
+from jobhall_server.domain.moves import Decision
+from tests.support.job_records import LEASE, Saved, job_record, saved
+
+S = JobState
+E = EventType
+DIGEST = 99
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a move adds to the job's counters, and what it leaves its lease worth."""
+
+    lease: LeaseState
+    attempt: int = 0
+    losses: int = 0
+
+
+FREE = Cost(LeaseState.SPENT)
+COUNTED = Cost(LeaseState.SPENT, attempt=1)
+
+
+def taken(job: JobRecord, decision: Decision, values: Values = ()) -> Saved:
+    assert isinstance(decision, Change)
+    return saved(job, decision, values)
+
+
+def fail(job: JobRecord, *, retryable: bool = False) -> tuple[Decision, Values]:
+    return moves.fail(job, LEASE, DIGEST, kind=FailureKind.APPLICATION, code="BAD", retryable=retryable)
+
+
+def after(job: JobRecord, what: str) -> tuple[Change, Saved]:
+    """Do what a row of the table names."""
+    ways: dict[str, Callable[[], tuple[Decision, Values]]] = {
+        "accept": lambda: (moves.accept(job, LEASE), ()),
+        "item errors": lambda: moves.note_item_errors(job, LEASE, 2),
+        "accept timeout": lambda: (moves.return_undelivered(job, LEASE), ()),
+        "release": lambda: moves.release(job, LEASE, DIGEST),
+        "complete": lambda: moves.complete(job, LEASE, DIGEST),
+        "fail": lambda: fail(job),
+        "fail, retryable": lambda: fail(job, retryable=True),
+        "session lost": lambda: (moves.lose(job, confirmed=True), ()),
+        "session lost unseen": lambda: (moves.lose(job, confirmed=False), ()),
+        "cancel": lambda: moves.cancel(job, reason="why", by="who"),
+        "grace over": lambda: (moves.stop(job, LEASE), ()),
+    }
+    decision, values = ways[what]()
+    assert isinstance(decision, Change)
+    return decision, saved(job, decision, values)
+
+
+OPEN = Cost(LeaseState.OPEN)
+ROWS = [
+    (S.SCHEDULED, "cancel", [E.CANCELLED], S.CANCELLED, FREE),
+    (S.PENDING, "cancel", [E.CANCELLED], S.CANCELLED, FREE),
+    (S.CLAIMED, "accept", [E.RUNNING], S.RUNNING, Cost(LeaseState.OPEN, attempt=1)),
+    (S.CLAIMED, "item errors", [E.RUNNING], S.RUNNING, Cost(LeaseState.OPEN, attempt=1)),
+    (S.CLAIMED, "accept timeout", [E.READY], S.PENDING, FREE),
+    (S.CLAIMED, "release", [E.READY], S.PENDING, FREE),
+    (S.CLAIMED, "complete", [E.RUNNING, E.COMPLETED], S.COMPLETED, COUNTED),
+    (S.CLAIMED, "fail", [E.RUNNING, E.FAILED], S.FAILED, COUNTED),
+    (S.CLAIMED, "session lost unseen", [E.READY], S.PENDING, Cost(LeaseState.LOST_UNSTARTED)),
+    (S.CLAIMED, "session lost", [E.READY], S.PENDING, Cost(LeaseState.LOST_UNSTARTED, losses=1)),
+    (S.CLAIMED, "cancel", [E.CANCELLED], S.CANCELLED, FREE),
+    (S.RUNNING, "complete", [E.COMPLETED], S.COMPLETED, FREE),
+    (S.RUNNING, "fail", [E.FAILED], S.FAILED, FREE),
+    (S.RUNNING, "fail, retryable", [E.FAILED], S.FAILED, FREE),
+    (S.RUNNING, "release", [E.READY], S.PENDING, Cost(LeaseState.SPENT, attempt=-1)),
+    (S.RUNNING, "session lost", [E.READY], S.PENDING, Cost(LeaseState.LOST_STARTED, losses=1)),
+    (S.RUNNING, "session lost unseen", [E.READY], S.PENDING, Cost(LeaseState.LOST_STARTED, losses=1)),
+    (S.RUNNING, "cancel", [E.CANCELLING], S.CANCELLING, OPEN),
+    (S.CANCELLING, "release", [E.CANCELLED], S.CANCELLED, FREE),
+    (S.CANCELLING, "grace over", [E.CANCELLED], S.CANCELLED, FREE),
+    (S.CANCELLING, "session lost", [E.CANCELLED], S.CANCELLED, FREE),
+    (S.CANCELLING, "fail, retryable", [E.CANCELLED], S.CANCELLED, FREE),
+    (S.CANCELLING, "fail", [E.FAILED], S.FAILED, FREE),
+    (S.CANCELLING, "complete", [E.COMPLETED], S.COMPLETED, FREE),
+]
+
+
+@pytest.mark.parametrize(
+    ("state", "what", "events", "target", "cost"),
+    ROWS,
+    ids=lambda value: getattr(value, "name", value if isinstance(value, str) else ""),
+)
+def test_a_job_leaves_its_state_as_the_design_says(
+    state: JobState, what: str, events: list[EventType], target: JobState, cost: Cost
+) -> None:
+    job = job_record(state, attempt=1, worker_losses=1)
+
+    change, then = after(job, what)
+
+    assert change.target is target
+    assert [event for event, _ in change.events] == events
+    assert then.record.attempt == job.attempt + cost.attempt
+    assert then.record.worker_losses == job.worker_losses + cost.losses
+    assert then.record.lease == cost.lease
+
+
+@pytest.mark.parametrize("state", [S.CLAIMED, S.RUNNING])
+def test_the_third_loss_in_a_row_fails_the_job_as_worker_lost(state: JobState) -> None:
+    job = job_record(state, worker_losses=WORKER_LOSSES_MAX - 1)
+
+    change, then = after(job, "session lost")
+
+    assert [event for event, _ in change.events] == [E.FAILED]
+    assert then.record.worker_losses == WORKER_LOSSES_MAX
+    assert then.shown["failure_kind"] == FailureKind.WORKER_LOST
+    assert then.shown["failure_code"] == "WORKER_LOSSES_EXHAUSTED"
+
+
+def test_the_loss_of_the_last_attempt_fails_the_job() -> None:
+    _, then = after(job_record(S.RUNNING, attempt=2, max_attempts=2), "session lost")
+
+    assert then.record.state is S.FAILED
+    assert then.shown["failure_code"] == "ATTEMPTS_EXHAUSTED"
+
+
+def test_a_job_of_one_attempt_never_runs_twice_but_is_delivered_again_while_it_was_not_started() -> None:
+    _, started = after(job_record(S.RUNNING, attempt=1, max_attempts=1), "session lost")
+    _, unstarted = after(job_record(S.CLAIMED, attempt=0, max_attempts=1), "session lost")
+
+    assert started.record.state is S.FAILED
+    assert unstarted.record.state is S.PENDING
+
+
+def test_a_delivery_that_the_worker_never_saw_is_never_the_loss_that_fails_a_job() -> None:
+    _, then = after(job_record(S.CLAIMED, worker_losses=WORKER_LOSSES_MAX - 1), "session lost unseen")
+
+    assert then.record.state is S.PENDING
+    assert then.record.worker_losses == WORKER_LOSSES_MAX - 1
+
+
+def test_a_cancelled_job_has_no_failure() -> None:
+    for what in ("release", "grace over", "session lost", "fail, retryable"):
+        _, then = after(job_record(S.CANCELLING), what)
+
+        assert "failure_kind" not in then.shown
+
+
+def test_a_failed_job_says_of_which_kind_and_code() -> None:
+    _, then = after(job_record(S.RUNNING), "fail")
+
+    assert then.shown["failure_kind"] == FailureKind.APPLICATION
+    assert then.shown["failure_code"] == "BAD"
+
+
+def test_item_errors_are_counted_from_zero_in_each_attempt_and_a_resend_never_lowers_the_count() -> None:
+    second_attempt = job_record(S.CLAIMED, item_error_count=40)
+
+    first_word = taken(second_attempt, *moves.note_item_errors(second_attempt, LEASE, 3)).record
+    resent = taken(first_word, *moves.note_item_errors(first_word, LEASE, 2)).record
+    more = taken(resent, *moves.note_item_errors(resent, LEASE, 5)).record
+
+    assert [first_word.item_error_count, resent.item_error_count, more.item_error_count] == [3, 3, 5]
+
+
+def test_an_accept_clears_the_item_errors_of_the_attempt_before() -> None:
+    _, then = after(job_record(S.CLAIMED, item_error_count=40), "accept")
+
+    assert then.record.item_error_count == 0
+
+
+def test_a_release_makes_the_start_undone() -> None:
+    _, then = after(job_record(S.RUNNING), "release")
+
+    assert then.shown["started_at"] is None
+
+
+@pytest.mark.parametrize("state", [S.CLAIMED, S.RUNNING, S.CANCELLING])
+def test_an_end_has_its_time_and_an_outcome_implies_the_start(state: JobState) -> None:
+    _, then = after(job_record(state), "complete")
+
+    assert then.shown["ended_at"] == "now"
+    assert ("started_at" in then.shown) == (state is S.CLAIMED)
