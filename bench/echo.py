@@ -30,7 +30,7 @@ async def serve() -> None:
         async for request in requests:
             yield request
 
-    handlers = {
+    handlers: dict[str, Any] = {
         "Unary": grpc.unary_unary_rpc_method_handler(unary),
         "Stream": grpc.stream_stream_rpc_method_handler(stream),
     }
@@ -45,8 +45,8 @@ async def serve() -> None:
 async def call(address: str, count: int) -> None:
     """Each shape after a short warm-up, in calls or messages per second; says all of them."""
     async with grpc.aio.insecure_channel(address) as channel:
-        unary = channel.unary_unary(f"/{_SERVICE}/Unary")
-        stream = channel.stream_stream(f"/{_SERVICE}/Stream")
+        unary: Any = channel.unary_unary(f"/{_SERVICE}/Unary")
+        stream: Any = channel.stream_stream(f"/{_SERVICE}/Stream")
 
         async def one_unary() -> None:
             await unary(PAYLOAD)

@@ -56,8 +56,9 @@ class Child:
         if (status := self._process.poll()) is not None:
             raise BenchmarkError(f"{self.name} ended, status {status}\n{self.log_tail()}")
 
-    def tell(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
+    def stop_kindly(self) -> None:
+        """Asks it to end; what it still has to say can be read."""
+        self._process.send_signal(signal.SIGTERM)
 
     def stop(self) -> int:
         """Ends it, kindly first; the exit status."""

@@ -46,7 +46,9 @@ class Plan:
 class Do(Unit[T]):
     """A unit of one function."""
 
-    def __init__(self, decide: Callable[[Group], T], job_keys: Sequence[int] = (), session_keys: Sequence[int] = ()) -> None:
+    def __init__(
+        self, decide: Callable[[Group], T], job_keys: Sequence[int] = (), session_keys: Sequence[int] = ()
+    ) -> None:
         self._decide = decide
         self.job_keys = job_keys
         self.session_keys = session_keys

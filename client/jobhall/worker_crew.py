@@ -65,6 +65,8 @@ class Crew:
             task = self._waiting.popleft()
             name = task.handler.job_type
             if task.ended or task.lost:
+                # Withdrawn meanwhile: its place is the next one's.
+                self._unpark(name)
                 continue
             if name in self._limits:
                 if self._busy_of[name] >= self._limits[name]:
@@ -79,5 +81,8 @@ class Crew:
         self._busy -= 1
         if name in self._limits:
             self._busy_of[name] -= 1
-            if self._parked[name]:
-                self._waiting.appendleft(self._parked[name].popleft())
+            self._unpark(name)
+
+    def _unpark(self, name: str) -> None:
+        if parked := self._parked.get(name):
+            self._waiting.appendleft(parked.popleft())

@@ -127,6 +127,10 @@ def main() -> None:
         _fail(str(error), EXIT_USAGE)
     except JobhallError as error:
         _fail(str(error), EXIT_FAILED)
+    except BrokenPipeError:
+        # Whoever read the output has enough of it; the interpreter must not complain of that as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
 

@@ -156,27 +156,23 @@ def test_a_field_that_is_not_honoured_yet_is_refused_and_named(name: str) -> Non
     assert caught.value.violations[0].field == f"jobs[3].{name}"
 
 
+HONOURED = "namespace job_type parameters labels path file_info priority job_id max_attempts"
+
+
 def test_every_field_of_a_submission_is_honoured_or_refused() -> None:
     """A field that is added to the proto must not be dropped in silence."""
-    honoured = {*"namespace job_type parameters labels path file_info priority job_id max_attempts".split(" ")}
-        "namespace",
-        "job_type",
-        "parameters",
-        "labels",
-        "path",
-        "file_info",
-        "priority",
-        "job_id",
-        "max_attempts",
-    ]
+    honoured = set(HONOURED.split())
 
     assert {field.name for field in job_pb2.JobSubmission.DESCRIPTOR.fields} == honoured | LATER.keys()
 
 
+JOB_ID = "0190a0b0-0000-7000-8000-000000000000"
+
+
 def test_the_same_submission_has_the_same_digest_and_another_has_not() -> None:
-    first = job_pb2.JobSubmission(job_type="a", job_id="i", labels={"x": "1", "y": "2"})
-    again = job_pb2.JobSubmission(job_type="a", job_id="i", labels={"y": "2", "x": "1"})
-    other = job_pb2.JobSubmission(job_type="a", job_id="i", labels={"x": "1", "y": "3"})
+    first = job_pb2.JobSubmission(job_type="a", job_id=JOB_ID, labels={"x": "1", "y": "2"})
+    again = job_pb2.JobSubmission(job_type="a", job_id=JOB_ID, labels={"y": "2", "x": "1"})
+    other = job_pb2.JobSubmission(job_type="a", job_id=JOB_ID, labels={"x": "1", "y": "3"})
 
     digests = [submission_in(message, "job").digest for message in (first, again, other)]
 
@@ -227,7 +223,7 @@ def test_log_lines_are_cut_and_those_without_a_time_are_stamped() -> None:
     message = worker_service_pb2.TaskLogs()
     log = message.logs.add(seq=1, lease_token=token(1), first_number=1)
     log.log_entries.add(message="é" * 20_000)
-    log.log_entries.add(message="two", level=job_pb2.LOG_LEVEL_ERROR, time={"seconds": 5})  # type: ignore[arg-type]
+    log.log_entries.add(message="two", level=job_pb2.LOG_LEVEL_ERROR, time={"seconds": 5})
 
     (report,) = logs_in(message, [])
 

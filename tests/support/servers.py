@@ -1,14 +1,10 @@
-"""Real servers for tests: one in the test's own loop, or one as a process; and the proof that nothing is left over."""
+"""A real server in the test's own loop, and the proof that it leaves nothing over; `processes` has them as processes."""
 
 import asyncio
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,11 +18,9 @@ from jobhall_server.app import App
 from jobhall_server.hall.clock import Clock
 from jobhall_server.rpc.caller import Authenticator
 from jobhall_server.settings import Settings
-from tests.support.waiting import eventually, eventually_async
+from tests.support.waiting import eventually_async
 
-READY_SECONDS = 20.0
 GONE_SECONDS = 10.0
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -86,69 +80,6 @@ async def nothing_left_over(folder: Path) -> AsyncIterator[None]:
 
 _GRPC_SOCKETS = 4
 """gRPC keeps a few descriptors of its own for the whole process, from its first use on."""
-
-
-@contextmanager
-def server_process(folder: Path, **settings: Any) -> Iterator["ServerProcess"]:
-    """`jobhall-server serve` as a process of its own, for blocking clients and other programs; stopped by SIGTERM."""
-    server = ServerProcess(folder, **settings)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-class ServerProcess:
-    """A server that can be started, stopped, killed and started again on the same database (and port, if named)."""
-
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self.folder = folder
-        self.address = ""
-        self.log = folder / "server.log"
-        self._settings = {"listen": "127.0.0.1:0", "database_url": f"sqlite:///{folder / 'jobhall.db'}", **settings}
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def process(self) -> subprocess.Popen[bytes]:
-        assert self._process is not None, "not started"
-        return self._process
-
-    def start(self) -> None:
-        """Start it and wait until it is ready."""
-        address_file = self.folder / "address"
-        address_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "jobhall_server", "serve", "--address-file", str(address_file)]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=server_environment(self._settings))
-        eventually(
-            lambda: address_file.exists() or self.process.poll() is not None, within=READY_SECONDS, what="server ready"
-        )
-        assert self.process.poll() is None, self.log.read_text()
-        self.address = address_file.read_text().strip()
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Stop it and answer its exit code; one that does not stop is killed and fails the test."""
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        try:
-            return self.process.wait(timeout=READY_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise AssertionError(f"the server did not stop on {how.name}\n{self.log.read_text()}") from None
-
-    def kill(self) -> None:
-        """As a power cut would, short of the disk."""
-        self.stop(signal.SIGKILL)
-
-
-def server_environment(settings: Mapping[str, Any]) -> dict[str, str]:
-    """The environment of a server's process with these settings, and none of the developer's."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("JOBHALL_")}
-    named = {f"JOBHALL_{name.upper()}": str(value) for name, value in settings.items()}
-    path = os.pathsep.join((str(ROOT / "client"), str(ROOT / "server")))
-    return {**clean, **named, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def _assert_unlocked(folder: Path) -> None:

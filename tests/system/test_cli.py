@@ -82,7 +82,7 @@ def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
     options = [
         "--listen",
         "127.0.0.1:0",
-        "--database",
+        "--database-url",
         f"sqlite:///{folder}/hall.db",
         "--address-file",
         str(address_file),
@@ -90,10 +90,7 @@ def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen([BIN / "jobhall-server", "serve", *options], stdout=log, stderr=log)
     try:
-        address = eventually(
-            lambda: address_file.exists() and address_file.read_text().strip(), within=20, what="the server listens"
-        )
-        assert address
+        address = eventually(lambda: told(address_file, server), within=20, what="the server listens")
         with jobhall.Client(address) as client:
             client.types.register("parked")
         yield Hall(address, folder)
@@ -106,11 +103,7 @@ def worker(hall: Hall) -> Iterator[subprocess.Popen[str]]:
     process = hall.start("worker", "run", "tasks:worker", stdout=subprocess.DEVNULL)
     try:
         with jobhall.Client(hall.address) as client:
-            eventually(
-                lambda: "count" in {job_type.name for job_type in client.types.list()},
-                within=20,
-                what="the worker said hello",
-            )
+            eventually(lambda: serves(client, "count", process), within=20, what="the worker said hello")
         yield process
     finally:
         end(process)
@@ -171,14 +164,11 @@ def test_jobs_are_cancelled_and_deleted_each_for_itself(hall: Hall) -> None:
     job_id = hall.run("submit", "parked").stdout.strip()
 
     cancelled = hall.run("cancel", UNKNOWN, job_id, "--reason", "wrong file")
-    again = hall.run("cancel", job_id)
     deleted = hall.run("rm", job_id, "--json")
     gone = hall.run("get", job_id)
 
     assert (cancelled.returncode, cancelled.stdout) == (4, f"cancelled {job_id} CANCELLED\n")
     assert "[JOB_NOT_FOUND]" in cancelled.stderr
-    assert (again.returncode, again.stderr.count("\n")) == (1, 1)
-    assert "[JOB_TERMINAL]" in again.stderr
     assert json.loads(deleted.stdout)["cancel_reason"] == "wrong file"
     assert (gone.returncode, gone.stdout) == (4, "")
 
@@ -232,6 +222,9 @@ def test_a_watch_of_named_jobs_ends_with_them(hall: Hall) -> None:
     last = [json.loads(line)["job"] for line in over.stdout.splitlines()][-2:]
     assert [job["result"] for job in last] == [{"rows": 40}] * 2
     assert unknown.returncode == 4
+    too_late = hall.run("cancel", ids[0])
+    assert (too_late.returncode, too_late.stderr.count("\n")) == (1, 1)
+    assert "[JOB_TERMINAL]" in too_late.stderr
 
 
 @pytest.mark.usefixtures("worker")
@@ -297,9 +290,7 @@ def test_a_worker_stops_when_asked(hall: Hall, stop: signal.Signals) -> None:
     process = hall.start("worker", "run", f"tasks_{stop.name.lower()}:worker")
     try:
         with jobhall.Client(hall.address) as client:
-            eventually(
-                lambda: job_type in {it.name for it in client.types.list()}, within=20, what="the worker said hello"
-            )
+            eventually(lambda: serves(client, job_type, process), within=20, what="the worker said hello")
         process.send_signal(stop)
         _, errors = process.communicate(timeout=15)
     finally:
@@ -307,6 +298,18 @@ def test_a_worker_stops_when_asked(hall: Hall, stop: signal.Signals) -> None:
 
     assert process.returncode in (0, 130)
     assert "Traceback" not in errors
+
+
+def told(address_file: Path, server: subprocess.Popen[bytes]) -> str:
+    """Where the server listens, once it does."""
+    assert server.poll() is None, "the server ended"
+    return address_file.read_text().strip() if address_file.exists() else ""
+
+
+def serves(client: jobhall.Client, job_type: str, worker: subprocess.Popen[str]) -> bool:
+    """Whether the worker has said hello, which registers its types."""
+    assert worker.poll() is None, worker.communicate()[1]
+    return job_type in {registered.name for registered in client.types.list()}
 
 
 def submitted_and_seen(hall: Hall, watch: subprocess.Popen[str]) -> str:

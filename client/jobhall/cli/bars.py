@@ -7,6 +7,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 from rich.text import Text
 
 from jobhall.cli.phrases import event_text
@@ -27,8 +28,8 @@ class Bars:
         self._progress = RichProgress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            _Counts(),
-            _Pace(),
+            _Counts(table_column=Column(no_wrap=True)),
+            _Pace(table_column=Column(no_wrap=True)),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             TextColumn("{task.fields[state]}", markup=False),
             console=console,
@@ -59,7 +60,8 @@ class Bars:
 
     def _row(self, job_id: str, job_type: str) -> TaskID:
         if job_id not in self._rows:
-            name = f"{job_id}  {job_type}"
+            # Of a UUIDv7 the end is what differs.
+            name = f"{job_type} …{job_id[-8:]}"
             self._rows[job_id] = self._progress.add_task(name, total=None, state="", unit="", counted=False)
         return self._rows[job_id]
 

@@ -29,7 +29,10 @@ def follow_jobs(client: Client, job_ids: Sequence[str], follower: Follower) -> l
                     follower.show(job)
             for event in update.events:
                 follower.tell(event)
-    return _read(client, job_ids)
+        ended = _read(client, job_ids)
+        for job in ended:
+            follower.show(job)  # The last progress comes with the job, not with the event of its end.
+    return ended
 
 
 def exit_of(jobs: Iterable[Job]) -> Exit:

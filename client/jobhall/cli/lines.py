@@ -58,8 +58,10 @@ class EventLines:
             self._next_at[event.job_id] = now + _PROGRESS_SECONDS
         elif event.state.terminal:
             self._next_at.pop(event.job_id, None)
-        when = moment(event.happened_at) if event.happened_at else "-"
-        _write(f"{when} {event.event_type.name} {event.job_id} {event.job_type} {event_text(event)}".rstrip())
+        at = event.happened_at or (event.progress and event.progress.updated_at)
+        _write(
+            f"{moment(at) if at else '-'} {event.event_type.name} {event.job_id} {event.job_type} {event_text(event)}".rstrip()
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -11,13 +11,12 @@ _SECOND_US = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Microseconds, items a second, and a time of day; None is "cannot be said yet"."""
+    """Microseconds, and items a second; None is "cannot be said yet"."""
 
     queue_us: int
     run_us: int | None = None
     items_per_second: float | None = None
     remaining_us: int | None = None
-    completed_at: int | None = None
     """Estimated, while the job runs."""
 
 
@@ -39,4 +38,4 @@ def timing(job: JobView, now_us: int) -> Timing:
     if job.ended_at is not None or not job.state.held or total is None:
         return Timing(queue_us, run_us, rate)
     remaining_us = round((total - processed) * _SECOND_US / rate)
-    return Timing(queue_us, run_us, rate, remaining_us, now_us + remaining_us)
+    return Timing(queue_us, run_us, rate, remaining_us)

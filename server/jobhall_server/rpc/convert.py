@@ -130,7 +130,8 @@ def _check_json(text: str, field: str) -> None:
 
 def struct_text(message: Struct, field: str) -> str:
     """The object as JSON text, whole doubles as integers; FieldInvalidError names where it has a NaN or infinity."""
-    return orjson.dumps(_plain_object(message, field)).decode()
+    # Sorted, since the order of a protobuf map changes from process to process, and digests are over this text.
+    return orjson.dumps(_plain_object(message, field), option=orjson.OPT_SORT_KEYS).decode()
 
 
 def struct(text: str) -> Struct:

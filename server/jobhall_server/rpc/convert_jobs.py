@@ -12,6 +12,8 @@ from jobhall.limits import NAMESPACE_DEFAULT
 from jobhall.states import JobState
 from jobhall.v1 import job_pb2, job_type_pb2
 from jobhall_server.domain.job import ItemError, JobFailure, JobView, TaskView
+from jobhall_server.domain.timing import timing
+from jobhall_server.hall import checks
 from jobhall_server.hall.store import JobTypeView, LogLine
 from jobhall_server.hall.submits import Submission
 from jobhall_server.rpc.convert import (
@@ -54,14 +56,16 @@ def submission_in(message: job_pb2.JobSubmission, field: str) -> Submission:
     file_given = message.HasField("file_info")
     return Submission(
         job_type=message.job_type,
-        namespace=message.namespace or NAMESPACE_DEFAULT,
+        namespace=checks.one_namespace(message.namespace, f"{field}.namespace")
+        if message.namespace
+        else NAMESPACE_DEFAULT,
         parameters=payload_in(message.parameters, f"{field}.parameters") if message.HasField("parameters") else None,
         labels=dict(message.labels),
         path=message.path,
         file_name=message.file_info.name if file_given else None,
         file_size=message.file_info.size_bytes if file_given else None,
         priority=message.priority,
-        job_id=message.job_id,
+        job_id=checks.job_id(message.job_id, f"{field}.job_id") if message.job_id else "",
         max_attempts=message.max_attempts,
         digest=_submit_digest(message) if message.job_id else 0,
     )
@@ -218,26 +222,14 @@ def _task_out(task: TaskView) -> job_pb2.TaskInfo:
 
 
 def _timing_out(view: JobView, now_us: int) -> job_pb2.Timing:
-    """DESIGN section 4: rates and estimates by the server's times; absent before the first item."""
-    waited_until = view.started_at or view.ended_at or now_us
-    timing = job_pb2.Timing(queue_duration=_span(waited_until - view.created_at))
-    if view.started_at is None:
-        return timing
-    run_us = max(0, (view.ended_at or now_us) - view.started_at)
-    timing.run_duration.CopyFrom(_span(run_us))
-    processed = view.progress.processed if view.progress is not None else None
-    if not processed or not run_us:
-        return timing
-    timing.items_per_second = processed * 1e6 / run_us
-    total = view.progress.total if view.progress is not None else None
-    if total is None or view.ended_at is not None:
-        return timing
-    remaining_us = round((total - processed) * run_us / processed)
-    if remaining_us > _ESTIMATE_US_MAX:
-        return timing
-    timing.estimated_remaining.CopyFrom(_span(remaining_us))
-    timing.estimated_completion_time.CopyFrom(timestamp(now_us + remaining_us))
-    return timing
+    known = timing(view, now_us)
+    message = job_pb2.Timing(queue_duration=_span(known.queue_us), items_per_second=known.items_per_second)
+    if known.run_us is not None:
+        message.run_duration.CopyFrom(_span(known.run_us))
+    if known.remaining_us is not None and known.remaining_us <= _ESTIMATE_US_MAX:
+        message.estimated_remaining.CopyFrom(_span(known.remaining_us))
+        message.estimated_completion_time.CopyFrom(timestamp(now_us + known.remaining_us))
+    return message
 
 
 def _span(us: int) -> Duration:

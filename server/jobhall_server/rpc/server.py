@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any, cast
 
 import grpc
@@ -74,13 +75,8 @@ class RpcServer:
     async def start(self, listen: str) -> str:
         """Listen, and answer the address with the port that it has now; ListenError when that cannot be."""
         host, _, _ = listen.rpartition(":")
-        try:
-            port = self._server.add_insecure_port(listen)
-        except RuntimeError:
-            raise ListenError(
-                f"cannot listen on {listen}: another program may use that port, or this machine has no such address; "
-                "name another one with --listen or JOBHALL_LISTEN"
-            ) from None
+        _check_free(listen)
+        port = self._server.add_insecure_port(listen)
         await self._server.start()
         for name in ("", *self.names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -121,3 +117,21 @@ class RpcServer:
         )
         handlers = {"ServerReflectionInfo": handler}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_REFLECTION_V1, handlers),))
+
+
+def _check_free(listen: str) -> None:
+    """Ask the kernel first: it says why an address cannot be had, and gRPC writes to stderr by itself."""
+    host, _, port = listen.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, place = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As gRPC does: connections of a server that has just ended do not stand in the way.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+            probe.listen()
+    except OSError as error:
+        raise ListenError(
+            f"cannot listen on {listen} ({error.strerror}): stop the program that does, or name another address "
+            "with --listen or JOBHALL_LISTEN"
+        ) from None

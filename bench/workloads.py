@@ -1,0 +1,202 @@
+"""The workloads: what each one does to a fresh server, and the figures that it answers with."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import quantiles
+
+from bench.bare_sqlite import measure_bare_sqlite
+from bench.processes import Child, Processes, resident_bytes
+from bench.server import Server, start_server
+
+Figures = dict[str, float]
+RUN_SECONDS_MAX = 120.0
+_RESULT_BYTES = 100
+_SETTLE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """How much of everything; bounded, so that the whole takes minutes."""
+
+    jobs: int
+    submits: int
+    """Of those that go one at a time."""
+    steady_jobs: int
+    watches: int
+    echo_calls: int
+    rounds: int
+
+
+FULL = Sizes(jobs=20_000, submits=2_000, steady_jobs=1_000, watches=1_000, echo_calls=2_000, rounds=3)
+QUICK = Sizes(jobs=4_000, submits=400, steady_jobs=200, watches=200, echo_calls=500, rounds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of a workload: its server, and how to start what works against it."""
+
+    sizes: Sizes
+    processes: Processes
+    server: Server
+    profile: Path | None
+
+    def produce(self, way: str, count: int) -> Child:
+        return self.processes.start("producer", "-m", "bench.producer", way, self.server.address, str(count))
+
+    def work(self, *options: str) -> Child:
+        return self.processes.start("worker", "-m", "bench.worker", self.server.address, *options)
+
+    def begin(self) -> None:
+        """What is measured begins: a profile counts from here."""
+        if self.profile is not None:
+            self.profile.with_name(f"{self.profile.name}.go").touch()
+
+
+def drain(run: Run, *, result_bytes: int = 0, busy: bool = False) -> Figures:
+    """W1: jobs submitted in batches, then drained by one worker process, from the first claim on."""
+    jobs = run.sizes.jobs
+    submitted = run.produce("batches", jobs).read(within=RUN_SECONDS_MAX)
+    caller = run.produce("calls", 0) if busy else None
+    if caller is not None:
+        caller.read(within=RUN_SECONDS_MAX)
+    run.begin()
+    worker = run.work(f"--result-bytes={result_bytes}")
+    started = worker.read(within=RUN_SECONDS_MAX)
+    ended_at = run.server.await_completed(jobs, within=RUN_SECONDS_MAX)
+    figures = {
+        "jobs_per_second": jobs / (ended_at - run.server.first_claimed_at()),
+        "with_connecting_per_second": jobs / (ended_at - started["starting_at"]),
+        "batch_submits_per_second": jobs / submitted["seconds"],
+    }
+    if caller is not None:
+        caller.stop_kindly()
+        figures["calls_per_second"] = caller.read(within=RUN_SECONDS_MAX)["calls_per_second"]
+    worker.stop()
+    run.server.stop()
+    run.server.check(jobs, result_bytes=result_bytes)
+    return figures
+
+
+def drain_with_results(run: Run) -> Figures:
+    """W1 with a result of 100 bytes each."""
+    return drain(run, result_bytes=_RESULT_BYTES)
+
+
+def drain_while_busy(run: Run) -> Figures:
+    """W1 while another process keeps eight calls in flight, so that no loop is ever idle."""
+    return drain(run, busy=True)
+
+
+def produce_and_work(run: Run) -> Figures:
+    """W2: the worker waits already; from the first submit to the last completion."""
+    jobs = run.sizes.jobs
+    worker = _connected(run.work())
+    run.begin()
+    producer = run.produce("batches", jobs)
+    ended_at = run.server.await_completed(jobs, within=RUN_SECONDS_MAX)
+    submitted = producer.read(within=RUN_SECONDS_MAX)
+    worker.stop()
+    run.server.stop()
+    run.server.check(jobs)
+    return {"jobs_per_second": jobs / (ended_at - submitted["began_at"])}
+
+
+def start_latency(run: Run) -> Figures:
+    """W3: 100 jobs a second and an idle worker; from the call of submit to the start of the handler."""
+    jobs = run.sizes.steady_jobs
+    worker = _connected(run.work(f"--latencies={jobs}"))
+    run.begin()
+    run.produce("steady", jobs).read(within=RUN_SECONDS_MAX)
+    milliseconds = [1000 * seconds for seconds in worker.read(within=RUN_SECONDS_MAX)["latencies"]]
+    run.server.await_completed(jobs, within=RUN_SECONDS_MAX)
+    worker.stop()
+    run.server.stop()
+    run.server.check(jobs)
+    cuts = quantiles(milliseconds, n=100, method="inclusive")
+    return {"p50_ms": cuts[49], "p99_ms": cuts[98], "max_ms": max(milliseconds)}
+
+
+def memory(run: Run) -> Figures:
+    """W4: resident memory of the idle server, and what each open watch adds to it."""
+    watches = run.sizes.watches
+    time.sleep(_SETTLE_SECONDS)
+    idle = resident_bytes(run.server.child.pid)
+    run.begin()
+    watchers = run.processes.start("watchers", "-m", "bench.watchers", run.server.address, str(watches))
+    watchers.read(within=RUN_SECONDS_MAX)
+    time.sleep(_SETTLE_SECONDS)
+    watched = resident_bytes(run.server.child.pid)
+    watchers.stop()
+    run.server.stop()
+    return {"idle_mb": idle / 2**20, "watch_kb": (watched - idle) / watches / 1024}
+
+
+def submits(run: Run, *, way: str, count: int) -> Figures:
+    """Submits alone, each durable when it is answered; then they are drained, so that they can be checked."""
+    run.begin()
+    submitted = run.produce(way, count).read(within=RUN_SECONDS_MAX)
+    worker = run.work()
+    run.server.await_completed(count, within=RUN_SECONDS_MAX)
+    worker.stop()
+    run.server.stop()
+    run.server.check(count)
+    return {"submits_per_second": count / submitted["seconds"]}
+
+
+WORKLOADS: dict[str, Callable[[Run], Figures]] = {
+    "W1": drain,
+    "W1-result": drain_with_results,
+    "W1-busy": drain_while_busy,
+    "W2": produce_and_work,
+    "W3": start_latency,
+    "W4": memory,
+    "submits-unary": lambda run: submits(run, way="unary", count=run.sizes.submits),
+    "submits-stream": lambda run: submits(run, way="stream", count=run.sizes.submits),
+    "submits-merged": lambda run: submits(run, way="merged", count=run.sizes.jobs),
+}
+
+
+def run_workload(name: str, sizes: Sizes, *, folder: Path, profile: Path | None = None) -> tuple[Figures, str]:
+    """Runs one workload on a server of its own; its figures, and `synchronous` as that server told it."""
+    with _scratch(folder) as scratch, Processes(scratch) as processes:
+        server = start_server(processes, scratch, profile=profile)
+        return WORKLOADS[name](
+            Run(sizes=sizes, processes=processes, server=server, profile=profile)
+        ), server.synchronous
+
+
+def run_yardsticks(sizes: Sizes, *, folder: Path) -> tuple[Figures, str]:
+    """What this machine can do at all: bare gRPC and bare SQLite; and `synchronous` of the latter."""
+    with _scratch(folder) as scratch, Processes(scratch) as processes:
+        echo = processes.start("echo", "-m", "bench.echo", "serve")
+        address = echo.read(within=RUN_SECONDS_MAX)["address"]
+        caller = processes.start("echo-client", "-m", "bench.echo", "call", address, str(sizes.echo_calls))
+        wire = caller.read(within=RUN_SECONDS_MAX)
+        echo.stop()
+        disk = measure_bare_sqlite(scratch, sizes.jobs)
+    figures = {f"echo_{name}": float(value) for name, value in wire.items()}
+    both = 1 / (1 / disk.inserted_per_second + 1 / disk.drained_per_second)
+    figures |= {
+        "sqlite_inserted_per_second": disk.inserted_per_second,
+        "sqlite_drained_per_second": disk.drained_per_second,
+        "sqlite_inserted_and_drained_per_second": both,
+    }
+    return figures, disk.synchronous
+
+
+def _connected(worker: Child) -> Child:
+    while "connected_at" not in worker.read(within=RUN_SECONDS_MAX):
+        pass
+    return worker
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="jobhall-bench-", dir=folder) as name:
+        yield Path(name)

@@ -1,0 +1,266 @@
+"""Properties of the commit group: how work is cut into groups and units never shows in what is stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobhall.states import EventType, FailureKind, JobState
+from jobhall_server.domain import moves
+from jobhall_server.domain.change import Change
+from jobhall_server.domain.job import JobRecord, Lease, NewJob
+from jobhall_server.domain.session import NewSession, SessionRecord
+from jobhall_server.hall.store import Group, Want
+from jobhall_server.storage import schema
+from tests.support.groups import Groups, groups_in_memory
+from tests.support.stores import Act, ActAfterSave
+
+STEPS = ("accept", "complete", "complete_with_result", "fail", "release", "note", "return", "lose", "cancel", "stop")
+
+
+def decision(step: str, job: JobRecord, lease: Lease, digest: int) -> Any:
+    """What the move of that name says to the job under its first lease."""
+    return {
+        "accept": lambda: (moves.accept(job, lease), ()),
+        "complete": lambda: moves.complete(job, lease, moves.NO_RESULT_DIGEST),
+        "complete_with_result": lambda: moves.complete(job, lease, digest),
+        "fail": lambda: moves.fail(job, lease, digest, kind=FailureKind.APPLICATION, code="E", retryable=False),
+        "release": lambda: moves.release(job, lease, digest),
+        "note": lambda: moves.note_item_errors(job, lease, digest % 5),
+        "return": lambda: (moves.return_undelivered(job, lease), ()),
+        "lose": lambda: (moves.lose(job, confirmed=True), ()),
+        "cancel": lambda: moves.cancel(job, reason="r", by="b"),
+        "stop": lambda: (moves.stop(job, lease), ()),
+    }[step]()
+
+
+def take(group: Group, lease: Lease, step: str, digest: int) -> None:
+    job = group.job(lease.job_key)
+    assert job is not None
+    change, values = decision(step, job, lease, digest)
+    if isinstance(change, Change):
+        group.change(job, change, values)
+
+
+def prepare(groups: Groups, count: int) -> list[Lease]:
+    """So many jobs of one queue, all claimed by one session."""
+    session = open_session(groups)
+    groups.act(lambda group: [group.insert_job(NewJob(f"{number:032x}", 1, 1)) for number in range(count)])
+    want = Want(session.key, 1, count, 7, "w", ((1, count),))
+    [[claimed]] = groups.run([ActAfterSave(lambda group: group.claim([want]), session_keys=[session.key])])
+    return [job.lease for job in claimed]
+
+
+def open_session(groups: Groups) -> SessionRecord:
+    number = groups.now
+    new = NewSession(f"session-{number}", "t", "w", (), (), "{}", "{}", 10, 1, 1)
+    session: SessionRecord = groups.act(lambda group: group.open_session(new))
+    return session
+
+
+def stored(groups: Groups) -> tuple[list[Any], list[Any], list[Any]]:
+    """Everything that must not depend on how the work was cut: jobs and each job's events, without their times."""
+    timeless = [column.name for column in schema.tables().jobs.c if not column.name.endswith("_at")]
+    timeless = [name for name in timeless if name not in ("ready", "terminal")]
+    jobs = groups.rows(f"SELECT {', '.join(timeless)} FROM jobhall_jobs ORDER BY key")
+    stamped = groups.rows(
+        "SELECT key, ready IS NULL, terminal IS NULL, started_at IS NULL, ended_at IS NULL FROM jobhall_jobs ORDER BY key"
+    )
+    events = groups.rows(
+        "SELECT job_key, revision, event_type, state, attempt, worker, failure_kind, failure_code "
+        "FROM jobhall_events ORDER BY job_key, number"
+    )
+    return jobs, stamped, events
+
+
+plans = st.lists(
+    st.tuples(st.integers(0, 2), st.sampled_from(STEPS), st.integers(2, 9), st.booleans()), min_size=1, max_size=12
+)
+"""(job, step, digest, whether a new group begins before it)."""
+
+
+@settings(max_examples=150)
+@given(plans)
+def test_moves_in_one_group_leave_what_the_same_moves_in_many_groups_leave(
+    plan: list[tuple[int, str, int, bool]],
+) -> None:
+    with groups_in_memory() as each, groups_in_memory() as cut, groups_in_memory() as whole:
+        leases = [prepare(groups, 3) for groups in (each, cut, whole)][0]
+
+        units = [(job, step, digest) for job, step, digest, _ in plan]
+        for job, step, digest in units:
+            each.run([acting(leases[job], step, digest)])
+        for part in parts(plan):
+            cut.run([acting(leases[job], step, digest) for job, step, digest, _ in part])
+        whole.run([acting(leases[job], step, digest) for job, step, digest in units])
+
+        assert stored(each) == stored(cut) == stored(whole)
+        assert_log_is_whole(whole)
+
+
+@settings(max_examples=100)
+@given(plans, st.sets(st.integers(0, 11)))
+def test_a_unit_that_raises_leaves_no_trace(plan: list[tuple[int, str, int, bool]], raising: set[int]) -> None:
+    with groups_in_memory() as with_them, groups_in_memory() as without:
+        leases = [prepare(groups, 3) for groups in (with_them, without)][0]
+        new = NewJob("f" * 32, 1, 1)
+
+        answers = with_them.run(
+            [
+                failing(leases[job], step, digest, new) if place in raising else acting(leases[job], step, digest)
+                for place, (job, step, digest, _) in enumerate(plan)
+            ]
+            + [Act(lambda group: group.insert_job(new))]
+        )
+        without.run(
+            [
+                acting(leases[job], step, digest)
+                for place, (job, step, digest, _) in enumerate(plan)
+                if place not in raising
+            ]
+            + [Act(lambda group: group.insert_job(new))]
+        )
+
+        assert stored(with_them) == stored(without)
+        assert_log_is_whole(with_them)
+        failed = {place for place, answer in enumerate(answers) if isinstance(answer, RuntimeError)}
+        assert failed == {place for place in raising if place < len(plan)}
+        assert with_them.rows("SELECT name, value FROM jobhall_counters") == without.rows(
+            "SELECT name, value FROM jobhall_counters"
+        )
+        for table in ("namespaces", "job_types", "sessions", "results", "logs"):
+            assert with_them.rows(f"SELECT * FROM jobhall_{table}") == without.rows(f"SELECT * FROM jobhall_{table}")
+
+
+jobs_of_queues = st.lists(
+    st.tuples(st.integers(1, 3), st.integers(-2, 2), st.booleans(), st.booleans()), min_size=1, max_size=25
+)
+"""(queue, priority, whether a later group submits it, whether it was lost before)."""
+
+credits = st.lists(st.tuples(st.integers(0, 12), st.permutations([1, 2, 3]), st.integers(0, 6)), min_size=1, max_size=4)
+"""(credit, the queues in turn, at most so many of each)."""
+
+
+@settings(max_examples=150)
+@given(jobs_of_queues, credits)
+def test_a_claim_takes_from_the_head_of_each_queue_within_every_bound(
+    jobs: list[tuple[int, int, bool, bool]], hungry: list[tuple[int, list[int], int]]
+) -> None:
+    with groups_in_memory() as groups:
+        waiting = submit_and_lose(groups, jobs)
+        sessions = [open_session(groups) for _ in hungry]
+        wants = [
+            Want(session.key, 1, credit, 9, "w", tuple((queue, limit) for queue in queues))
+            for session, (credit, queues, limit) in zip(sessions, hungry, strict=True)
+        ]
+        keys = [session.key for session in sessions]
+
+        [given_out] = groups.run([ActAfterSave(lambda group: group.claim(wants), session_keys=keys)])
+
+        lost = {key for key, _, is_lost in waiting if is_lost}
+        taken = [job.lease.job_key for share in given_out for job in share]
+        assert len(taken) == len(set(taken))
+        for want, share in zip(wants, given_out, strict=True):
+            assert len(share) <= want.credit
+            for queue, limit in want.queues:
+                assert sum(job.queue_key == queue for job in share) <= limit
+            assert sum(job.lease.job_key in lost for job in share) <= 1
+            for queue in (1, 2, 3):
+                own = [job.lease.job_key for job in share if job.queue_key == queue]
+                assert own == [key for key, _, _ in waiting if key in own], "each share is in claim order"
+        for queue in (1, 2, 3):
+            plain = [key for key, of_queue, is_lost in waiting if of_queue == queue and not is_lost]
+            assert [key for key in plain if key in taken] == plain[: sum(key in taken for key in plain)]
+        free = [want.credit - len(share) for want, share in zip(wants, given_out, strict=True)]
+        for queue in (1, 2, 3):
+            left = [key for key, of_queue, is_lost in waiting if of_queue == queue and not is_lost and key not in taken]
+            for want, share, spare in zip(wants, given_out, free, strict=True):
+                limit = dict(want.queues)[queue]
+                full = sum(job.queue_key == queue for job in share) >= limit
+                assert not left or spare == 0 or full, "nobody stays hungry beside a job that it may have"
+        assert_log_is_whole(groups)
+
+
+def submit_and_lose(groups: Groups, jobs: list[tuple[int, int, bool, bool]]) -> list[tuple[int, int, bool]]:
+    """Submit, and let some be lost by a worker; answers (key, queue, lost) of all that wait, in claim order."""
+    ids = iter(f"{number:032x}" for number in range(100))
+    for later in (False, True):
+        new = [
+            (NewJob(next(ids), 1, queue, priority=priority), lost)
+            for queue, priority, late, lost in jobs
+            if late is later
+        ]
+        lost_keys: list[int] = groups.act(
+            lambda group, new=new: [key for key, lost in [(group.insert_job(job), lost) for job, lost in new] if lost]
+        )
+        if lost_keys:
+            lose(groups, lost_keys)
+    rows = groups.rows(
+        "SELECT key, queue_key, lane FROM jobhall_jobs WHERE state = 2 ORDER BY priority_order, ready, key"
+    )
+    return [(key, queue, lane == 1) for key, queue, lane in rows]
+
+
+def lose(groups: Groups, wanted: list[int]) -> None:
+    """Claim everything, let a confirmed delivery of those be lost, and the rest return."""
+    session = open_session(groups)
+    while True:
+        want = Want(session.key, 1, 100, 5, "w", tuple((queue, 100) for queue in (1, 2, 3)))
+        [[claimed]] = groups.run(
+            [ActAfterSave(lambda group, want=want: group.claim([want]), session_keys=[session.key])]
+        )
+        if not claimed:
+            break
+    held = [key for (key,) in groups.rows("SELECT key FROM jobhall_jobs WHERE held_by IS NOT NULL")]
+
+    def give_back(group: Group) -> None:
+        for key in held:
+            job = group.job(key)
+            assert job is not None
+            group.change(job, moves.LOSE_UNSTARTED if key in wanted else moves.LOSE_UNSEEN)
+
+    groups.act(give_back, job_keys=held)
+
+
+def acting(lease: Lease, step: str, digest: int) -> Act[None]:
+    return Act(lambda group: take(group, lease, step, digest), job_keys=[lease.job_key])
+
+
+def failing(lease: Lease, step: str, digest: int, new: NewJob) -> Act[None]:
+    """Do the step and much more, and raise."""
+
+    def decide(group: Group) -> None:
+        take(group, lease, step, digest)
+        take(group, lease, "cancel", digest)
+        group.insert_job(new)
+        group.queue_key(group.namespace_key("gone"), group.job_type_key(1, "gone")[0])
+        group.open_session(NewSession("gone", "t", "w", (), (), "{}", "{}", 10, 1, 1))
+        raise RuntimeError("dropped")
+
+    return Act(decide, job_keys=[lease.job_key])
+
+
+def parts(plan: list[tuple[int, str, int, bool]]) -> list[list[tuple[int, str, int, bool]]]:
+    cut: list[list[tuple[int, str, int, bool]]] = [[]]
+    for entry in plan:
+        if entry[3]:
+            cut.append([])
+        cut[-1].append(entry)
+    return [part for part in cut if part]
+
+
+def assert_log_is_whole(groups: Groups) -> None:
+    """Numbers without a gap up to the counter, and revisions of each job from 1 to its own."""
+    [(count, last, counter)] = groups.rows(
+        "SELECT count(*), max(number), (SELECT value FROM jobhall_counters WHERE name = 'event') FROM jobhall_events"
+    )
+    assert count == last == counter
+    for key, revision, state in groups.rows("SELECT key, revision, state FROM jobhall_jobs"):
+        log = groups.rows(
+            f"SELECT revision, state, event_type FROM jobhall_events WHERE job_key = {key} ORDER BY number"
+        )
+        assert [entry[0] for entry in log] == list(range(1, revision + 1))
+        assert log[0][1:] == (JobState.PENDING, EventType.SUBMITTED)
+        assert log[-1][1] == state

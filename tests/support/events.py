@@ -1,0 +1,28 @@
+"""Events as the hall hands them to a watcher."""
+
+from jobhall.states import EventType, FailureKind, JobState
+from jobhall_server.domain.progress import Progress
+from jobhall_server.hall.feed import WatchEvent
+from jobhall_server.hall.store import EventRow
+
+
+def progress_event(message: str) -> WatchEvent:
+    row = EventRow(
+        number=0,
+        job_key=1,
+        job_id="0190a0b0-0000-7000-8000-000000000000",
+        namespace="default",
+        job_type="score",
+        event_type=EventType.PROGRESS,
+        state=JobState.RUNNING,
+        revision=3,
+        attempt=1,
+        worker="w",
+        failure_kind=FailureKind.UNSPECIFIED,
+        failure_code="",
+        owner="me",
+        organization_id="",
+        labels=None,
+        at=0,
+    )
+    return WatchEvent(row, Progress(message=message))

@@ -1,0 +1,429 @@
+"""The worker's side of the stream, without a socket: the server's word comes by hand, the clock is moved."""
+
+import pytest
+
+from jobhall.errors import FieldInvalidError, LeaseLostError, ResultConflictError
+from jobhall.task import Task
+from jobhall.v1.task_pb2 import (
+    RELEASE_REASON_NO_CAPACITY,
+    RELEASE_REASON_NOT_MINE,
+    RELEASE_REASON_STOPPING,
+    CancelTask,
+    TaskLog,
+    TaskUpdate,
+)
+from jobhall.v1.worker_service_pb2 import (
+    HELD_TASK_DISPOSITION_CANCEL,
+    HELD_TASK_DISPOSITION_KEEP,
+    HELD_TASK_DISPOSITION_LOST,
+    HeldTaskDecision,
+    HeldTaskDisposition,
+    WorkSettings,
+)
+from jobhall.worker_outcomes import outcome_of_result
+from tests.support.stream_machine import Bench, items_of, kinds_of, token_of
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def decided(number: int, disposition: HeldTaskDisposition.ValueType, reason: str = "") -> HeldTaskDecision:
+    token = token_of(number)
+    return HeldTaskDecision(
+        lease_token=token, disposition=disposition, cancel=CancelTask(lease_token=token, reason=reason)
+    )
+
+
+class TestOpening:
+    def test_nothing_is_said_between_hello_and_welcome(self, bench: Bench) -> None:
+        hello = bench.stream.hello(bench.now).hello
+
+        assert (hello.worker_name, list(hello.job_types), hello.capacity.tasks_max) == ("bench", ["resize"], 4)
+        assert hello.session_id
+        assert len(hello.resume_token) >= 16
+        assert (hello.connection, hello.protocol_version) == (1, 1)
+        assert bench.say() == []
+
+    def test_the_first_word_after_welcome_is_a_beat(self, bench: Bench) -> None:
+        bench.stream.hello(bench.now)
+
+        bench.hear(welcome={})
+
+        assert [message.WhichOneof("request") for message in bench.say()] == ["heartbeat"]
+
+    def test_a_reconnect_keeps_the_session_raises_the_connection_and_tells_what_is_held(self, bench: Bench) -> None:
+        first = bench.open()
+        started, _ = bench.deliver(1, 2)
+        bench.begin(started)
+
+        second = bench.open()
+
+        assert (second.session_id, second.resume_token) == (first.session_id, first.resume_token)
+        assert second.connection == 2
+        assert {held.lease_token: held.started for held in second.held_tasks} == {token_of(1): True, token_of(2): False}
+
+    def test_a_new_session_has_another_name_and_the_same_tasks(self, bench: Bench) -> None:
+        first = bench.open()
+        bench.deliver(1)
+
+        bench.stream.renew_session()
+        second = bench.open()
+
+        assert second.session_id != first.session_id
+        assert second.connection == 1
+        assert [held.lease_token for held in second.held_tasks] == [token_of(1)]
+
+    def test_after_an_absence_longer_than_the_session_what_was_not_started_never_is(self, bench: Bench) -> None:
+        bench.open()
+        started, waiting = bench.deliver(1, 2)
+        bench.begin(started)
+
+        bench.now += 16
+        hello = bench.open()
+
+        assert [held.lease_token for held in hello.held_tasks] == [token_of(1)]
+        assert bench.begin(waiting) == []
+
+    def test_the_servers_word_on_each_held_task_is_obeyed(self, bench: Bench) -> None:
+        bench.open()
+        kept, lost, cancelled = bench.begin(*bench.deliver(1, 2, 3))
+        bench.stream.hello(bench.now)
+
+        decisions = [
+            decided(1, HELD_TASK_DISPOSITION_KEEP),
+            decided(2, HELD_TASK_DISPOSITION_LOST),
+            decided(3, HELD_TASK_DISPOSITION_CANCEL, "not wanted"),
+        ]
+        effects = bench.hear(welcome={"held_tasks": decisions})
+
+        assert effects.stop == [lost, cancelled]
+        assert (kept.cancel_reason, cancelled.cancel_reason) == (None, "not wanted")
+        assert lost.lost
+        assert bench.held == {token_of(1), token_of(3)}
+
+    def test_a_silent_server_is_taken_for_dead_after_three_beats(self, bench: Bench) -> None:
+        bench.open()
+
+        assert not bench.stream.silent(bench.now + 15)
+        assert bench.stream.silent(bench.now + 15.1)
+
+
+class TestReporting:
+    def test_what_ends_before_it_is_looked_at_is_reported_once(self, bench: Bench) -> None:
+        bench.open()
+
+        bench.run(*bench.deliver(1, 2))
+
+        items = bench.say_items()
+        assert kinds_of(items) == ["completed", "completed"]
+        assert [item.seq for item in items] == [1, 2]
+
+    def test_what_runs_on_is_accepted_within_a_moment(self, bench: Bench) -> None:
+        bench.open()
+        bench.begin(*bench.deliver(1))
+        assert bench.say() == []
+
+        assert bench.stream.send_at is not None
+        bench.now = bench.stream.send_at
+
+        assert kinds_of(bench.say_items()) == ["accepted"]
+
+    def test_beats_come_first_then_results_accepts_progress_and_logs(self, bench: Bench) -> None:
+        bench.open()
+        done, running = bench.begin(*bench.deliver(1, 2))
+        task = Task(running, bench.handover)
+        task.log("a line")
+        task.progress(processed=1)
+        bench.end(done)
+
+        bench.now += 5
+        said = bench.say()
+
+        assert said[0].HasField("heartbeat")
+        assert kinds_of(items_of(said)) == ["completed", "accepted", "progress", "log"]
+
+    def test_what_a_task_said_goes_before_its_end(self, bench: Bench) -> None:
+        bench.open()
+        (held,) = bench.begin(*bench.deliver(1))
+        task = Task(held, bench.handover)
+        for number in (1, 2):
+            task.log(f"line {number}")
+            task.item_error(index=number, message="bad")
+        task.progress(total=2, succeeded=1, failed=1)
+
+        bench.end(held, outcome=outcome_of_result({"ok": True}))
+
+        errors, logs, end = bench.say_items()
+        assert kinds_of([errors, logs, end]) == ["item_errors", "log", "completed"]
+        assert isinstance(errors, TaskUpdate)
+        assert isinstance(logs, TaskLog)
+        assert isinstance(end, TaskUpdate)
+        assert [error.index for error in errors.item_errors.item_errors] == [1, 2]
+        assert (logs.first_number, [line.message for line in logs.log_entries]) == (1, ["line 1", "line 2"])
+        assert end.completed.result.json == '{"ok":true}'
+        assert (end.completed.progress.items_processed, end.completed.progress.items_total) == (2, 2)
+
+    def test_progress_is_sent_at_most_so_often_and_the_latest_wins(self, bench: Bench) -> None:
+        bench.open()
+        (held,) = bench.begin(*bench.deliver(1))
+        task = Task(held, bench.handover)
+
+        sent = []
+        for step in range(1, 101):
+            task.progress(processed=step)
+            bench.stream.collect(bench.now)
+            sent += [item.progress for item in bench.say_items() if isinstance(item, TaskUpdate) and not item.seq]
+            bench.now += 0.01
+        bench.now += 0.1
+        sent += [item.progress for item in bench.say_items() if isinstance(item, TaskUpdate)]
+
+        assert 10 <= len(sent) <= 12
+        assert sent[-1].items_processed == 100
+        assert [progress.number for progress in sent] == list(range(1, len(sent) + 1))
+
+    def test_log_lines_and_item_errors_are_numbered_through(self, bench: Bench) -> None:
+        bench.open()
+        (held,) = bench.begin(*bench.deliver(1))
+        task = Task(held, bench.handover)
+
+        first_numbers = []
+        for _ in range(3):
+            task.log("one")
+            task.log("two")
+            bench.stream.collect(bench.now)
+            first_numbers += [item.first_number for item in bench.say_items() if isinstance(item, TaskLog)]
+            bench.now += 0.2
+
+        assert first_numbers == [1, 3, 5]
+
+    def test_messages_are_cut_at_their_size_and_a_larger_item_goes_alone(self, bench: Bench) -> None:
+        bench.open()
+        large, *small = bench.deliver(*range(1, 22))
+        bench.run(*small[:10], outcome=outcome_of_result("x" * 10_000))
+        bench.run(large, outcome=outcome_of_result("x" * 100_000))
+        bench.run(*small[10:], outcome=outcome_of_result("x" * 10_000))
+
+        said = [message for message in bench.say() if message.HasField("task_updates")]
+
+        assert [len(message.task_updates.updates) for message in said] == [6, 4, 1, 6, 4]
+        assert all(message.ByteSize() <= 64 * 1024 or len(message.task_updates.updates) == 1 for message in said)
+
+    def test_no_more_is_unacked_than_welcome_allows_and_beats_go_on(self) -> None:
+        bench = Bench(settings=WorkSettings(unacked_items_max=3))
+        bench.open()
+        bench.run(*bench.deliver(1, 2, 3, 4, 5))
+
+        assert len(bench.say_items()) == 3
+        assert bench.say() == []
+        assert bench.held == {token_of(number) for number in range(1, 6)}
+
+        bench.ack(2)
+        assert [item.seq for item in bench.say_items()] == [4, 5]
+
+    def test_bytes_that_wait_for_their_ack_are_bounded_too(self) -> None:
+        bench = Bench(settings=WorkSettings(unacked_bytes_max=25_000))
+        bench.open()
+        bench.run(*bench.deliver(1, 2, 3), outcome=outcome_of_result("x" * 10_000))
+
+        assert len(bench.say_items()) == 2
+        bench.ack(1)
+        assert len(bench.say_items()) == 1
+
+    def test_what_is_unacked_goes_again_in_its_order_under_new_numbers(self, bench: Bench) -> None:
+        bench.open()
+        tasks = bench.deliver(1, 2, 3)
+        bench.run(*tasks)
+        bench.say()
+        bench.ack(1)
+
+        hello = bench.open()
+        again = bench.say_items()
+
+        assert [(item.seq, item.lease_token) for item in again] == [(1, token_of(2)), (2, token_of(3))]
+        assert [held.lease_token for held in hello.held_tasks] == [token_of(2), token_of(3)]
+        bench.ack(2)
+        assert bench.held == set()
+
+    def test_nothing_is_said_again_of_a_task_that_is_lost(self, bench: Bench) -> None:
+        bench.open()
+        bench.run(*bench.deliver(1, 2))
+        bench.say()
+
+        bench.open(held_tasks=[decided(1, HELD_TASK_DISPOSITION_LOST), decided(2, HELD_TASK_DISPOSITION_KEEP)])
+
+        assert [item.lease_token for item in bench.say_items()] == [token_of(2)]
+
+
+class TestAgreeing:
+    def test_beats_list_every_task_until_its_end_is_acked(self, bench: Bench) -> None:
+        bench.open()
+        first, second, _waiting = bench.deliver(1, 2, 3)
+        bench.run(first)
+        bench.begin(second)
+        bench.say()
+
+        beat = bench.beat()
+        assert set(beat.lease_tokens) == {token_of(1), token_of(2), token_of(3)}
+        assert (beat.number, beat.assignments_seen) == (2, 1)
+
+        bench.ack(1)
+        assert bench.held == {token_of(2), token_of(3)}
+
+    def test_a_task_lost_before_it_began_never_begins(self, bench: Bench) -> None:
+        bench.open()
+        (task,) = bench.deliver(1)
+
+        effects = bench.lose(1)
+
+        assert effects.stop == []
+        assert bench.begin(task) == []
+        assert bench.held == set()
+
+    def test_a_task_lost_while_it_runs_is_told_and_its_end_is_not_reported(self, bench: Bench) -> None:
+        bench.open()
+        (task,) = bench.begin(*bench.deliver(1))
+
+        effects = bench.lose(1)
+        bench.end(task)
+
+        assert effects.stop == [task]
+        assert task.cancel_reason is not None
+        assert "lease" in task.cancel_reason
+        assert bench.say_items() == []
+
+    def test_a_runner_that_a_lost_task_keeps_busy_is_not_offered(self, bench: Bench) -> None:
+        bench.open()
+        (task,) = bench.begin(*bench.deliver(1))
+
+        bench.lose(1)
+        assert bench.say_one().capacity.tasks_max == 3
+
+        bench.end(task, seconds=60.0)
+        assert bench.say_one().capacity.tasks_max == 4
+
+    def test_a_cancelled_task_that_waits_is_reported_at_once(self, bench: Bench) -> None:
+        bench.open()
+        (task,) = bench.deliver(1)
+
+        effects = bench.cancel(1, "changed my mind")
+
+        assert effects.stop == []
+        assert bench.begin(task) == []
+        (report,) = bench.say_items()
+        assert isinstance(report, TaskUpdate)
+        assert report.cancelled.message == "changed my mind"
+
+    def test_a_cancelled_task_that_runs_is_told_once_and_listed_as_cancelling(self, bench: Bench) -> None:
+        bench.open()
+        (task,) = bench.begin(*bench.deliver(1))
+
+        assert bench.cancel(1, "enough").stop == [task]
+        assert bench.cancel(1, "enough").stop == []
+        assert list(bench.beat().cancelling_lease_tokens) == [token_of(1)]
+
+    def test_a_report_refused_for_its_lease_stops_the_handler(self, bench: Bench) -> None:
+        bench.open()
+        (held,) = bench.begin(*bench.deliver(1))
+        Task(held, bench.handover).log("still here")
+        bench.stream.collect(bench.now)
+        bench.say()
+
+        effects = bench.ack(1, (1, LeaseLostError()))
+
+        assert effects.stop == [held]
+        assert bench.held == set()
+
+    @pytest.mark.parametrize("error", [LeaseLostError(), ResultConflictError()])
+    def test_an_outcome_that_comes_too_late_is_dropped(self, bench: Bench, error: LeaseLostError) -> None:
+        bench.open()
+        bench.run(*bench.deliver(1))
+        bench.say()
+
+        bench.ack(1, (1, error))
+
+        assert bench.say_items() == []
+        assert bench.held == set()
+
+    def test_an_outcome_that_is_refused_for_its_content_is_followed_by_a_failure_once(self, bench: Bench) -> None:
+        bench.open()
+        bench.run(*bench.deliver(1), outcome=outcome_of_result({"odd": 1}))
+        bench.say()
+
+        bench.ack(1, (1, FieldInvalidError("result", "is odd")))
+        (report,) = bench.say_items()
+        assert isinstance(report, TaskUpdate)
+        assert (report.failed.code, report.failed.retryable) == ("FIELD_INVALID", False)
+        assert "is odd" in report.failed.message
+
+        bench.ack(2, (2, FieldInvalidError("failed", "is odd as well")))
+        assert bench.say_items() == []
+        assert bench.held == set()
+
+    def test_a_type_that_nobody_here_serves_goes_back(self, bench: Bench) -> None:
+        bench.open()
+
+        assert bench.deliver(1, job_type="paint") == []
+
+        (report,) = bench.say_items()
+        assert isinstance(report, TaskUpdate)
+        assert report.released.reason == RELEASE_REASON_NOT_MINE
+
+    def test_what_cannot_be_started_in_half_the_accept_time_goes_back(self, bench: Bench) -> None:
+        bench.open()
+        running, waiting = bench.deliver(1, 2)
+        bench.begin(running)
+
+        bench.now += 5.1
+        released = [item for item in bench.say_items() if isinstance(item, TaskUpdate) and item.HasField("released")]
+
+        assert [(item.lease_token, item.released.reason) for item in released] == [
+            (waiting.token, RELEASE_REASON_NO_CAPACITY)
+        ]
+        assert bench.begin(waiting) == []
+
+
+class TestLeaving:
+    def test_a_leaving_worker_asks_for_nothing_and_gives_back_what_it_has_not_begun(self, bench: Bench) -> None:
+        bench.open()
+        running, waiting = bench.deliver(1, 2)
+        bench.begin(running)
+
+        bench.stream.leave()
+
+        said = bench.say()
+        assert said[0].capacity.tasks_max == 0
+        (report,) = (item for item in items_of(said) if isinstance(item, TaskUpdate) and item.HasField("released"))
+        assert (report.lease_token, report.released.reason) == (waiting.token, RELEASE_REASON_STOPPING)
+        assert not bench.stream.finished
+
+    def test_it_is_finished_when_the_last_end_is_acked(self, bench: Bench) -> None:
+        bench.open()
+        tasks = bench.begin(*bench.deliver(1))
+        bench.stream.leave()
+        bench.end(*tasks)
+        items = bench.say_items()
+
+        assert not bench.stream.finished
+        bench.ack(items[-1].seq)
+        assert bench.stream.finished
+
+    def test_what_crosses_the_departure_goes_back(self, bench: Bench) -> None:
+        bench.open()
+        bench.stream.leave()
+
+        assert bench.deliver(1) == []
+
+        assert kinds_of(bench.say_items()) == ["released"]
+
+    def test_what_does_not_stop_in_time_is_given_back_and_its_end_unheard(self, bench: Bench) -> None:
+        bench.open()
+        (task,) = bench.begin(*bench.deliver(1))
+        bench.stream.leave()
+
+        assert bench.stream.stop_running("the worker stops") == [task]
+        assert bench.stream.abandon_running() == 1
+        bench.end(task)
+
+        assert kinds_of(bench.say_items()) == ["released"]
