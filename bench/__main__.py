@@ -41,14 +41,14 @@ def main() -> int:
 def _measure(name: str, number: int, arguments: argparse.Namespace) -> Figures:
     sizes = QUICK if arguments.quick else FULL
     with tempfile.TemporaryDirectory(prefix="jobhall-profile-") as folder:
-        profile = Path(folder) / "profile.json" if arguments.profile else None
+        profile = Path(folder) if arguments.profile else None
         try:
             figures, level = run_workload(name, sizes, folder=arguments.folder, profile=profile)
         except BenchmarkError as error:
             raise BenchmarkError(f"{name}, round {number}: {error}") from error
         _say(workload=name, round=number, synchronous=level, **figures)
-        if profile is not None:
-            print(f"\n{name}\n{profile_text(json.loads(profile.read_text()))}\n", flush=True)
+        for report in sorted(Path(folder).glob("*.json")):
+            print(f"\n{name}, the {report.stem}: {profile_text(json.loads(report.read_text()))}\n", flush=True)
     return figures
 
 
@@ -57,9 +57,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small and once: whether it works, not how fast it is")
     parser.add_argument("--only", default="", help=f"some of {', '.join(WORKLOADS)}, or what they begin with")
     parser.add_argument("--rounds", type=int, default=0, help="how often; the table has the medians (default 3)")
-    parser.add_argument(
-        "--profile", action="store_true", help="show where the server spends its CPU; slows it a little"
-    )
+    parser.add_argument("--profile", action="store_true", help="show where each process spends its CPU; slows them")
     parser.add_argument("--folder", type=Path, help="where the databases are made: on the disk that is to be measured")
     return parser.parse_args()
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COMMIT_ROWS = 500
+LONE_COMMITS = 500
 _SCHEMA = """
     CREATE TABLE jobs (
         key INTEGER PRIMARY KEY, job_id BLOB NOT NULL, job_type TEXT NOT NULL, state INTEGER NOT NULL,
@@ -34,6 +35,8 @@ class BareRates:
     inserted_per_second: float
     drained_per_second: float
     """Claimed in one commit and completed in the next."""
+    lone_commits_per_second: float
+    """One row inserted in each: what one submit at a time can come to at most."""
     synchronous: str
 
 
@@ -49,15 +52,22 @@ def measure_bare_sqlite(folder: Path, rows: int) -> BareRates:
         inserted = time.perf_counter()
         _drain(connection)
         drained = time.perf_counter()
+        _insert(connection, LONE_COMMITS, after=rows, commit_rows=1)
+        alone = time.perf_counter()
         [completed] = connection.execute("SELECT count(*) FROM jobs WHERE state = 6").fetchone()
     assert completed == rows
     names = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
-    return BareRates(rows / (inserted - began), rows / (drained - inserted), names[level])
+    return BareRates(
+        inserted_per_second=rows / (inserted - began),
+        drained_per_second=rows / (drained - inserted),
+        lone_commits_per_second=LONE_COMMITS / (alone - drained),
+        synchronous=names[level],
+    )
 
 
-def _insert(connection: sqlite3.Connection, rows: int) -> None:
+def _insert(connection: sqlite3.Connection, rows: int, *, after: int = 0, commit_rows: int = COMMIT_ROWS) -> None:
     parameters = json.dumps({"payload": "x" * 86})
-    for first in range(0, rows, COMMIT_ROWS):
+    for first in range(after, after + rows, commit_rows):
         now = time.time_ns() // 1000
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(
@@ -65,7 +75,7 @@ def _insert(connection: sqlite3.Connection, rows: int) -> None:
             " VALUES (?, ?, 'noop', 2, 0, ?, ?, ?)",
             [
                 (key, uuid.uuid4().bytes, now, parameters, now)
-                for key in range(first + 1, min(first + COMMIT_ROWS, rows) + 1)
+                for key in range(first + 1, min(first + commit_rows, after + rows) + 1)
             ],
         )
         connection.execute("COMMIT")

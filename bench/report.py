@@ -40,6 +40,14 @@ ROWS = (
         yardstick="sqlite_drained_per_second",
     ),
     Row(
+        workload="W1",
+        figure="server_cpu_us_per_job",
+        title="W1 the server's CPU, µs a job",
+        aim=20,
+        less_is_better=True,
+    ),
+    Row(workload="W1", figure="worker_cpu_us_per_job", title="W1 the SDK's CPU, µs a job", aim=15, less_is_better=True),
+    Row(
         workload="W1-result",
         figure="jobs_per_second",
         title="W1 with a 100-byte result each, jobs/s",
@@ -82,14 +90,14 @@ ROWS = (
         workload="submits-unary",
         figure="submits_per_second",
         title="SubmitJob one at a time, /s",
-        yardstick="echo_unary_per_second",
+        yardstick="sqlite_lone_commits_per_second",
     ),
     Row(
         workload="submits-stream",
         figure="submits_per_second",
         title="SubmitJobStream one at a time, /s",
         aim=1_100,
-        yardstick="echo_stream_per_second",
+        yardstick="sqlite_lone_commits_per_second",
     ),
     Row(
         workload="submits-merged",
@@ -151,7 +159,7 @@ def profile_text(report: Mapping[str, object]) -> str:
     """The sampler's report for people: per thread its functions by their own time and with what they called."""
     threads = report["threads"]
     assert isinstance(threads, dict)
-    lines = [f"server's CPU: {report['process_seconds']:.2f} s in all; the rest is in threads without Python (gRPC's)"]
+    lines = [f"{report['process_seconds']:.2f} s of CPU in all; the rest is in threads without Python (gRPC's)"]
     for name, thread in sorted(threads.items(), key=lambda item: -item[1]["seconds"]):
         total = thread["seconds"]
         lines.append(f"\nthread {name}: {total:.2f} s")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jobhall
-from bench.processes import BenchmarkError, Child, Processes
+from bench.processes import BenchmarkError, Child, Processes, module_command
 
 JOB_TYPE = "noop"
 START_SECONDS_MAX = 20.0
@@ -89,18 +89,14 @@ class Server:
 def start_server(processes: Processes, folder: Path, *, profile: Path | None = None) -> Server:
     """Starts a server over a fresh database on a free port of this machine, and registers the one job type."""
     database, address_file = folder / "jobhall.db", folder / "address"
-    module = ["-m", "jobhall_server"] if profile is None else ["-m", "bench.sampled_server", profile]
     child = processes.start(
         "server",
-        *module,
+        *module_command("jobhall_server", profile and profile / "server.json"),
         "serve",
         "--listen=127.0.0.1:0",
         f"--address-file={address_file}",
-        settings={
-            "JOBHALL_DATABASE_URL": f"sqlite:///{database}",
-            "JOBHALL_LOG_LEVEL": "warning",
-            "JOBHALL_WATCHERS_MAX": "2000",
-        },
+        # Nothing else is set: what is measured is what a newcomer gets.
+        settings={"JOBHALL_DATABASE_URL": f"sqlite:///{database}"},
     )
     deadline = time.monotonic() + START_SECONDS_MAX
     while not (address := address_file.read_text().strip() if address_file.exists() else ""):

@@ -7,9 +7,10 @@ import threading
 import time
 from array import array
 
-import jobhall
 from bench.processes import say
 from bench.server import JOB_TYPE
+from jobhall.task import Task
+from jobhall.worker import Worker
 
 
 def main() -> None:
@@ -19,7 +20,7 @@ def main() -> None:
     parser.add_argument("--latencies", type=int, default=0, help="note this many times from submit to start")
     arguments = parser.parse_args()
 
-    worker = jobhall.Worker(arguments.address, name="bench")
+    worker = Worker(arguments.address, name="bench")
     if arguments.latencies:
         _serve_latencies(worker, arguments.latencies)
     else:
@@ -29,17 +30,17 @@ def main() -> None:
     worker.run()
 
 
-def _serve(worker: jobhall.Worker, *, result: str | None) -> None:
+def _serve(worker: Worker, *, result: str | None) -> None:
     @worker.handler(JOB_TYPE)
-    async def noop(_task: jobhall.Task) -> str | None:
+    async def noop(_task: Task) -> str | None:
         return result
 
 
-def _serve_latencies(worker: jobhall.Worker, count: int) -> None:
+def _serve_latencies(worker: Worker, count: int) -> None:
     latencies = array("d")
 
     @worker.handler(JOB_TYPE)
-    async def note(task: jobhall.Task) -> None:
+    async def note(task: Task) -> None:
         now = time.monotonic()
         # The producer's clock is ours: CLOCK_MONOTONIC is the machine's, not the process's.
         latencies.append(now - task.parameters["at"])
@@ -47,7 +48,7 @@ def _serve_latencies(worker: jobhall.Worker, count: int) -> None:
             say(latencies=latencies.tolist())
 
 
-def _announce(worker: jobhall.Worker) -> None:
+def _announce(worker: Worker) -> None:
     while not worker.connected:
         time.sleep(0.01)
     say(connected_at=time.time())

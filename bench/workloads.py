@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import quantiles
 
 from bench.bare_sqlite import measure_bare_sqlite
-from bench.processes import Child, Processes, resident_bytes
+from bench.processes import Child, Processes, cpu_seconds, module_command, resident_bytes
 from bench.server import Server, start_server
 
 Figures = dict[str, float]
@@ -45,17 +45,20 @@ class Run:
     processes: Processes
     server: Server
     profile: Path | None
+    """A folder for the sampler's reports."""
 
     def produce(self, way: str, count: int) -> Child:
-        return self.processes.start("producer", "-m", "bench.producer", way, self.server.address, str(count))
+        command = module_command("bench.producer", self.profile and self.profile / f"producer-{way}.json")
+        return self.processes.start("producer", *command, way, self.server.address, str(count))
 
     def work(self, *options: str) -> Child:
-        return self.processes.start("worker", "-m", "bench.worker", self.server.address, *options)
+        command = module_command("bench.worker", self.profile and self.profile / "worker.json")
+        return self.processes.start("worker", *command, self.server.address, *options)
 
     def begin(self) -> None:
         """What is measured begins: a profile counts from here."""
         if self.profile is not None:
-            self.profile.with_name(f"{self.profile.name}.go").touch()
+            (self.profile / "go").touch()
 
 
 def drain(run: Run, *, result_bytes: int = 0, busy: bool = False) -> Figures:
@@ -66,10 +69,14 @@ def drain(run: Run, *, result_bytes: int = 0, busy: bool = False) -> Figures:
     if caller is not None:
         caller.read(within=RUN_SECONDS_MAX)
     run.begin()
+    cpu_before = cpu_seconds(run.server.child.pid)
     worker = run.work(f"--result-bytes={result_bytes}")
     started = worker.read(within=RUN_SECONDS_MAX)
+    worker_cpu_before = cpu_seconds(worker.pid)
     ended_at = run.server.await_completed(jobs, within=RUN_SECONDS_MAX)
     figures = {
+        "server_cpu_us_per_job": 1e6 * (cpu_seconds(run.server.child.pid) - cpu_before) / jobs,
+        "worker_cpu_us_per_job": 1e6 * (cpu_seconds(worker.pid) - worker_cpu_before) / jobs,
         "jobs_per_second": jobs / (ended_at - run.server.first_claimed_at()),
         "with_connecting_per_second": jobs / (ended_at - started["starting_at"]),
         "batch_submits_per_second": jobs / submitted["seconds"],
@@ -186,6 +193,7 @@ def run_yardsticks(sizes: Sizes, *, folder: Path) -> tuple[Figures, str]:
         "sqlite_inserted_per_second": disk.inserted_per_second,
         "sqlite_drained_per_second": disk.drained_per_second,
         "sqlite_inserted_and_drained_per_second": both,
+        "sqlite_lone_commits_per_second": disk.lone_commits_per_second,
     }
     return figures, disk.synchronous
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from jobhall.aio import AsyncClient
     from jobhall.client import Client
     from jobhall.submit_stream import SubmitStream
+    from jobhall.task import Task, TaskCancelled, TaskFailed
+    from jobhall.worker import Worker
 
 __version__ = "0.1.0.dev0"
 
@@ -64,10 +66,14 @@ __all__ = [
     "Submission",
     "SubmitStream",
     "Submitted",
+    "Task",
+    "TaskCancelled",
+    "TaskFailed",
     "TaskInfo",
     "Timing",
     "Visibility",
     "WatchUpdate",
+    "Worker",
 ]
 
 # What needs gRPC comes when it is first asked for, so that `jobhall.errors`, `states` and `limits` need nothing.
@@ -75,6 +81,10 @@ _LAZY = {
     "AsyncClient": "jobhall.aio",
     "Client": "jobhall.client",
     "SubmitStream": "jobhall.submit_stream",
+    "Task": "jobhall.task",
+    "TaskCancelled": "jobhall.task",
+    "TaskFailed": "jobhall.task",
+    "Worker": "jobhall.worker",
 }
 
 

@@ -15,7 +15,7 @@ import grpc
 from grpc import aio
 
 from jobhall.channel import CHANNEL_OPTIONS, Endpoint
-from jobhall.errors import ApiError, ServerUnreachableError
+from jobhall.errors import ApiError, Code, DrainingError, ServerUnreachableError
 from jobhall.limits import RECONNECT_BACKOFF_MAX
 from jobhall.retry import RetryPolicy
 from jobhall.v1 import worker_service_pb2
@@ -152,7 +152,10 @@ class WorkerIO:
                     stream.unacked_count,
                 )
             case After.RECONNECT:
-                _log.log(logging.WARNING if self._tries == 1 else logging.DEBUG, "%s: %s", self._title, error)
+                # What passes by itself is said once; it is tried again every few seconds.
+                passes = error is None or isinstance(error, (ServerUnreachableError, DrainingError))
+                level = logging.DEBUG if passes and self._tries > 1 else logging.WARNING
+                _log.log(level, "%s: not connected yet: %s", self._title, error or "the server ended the stream")
         at_once = (moving and was_connected) or (what is After.NEW_SESSION and self._tries <= 1)
         if not at_once:
             await self._pause(error)
@@ -200,7 +203,7 @@ class WorkerIO:
             if self._bug is not None:
                 raise self._bug
             if reader.done():
-                return reader.result()
+                return _BROKEN if reader.cancelled() else reader.result()
             if self._stream.silent(now):
                 return ServerUnreachableError(self._endpoint.address, "it has been silent for too long")
             if self._gone or (self._move_at is not None and now >= self._move_at):
@@ -307,6 +310,9 @@ class WorkerIO:
 
     def _be_gone(self) -> None:
         self._gone = True
+
+
+_BROKEN: Final = ApiError("the stream broke", code=Code.CANCELLED)
 
 
 def _why(error: ApiError | None) -> str:

@@ -14,10 +14,11 @@ from typing import NoReturn
 import jobhall
 from display import Display, make_display
 from make_data import FILES, ROWS_DEFAULT, SEED_DEFAULT, write_files
-from processes import START_SECONDS_MAX, ProcessEndedError, Processes, start_server
+from processes import ProcessEndedError, Processes, start_server
 from verify import Outcome, find_attempt_problems, find_problems
 
 HERE = Path(__file__).resolve().parent
+JOB_TYPE = "score_companies"
 WORKERS = ("worker-1", "worker-2")
 # A worker's death is noticed after these 3 s, where the default is 15: nobody wants to watch a demo wait.
 SERVER_SETTINGS = {"JOBHALL_SESSION_TTL_SECONDS": "3", "JOBHALL_HEARTBEAT_SECONDS": "1"}
@@ -64,7 +65,8 @@ def _run(options: Options, scratch: Path) -> int:
                 processes.start(name, [sys.executable, HERE / "worker.py"], settings=settings)
                 print(f"{name} is process {processes.pid(name)}")
             with jobhall.Client(address) as client:
-                job_ids = [_submit_when_known(client, source, options, processes) for source in sources]
+                client.types.register(JOB_TYPE)  # so that jobs can wait before the first worker has come
+                job_ids = [_submit(client, source, options) for source in sources]
                 deadline = time.monotonic() + 60 + 4 * options.rows * options.pace_ms / 1000
                 jobs = _follow(client, job_ids, processes, deadline=deadline)
         except (ProcessEndedError, TimeoutError, jobhall.ApiError) as error:
@@ -73,24 +75,16 @@ def _run(options: Options, scratch: Path) -> int:
     return _report(jobs, sources)
 
 
-def _submit_when_known(client: jobhall.Client, source: Path, options: Options, processes: Processes) -> str:
-    """Submit a file's job; the first worker that says hello makes the job type known, so until then try again."""
+def _submit(client: jobhall.Client, source: Path, options: Options) -> str:
+    """Submit a file's job; answers its id."""
     results = options.out / f"{source.stem}.scored.csv"
     results.unlink(missing_ok=True)  # an earlier run's must not pass for this one's
-    deadline = time.monotonic() + START_SECONDS_MAX
-    while True:
-        try:
-            return client.jobs.submit(
-                "score_companies",
-                {"input": str(source), "output": str(results), "pace_ms": options.pace_ms},
-                labels={"demo": "bulk-scoring"},
-                file_info=jobhall.FileInfo(name=source.name, size_bytes=source.stat().st_size),
-            ).id
-        except jobhall.JobTypeNotFoundError:
-            processes.check()
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(LOOK_SECONDS)
+    return client.jobs.submit(
+        JOB_TYPE,
+        {"input": str(source), "output": str(results), "pace_ms": options.pace_ms},
+        labels={"demo": "bulk-scoring"},
+        file_info=jobhall.FileInfo(name=source.name, size_bytes=source.stat().st_size),
+    ).id
 
 
 def _follow(client: jobhall.Client, job_ids: list[str], processes: Processes, *, deadline: float) -> list[jobhall.Job]:

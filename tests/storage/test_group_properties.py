@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given, settings
@@ -9,20 +10,20 @@ from hypothesis import strategies as st
 
 from jobhall.states import EventType, FailureKind, JobState
 from jobhall_server.domain import moves
-from jobhall_server.domain.change import Change
+from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.job import JobRecord, Lease, NewJob
 from jobhall_server.domain.session import NewSession, SessionRecord
 from jobhall_server.hall.store import Group, Want
 from jobhall_server.storage import schema
 from tests.support.groups import Groups, groups_in_memory
-from tests.support.stores import Act, ActAfterSave
+from tests.support.stores import Act, claim_unit
 
 STEPS = ("accept", "complete", "complete_with_result", "fail", "release", "note", "return", "lose", "cancel", "stop")
 
 
-def decision(step: str, job: JobRecord, lease: Lease, digest: int) -> Any:
+def decision(step: str, job: JobRecord, lease: Lease, digest: int) -> tuple[moves.Decision, Values]:
     """What the move of that name says to the job under its first lease."""
-    return {
+    said: dict[str, Callable[[], tuple[moves.Decision, Values]]] = {
         "accept": lambda: (moves.accept(job, lease), ()),
         "complete": lambda: moves.complete(job, lease, moves.NO_RESULT_DIGEST),
         "complete_with_result": lambda: moves.complete(job, lease, digest),
@@ -33,7 +34,8 @@ def decision(step: str, job: JobRecord, lease: Lease, digest: int) -> Any:
         "lose": lambda: (moves.lose(job, confirmed=True), ()),
         "cancel": lambda: moves.cancel(job, reason="r", by="b"),
         "stop": lambda: (moves.stop(job, lease), ()),
-    }[step]()
+    }
+    return said[step]()
 
 
 def take(group: Group, lease: Lease, step: str, digest: int) -> None:
@@ -49,7 +51,7 @@ def prepare(groups: Groups, count: int) -> list[Lease]:
     session = open_session(groups)
     groups.act(lambda group: [group.insert_job(NewJob(f"{number:032x}", 1, 1)) for number in range(count)])
     want = Want(session.key, 1, count, 7, "w", ((1, count),))
-    [[claimed]] = groups.run([ActAfterSave(lambda group: group.claim([want]), session_keys=[session.key])])
+    [[claimed]] = groups.run([claim_unit(want)])
     return [job.lease for job in claimed]
 
 
@@ -66,7 +68,8 @@ def stored(groups: Groups) -> tuple[list[Any], list[Any], list[Any]]:
     timeless = [name for name in timeless if name not in ("ready", "terminal")]
     jobs = groups.rows(f"SELECT {', '.join(timeless)} FROM jobhall_jobs ORDER BY key")
     stamped = groups.rows(
-        "SELECT key, ready IS NULL, terminal IS NULL, started_at IS NULL, ended_at IS NULL FROM jobhall_jobs ORDER BY key"
+        "SELECT key, ready IS NULL, terminal IS NULL, started_at IS NULL, ended_at IS NULL "
+        "FROM jobhall_jobs ORDER BY key"
     )
     events = groups.rows(
         "SELECT job_key, revision, event_type, state, attempt, worker, failure_kind, failure_code "
@@ -81,13 +84,13 @@ plans = st.lists(
 """(job, step, digest, whether a new group begins before it)."""
 
 
-@settings(max_examples=150)
+@settings(max_examples=200)
 @given(plans)
 def test_moves_in_one_group_leave_what_the_same_moves_in_many_groups_leave(
     plan: list[tuple[int, str, int, bool]],
 ) -> None:
     with groups_in_memory() as each, groups_in_memory() as cut, groups_in_memory() as whole:
-        leases = [prepare(groups, 3) for groups in (each, cut, whole)][0]
+        leases, _, _ = (prepare(groups, 3) for groups in (each, cut, whole))
 
         units = [(job, step, digest) for job, step, digest, _ in plan]
         for job, step, digest in units:
@@ -100,11 +103,11 @@ def test_moves_in_one_group_leave_what_the_same_moves_in_many_groups_leave(
         assert_log_is_whole(whole)
 
 
-@settings(max_examples=100)
+@settings(max_examples=150)
 @given(plans, st.sets(st.integers(0, 11)))
 def test_a_unit_that_raises_leaves_no_trace(plan: list[tuple[int, str, int, bool]], raising: set[int]) -> None:
     with groups_in_memory() as with_them, groups_in_memory() as without:
-        leases = [prepare(groups, 3) for groups in (with_them, without)][0]
+        leases, _ = (prepare(groups, 3) for groups in (with_them, without))
         new = NewJob("f" * 32, 1, 1)
 
         answers = with_them.run(
@@ -139,12 +142,14 @@ jobs_of_queues = st.lists(
 )
 """(queue, priority, whether a later group submits it, whether it was lost before)."""
 
-credits = st.lists(st.tuples(st.integers(0, 12), st.permutations([1, 2, 3]), st.integers(0, 6)), min_size=1, max_size=4)
+appetites = st.lists(
+    st.tuples(st.integers(0, 12), st.permutations([1, 2, 3]), st.integers(0, 6)), min_size=1, max_size=4
+)
 """(credit, the queues in turn, at most so many of each)."""
 
 
-@settings(max_examples=150)
-@given(jobs_of_queues, credits)
+@settings(max_examples=200)
+@given(jobs_of_queues, appetites)
 def test_a_claim_takes_from_the_head_of_each_queue_within_every_bound(
     jobs: list[tuple[int, int, bool, bool]], hungry: list[tuple[int, list[int], int]]
 ) -> None:
@@ -155,9 +160,8 @@ def test_a_claim_takes_from_the_head_of_each_queue_within_every_bound(
             Want(session.key, 1, credit, 9, "w", tuple((queue, limit) for queue in queues))
             for session, (credit, queues, limit) in zip(sessions, hungry, strict=True)
         ]
-        keys = [session.key for session in sessions]
 
-        [given_out] = groups.run([ActAfterSave(lambda group: group.claim(wants), session_keys=keys)])
+        [given_out] = groups.run([claim_unit(*wants)])
 
         lost = {key for key, _, is_lost in waiting if is_lost}
         taken = [job.lease.job_key for share in given_out for job in share]
@@ -192,9 +196,8 @@ def submit_and_lose(groups: Groups, jobs: list[tuple[int, int, bool, bool]]) -> 
             for queue, priority, late, lost in jobs
             if late is later
         ]
-        lost_keys: list[int] = groups.act(
-            lambda group, new=new: [key for key, lost in [(group.insert_job(job), lost) for job, lost in new] if lost]
-        )
+        keys: list[int] = groups.act(lambda group, new=new: [group.insert_job(job) for job, _ in new])  # type: ignore[misc]
+        lost_keys = [key for key, (_, lost) in zip(keys, new, strict=True) if lost]
         if lost_keys:
             lose(groups, lost_keys)
     rows = groups.rows(
@@ -206,13 +209,8 @@ def submit_and_lose(groups: Groups, jobs: list[tuple[int, int, bool, bool]]) -> 
 def lose(groups: Groups, wanted: list[int]) -> None:
     """Claim everything, let a confirmed delivery of those be lost, and the rest return."""
     session = open_session(groups)
-    while True:
-        want = Want(session.key, 1, 100, 5, "w", tuple((queue, 100) for queue in (1, 2, 3)))
-        [[claimed]] = groups.run(
-            [ActAfterSave(lambda group, want=want: group.claim([want]), session_keys=[session.key])]
-        )
-        if not claimed:
-            break
+    want = Want(session.key, 1, 100, 5, "w", tuple((queue, 100) for queue in (1, 2, 3)))
+    groups.run([claim_unit(want)])
     held = [key for (key,) in groups.rows("SELECT key FROM jobhall_jobs WHERE held_by IS NOT NULL")]
 
     def give_back(group: Group) -> None:

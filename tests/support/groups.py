@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import lru_cache
 from typing import Any
 
-import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from jobhall_server.hall.store import Group as GroupProtocol
 from jobhall_server.hall.store import Unit
@@ -16,13 +18,16 @@ from jobhall_server.storage.group import Group
 from jobhall_server.storage.schema import COUNTERS, tables
 from tests.support.stores import START_US, Act
 
+TABLES = tables()
+"""One for all: statements are made ready once for each."""
+
 
 class Groups:
     """A database whose every group is run by the test; time goes on by a microsecond at each."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self.execution = Execution(connection, tables())
+        self.execution = Execution(connection, TABLES)
         self.now = START_US
 
     def run(self, units: Sequence[Unit[Any]]) -> list[Any]:
@@ -51,29 +56,24 @@ class Groups:
 
 @contextmanager
 def groups_in_memory() -> Iterator[Groups]:
-    engine = sa.create_engine("sqlite://", connect_args={"isolation_level": None})
-    opened = engine.raw_connection()
-    connection = opened.driver_connection
-    assert isinstance(connection, sqlite3.Connection)
-    known = tables()
-    for text in _schema():
-        connection.execute(text)
-    connection.executemany(f"INSERT INTO {known.counters.name} (name) VALUES (?)", [(name,) for name in COUNTERS])
-    try:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.deserialize(_empty())
         yield Groups(connection)
-    finally:
-        opened.close()
-        engine.dispose()
 
 
-def _schema() -> Iterator[str]:
-    from sqlalchemy.dialects import sqlite
-    from sqlalchemy.schema import CreateIndex, CreateTable
+@lru_cache(maxsize=1)
+def _empty() -> bytes:
+    """A database with the schema and nothing in it."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for table in TABLES.metadata.sorted_tables:
+            connection.execute(str(CreateTable(table).compile(dialect=_DIALECT)))
+            for index in table.indexes:
+                connection.execute(str(CreateIndex(index).compile(dialect=_DIALECT)))
+        connection.executemany("INSERT INTO jobhall_counters (name) VALUES (?)", [(name,) for name in COUNTERS])
+        return connection.serialize()
 
-    for table in tables().metadata.sorted_tables:
-        yield str(CreateTable(table).compile(dialect=sqlite.dialect()))
-        for index in table.indexes:
-            yield str(CreateIndex(index).compile(dialect=sqlite.dialect()))
+
+_DIALECT = sqlite.dialect()
 
 
 def _decided(group: Group, unit: Unit[Any]) -> Any:

@@ -1,9 +1,12 @@
 """A worker that writes down each start and end of a handler, on disk before it goes on: `NAME JOURNAL CONCURRENCY`."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
 
 import jobhall
+from jobhall.worker import Worker as _W; jobhall.Worker = _W  # temporary
 from tests.support.journal import write
 from tests.support.waiting import eventually
 

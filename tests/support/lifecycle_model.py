@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from jobhall.limits import WORKER_LOSSES_MAX
-from jobhall.states import HELD_STATES, TERMINAL_STATES, EventType, FailureKind, JobState
-from jobhall_server.domain.job import Lease, LeaseState
+from jobhall.states import HELD_STATES, TERMINAL_STATES, EventType, FailureKind, JobState, LogLevel
+from jobhall_server.domain.job import ItemError, Lease, LeaseState
+from jobhall_server.hall.frames import ItemErrorsBody, LogsBody, Report, ReportKind
+from jobhall_server.hall.store import LogLine
+from tests.support.worker_frames import accepted, completed, failed, released
 
 S = JobState
 E = EventType
@@ -60,6 +63,7 @@ class ModelJob:
     lease: LeaseState = LeaseState.SPENT
     session: int | None = None
     item_errors: int = 0
+    newest: Lease | None = None
     recorded: tuple[int, int] | None = None
     failure: FailureKind = FailureKind.UNSPECIFIED
     result: str | None = None
@@ -236,5 +240,42 @@ class Model:
         """The keys of what the session holds."""
         return [key for key, job in self.keys.items() if job.session == session and job.state in HELD_STATES]
 
+    def leased(self) -> list[Lease]:
+        """The tokens that still count for something."""
+        return [job.newest for job in self.jobs.values() if job.newest and job.lease is not LeaseState.SPENT]
+
+    def in_states(self, states: Collection[JobState]) -> list[str]:
+        return [job.job_id for job in self.jobs.values() if job.state in states]
+
+    def once_claimed(self) -> list[str]:
+        return [job.job_id for job in self.jobs.values() if job.fence]
+
     def terminal(self) -> list[ModelJob]:
         return [job for job in self.jobs.values() if job.state in TERMINAL_STATES]
+
+
+def digest_of(word: Word, variant: int) -> int:
+    """Outcomes of different kinds never have the same digest, and all without a result have one."""
+    return 1 if word is Word.COMPLETED else list(Word).index(word) * 10 + variant
+
+
+def told_by(word: Word, seq: int, lease: Lease, variant: int) -> Report:
+    """The word as it comes over a stream."""
+    token, digest = lease.token(), digest_of(word, variant)
+    match word:
+        case Word.ACCEPTED:
+            return accepted(seq, token)
+        case Word.LOG:
+            line = LogLine(0, LogLevel.INFO, "hello", None, None)
+            return Report(seq, token, ReportKind.LOGS, LogsBody(1, [line]))
+        case Word.ITEM_ERRORS:
+            errors = [ItemError(None, "row", "BAD", "bad row")] * ITEM_ERRORS_TOLD
+            return Report(seq, token, ReportKind.ITEM_ERRORS, ItemErrorsBody(1, errors))
+        case Word.COMPLETED:
+            return completed(seq, token)
+        case Word.COMPLETED_WITH_RESULT:
+            return completed(seq, token, result=str(digest), digest=digest)
+        case Word.FAILED | Word.FAILED_RETRYABLE:
+            return failed(seq, token, retryable=word is Word.FAILED_RETRYABLE, digest=digest)
+        case Word.RELEASED:
+            return released(seq, token, digest=digest)

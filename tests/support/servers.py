@@ -1,4 +1,4 @@
-"""A real server in the test's own loop, and the proof that it leaves nothing over; `processes` has them as processes."""
+"""A real server in the test's own loop, and the proof that it leaves nothing over (`processes` starts real ones)."""
 
 import asyncio
 import sqlite3

@@ -12,6 +12,8 @@ from jobhall.v1.worker_service_pb2 import (
     CancelTasks,
     Heartbeat,
     HeartbeatReply,
+    HeldTaskDecision,
+    HeldTaskDisposition,
     Hello,
     TaskAssignments,
     Welcome,
@@ -41,6 +43,13 @@ def assignment(number: int, *, job_type: str = "resize", **fields: Any) -> TaskA
 
 def held_task(number: int = 1, function: Callable[[Task], Any] = repr, *, is_async: bool = False) -> HeldTask:
     return HeldTask(assignment(number), Handler("resize", function, None, is_async=is_async), 0.0)
+
+
+def decided(number: int, disposition: HeldTaskDisposition.ValueType, reason: str = "") -> HeldTaskDecision:
+    token = token_of(number)
+    return HeldTaskDecision(
+        lease_token=token, disposition=disposition, cancel=CancelTask(lease_token=token, reason=reason)
+    )
 
 
 @dataclass

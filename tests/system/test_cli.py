@@ -5,27 +5,31 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import jobhall
 from tests.support.ports import free_port
+from tests.support.processes import START_SECONDS, Processes, Program
+from tests.support.tools import BIN
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
-BIN = Path(sys.executable).parent
+COMMAND = str(BIN / "jobhall")
 UNKNOWN = "01977c0e-0000-7000-8000-000000000000"
 TASKS = """
 import time
 import jobhall
 
 worker = jobhall.Worker(name="cli-worker")
+
+@worker.handler("tasks")
+def hello(task):
+    pass  # Its type is how the tests see that this worker is there.
 
 @worker.handler("double")
 def double(task):
@@ -49,12 +53,16 @@ def count(task):
 class Hall:
     """A running server, and how to call the command on it."""
 
+    processes: Processes
     address: str
-    folder: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.processes.folder
 
     def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [BIN / "jobhall", *arguments],
+            [COMMAND, *arguments],
             cwd=self.folder,
             env=self.environment(),
             input=stdin,
@@ -64,11 +72,15 @@ class Hall:
             check=False,
         )
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        defaults = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(
-            [BIN / "jobhall", *arguments], cwd=self.folder, env=self.environment(), **{**defaults, **options}
-        )
+    def start(self, name: str, *arguments: str) -> Program:
+        return self.processes.start(name, [COMMAND, *arguments], address=self.address)
+
+    def work(self, module: str) -> Program:
+        """A worker of that module, once it has said hello."""
+        worker = self.start(module, "worker", "run", f"{module}:worker")
+        with jobhall.Client(self.address) as client:
+            eventually(lambda: _serves(client, module, worker), within=START_SECONDS, what=f"{module} says hello")
+        return worker
 
     def environment(self) -> dict[str, str]:
         return os.environ | {"JOBHALL_ADDRESS": self.address, "TERM": "xterm-256color", "COLUMNS": "160"}
@@ -76,37 +88,17 @@ class Hall:
 
 @pytest.fixture(scope="module")
 def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
-    folder = tmp_path_factory.mktemp("hall")
-    (folder / "tasks.py").write_text(TASKS)
-    address_file = folder / "address"
-    options = [
-        "--listen",
-        "127.0.0.1:0",
-        "--database-url",
-        f"sqlite:///{folder}/hall.db",
-        "--address-file",
-        str(address_file),
-    ]
-    with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen([BIN / "jobhall-server", "serve", *options], stdout=log, stderr=log)
-    try:
-        address = eventually(lambda: told(address_file, server), within=20, what="the server listens")
-        with jobhall.Client(address) as client:
+    with Processes(tmp_path_factory.mktemp("hall")) as processes:
+        server = processes.serve()
+        with jobhall.Client(server.address) as client:
             client.types.register("parked")
-        yield Hall(address, folder)
-    finally:
-        end(server)
+        yield Hall(processes, server.address)
 
 
 @pytest.fixture(scope="module")
-def worker(hall: Hall) -> Iterator[subprocess.Popen[str]]:
-    process = hall.start("worker", "run", "tasks:worker", stdout=subprocess.DEVNULL)
-    try:
-        with jobhall.Client(hall.address) as client:
-            eventually(lambda: serves(client, "count", process), within=20, what="the worker said hello")
-        yield process
-    finally:
-        end(process)
+def worker(hall: Hall) -> Program:
+    (hall.folder / "tasks.py").write_text(TASKS)
+    return hall.work("tasks")
 
 
 def test_piped_a_submit_prints_the_id_that_get_takes(hall: Hall) -> None:
@@ -240,30 +232,31 @@ def test_on_a_terminal_there_are_bars_and_colours_unless_unwanted(hall: Hall) ->
 
 
 def test_ctrl_c_leaves_a_watch_cleanly(hall: Hall) -> None:
-    watch = hall.start("watch", "--type", "parked")
-    try:
-        assert watch.stdout is not None
-        first = eventually(lambda: submitted_and_seen(hall, watch), within=20, what="the watch tells of a submit")
-        watch.send_signal(signal.SIGINT)
-        _, errors = watch.communicate(timeout=10)
-    finally:
-        end(watch)
+    watch = hall.start("watch", "watch", "--type", "parked")
 
-    assert "SUBMITTED" in first
-    assert (watch.returncode, errors) == (130, "")
+    def told() -> bool:
+        hall.run("submit", "parked")  # Again and again: the watch may not have begun yet.
+        return "SUBMITTED" in watch.output
+
+    eventually(told, within=START_SECONDS, what="the watch tells of a submit")
+    status = watch.stop(signal.SIGINT)
+
+    assert status == 130
+    assert all(line.split()[1] == "SUBMITTED" for line in watch.output.splitlines())
 
 
 def test_ctrl_c_while_waiting_says_that_the_job_goes_on(hall: Hall) -> None:
-    waiting = hall.start("submit", "parked", "--wait", "--label", "ctrl=c")
-    try:
-        eventually(lambda: hall.run("ls", "--label", "ctrl=c").stdout, within=20, what="the job is there")
-        waiting.send_signal(signal.SIGINT)
-        _, errors = waiting.communicate(timeout=10)
-    finally:
-        end(waiting)
+    waiting = hall.start("submit", "submit", "parked", "--wait", "--label", "ctrl=c")
 
-    assert waiting.returncode == 130
-    assert "Traceback" not in errors
+    def submitted() -> str:
+        return hall.run("ls", "--label", "ctrl=c").stdout
+
+    job_id = eventually(submitted, within=START_SECONDS, what="the job is there").split()[0]
+    status = waiting.stop(signal.SIGINT)
+
+    assert status == 130
+    assert waiting.output in ("", f"jobhall: the job goes on; see it with: jobhall watch {job_id}\n")
+    assert "state: PENDING" in hall.run("get", job_id).stdout
 
 
 def test_a_reader_that_leaves_early_costs_no_traceback(hall: Hall) -> None:
@@ -271,7 +264,7 @@ def test_a_reader_that_leaves_early_costs_no_traceback(hall: Hall) -> None:
         hall.run("submit", "parked")
 
     ran = subprocess.run(
-        ["sh", "-c", f'"{BIN}/jobhall" ls --json | head -n 1'],
+        ["sh", "-c", f"'{COMMAND}' ls --json | head -n 1"],
         env=hall.environment(),
         capture_output=True,
         text=True,
@@ -283,41 +276,19 @@ def test_a_reader_that_leaves_early_costs_no_traceback(hall: Hall) -> None:
     assert ran.stderr == ""
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_stops_when_asked(hall: Hall, stop: signal.Signals) -> None:
-    job_type = f"stop-{stop.name.lower()}"
-    (hall.folder / f"tasks_{stop.name.lower()}.py").write_text(TASKS.replace('"double"', f'"{job_type}"'))
-    process = hall.start("worker", "run", f"tasks_{stop.name.lower()}:worker")
-    try:
-        with jobhall.Client(hall.address) as client:
-            eventually(lambda: serves(client, job_type, process), within=20, what="the worker said hello")
-        process.send_signal(stop)
-        _, errors = process.communicate(timeout=15)
-    finally:
-        end(process)
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_stops_when_asked(hall: Hall, how: signal.Signals) -> None:
+    module = f"tasks_{how.name.lower()}"
+    (hall.folder / f"{module}.py").write_text(TASKS.replace('"tasks"', f'"{module}"'))
+    worker = hall.work(module)
 
-    assert process.returncode in (0, 130)
-    assert "Traceback" not in errors
+    assert worker.stop(how) == 0
 
 
-def told(address_file: Path, server: subprocess.Popen[bytes]) -> str:
-    """Where the server listens, once it does."""
-    assert server.poll() is None, "the server ended"
-    return address_file.read_text().strip() if address_file.exists() else ""
-
-
-def serves(client: jobhall.Client, job_type: str, worker: subprocess.Popen[str]) -> bool:
+def _serves(client: jobhall.Client, job_type: str, worker: Program) -> bool:
     """Whether the worker has said hello, which registers its types."""
-    assert worker.poll() is None, worker.communicate()[1]
+    assert worker.status is None, worker.output
     return job_type in {registered.name for registered in client.types.list()}
-
-
-def submitted_and_seen(hall: Hall, watch: subprocess.Popen[str]) -> str:
-    """Submits until the watch, which may not have begun yet, tells of one."""
-    assert watch.stdout is not None
-    os.set_blocking(watch.stdout.fileno(), False)
-    hall.run("submit", "parked")
-    return watch.stdout.readline() or ""
 
 
 def on_terminal(hall: Hall, *arguments: str, **variables: str) -> str:
@@ -325,7 +296,7 @@ def on_terminal(hall: Hall, *arguments: str, **variables: str) -> str:
     leader, follower = pty.openpty()
     try:
         process = subprocess.Popen(
-            [BIN / "jobhall", *arguments],
+            [COMMAND, *arguments],
             cwd=hall.folder,
             env=hall.environment() | variables,
             stdout=follower,
@@ -343,17 +314,3 @@ def on_terminal(hall: Hall, *arguments: str, **variables: str) -> str:
         os.close(leader)
         process.wait(timeout=30)
     return written.decode()
-
-
-def end(process: subprocess.Popen[Any]) -> None:
-    """Ends the process, kindly first."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    for stream in (process.stdout, process.stderr):
-        if stream is not None:
-            stream.close()

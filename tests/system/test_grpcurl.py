@@ -22,12 +22,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Processes(tmp_path_factory.mktemp("grpcurl")) as processes:
-        server = processes.serve()
-        with jobhall.Client(server.address) as client:
-            client.types.register("greet")
-        yield server
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    with Processes(tmp_path_factory.mktemp("grpcurl")) as programs:
+        yield programs
+
+
+@pytest.fixture(scope="module")
+def server(programs: Processes) -> Server:
+    """One for all tests here: each has a job of its own."""
+    server = programs.serve()
+    with jobhall.Client(server.address) as client:
+        client.types.register("greet")
+    return server
 
 
 def grpcurl(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -92,28 +98,23 @@ def test_grpcurl_submits_reads_and_cancels_a_job(server: Server) -> None:
     assert read["state"] == "JOB_STATE_PENDING"
     assert read["parameters"]["object"] == {"name": "Lin", "times": 2}
     assert cancelled["state"] == "JOB_STATE_CANCELLED"
-    assert cancelled["cancelReason"] == "not needed any more"
+    assert cancelled["cancel_reason"] == "not needed any more"
 
 
-def test_grpcurl_watches_a_job_to_its_end(server: Server) -> None:
+def test_grpcurl_watches_a_job_to_its_end(server: Server, programs: Processes) -> None:
     job_id = submit(server)
-    request = {"job_ids": [job_id], "include_snapshot": True, "stop_when_terminal": True}
-    command = [str(needed_tool("grpcurl")), "-plaintext", "-d", json.dumps(request), server.address]
-    watch = subprocess.Popen([*command, "jobhall.v1.JobService/WatchJobs"], stdout=subprocess.PIPE, text=True)
+    request = json.dumps({"job_ids": [job_id], "include_snapshot": True, "stop_when_terminal": True})
+    command = [str(needed_tool("grpcurl")), "-plaintext", "-d", request, server.address]
 
-    assert watch.stdout
-    shown = watch.stdout.readline()
-    while '"snapshotComplete": true' not in shown:
-        line = watch.stdout.readline()
-        assert line, shown
-        shown += line
+    watch = programs.start("watch", [*command, "jobhall.v1.JobService/WatchJobs"])
+    watch.says('"snapshot_complete": true')
+    snapshot = watch.output
     call(server, "JobService/CancelJob", job_id=job_id)
-    rest, _ = watch.communicate(timeout=CALL_SECONDS)
 
-    assert watch.returncode == 0
-    assert job_id in shown
-    assert '"cursor"' in shown
-    assert '"eventType": "EVENT_TYPE_CANCELLED"' in rest
+    assert watch.wait() == 0
+    assert job_id in snapshot
+    assert '"cursor"' in snapshot
+    assert '"event_type": "EVENT_TYPE_CANCELLED"' in watch.output.removeprefix(snapshot)
 
 
 def test_a_watch_without_an_end_stays_open_until_the_caller_has_enough(server: Server) -> None:
@@ -174,5 +175,6 @@ def test_buf_curl_watches_cancels_and_shows_an_error(server: Server) -> None:
     assert job_id in watched.stdout
     assert deleted.returncode == 0
     assert gone.returncode == BUF_NOT_FOUND
-    assert "not_found" in gone.stderr
-    assert "JOB_NOT_FOUND" in gone.stderr
+    error = json.loads(gone.stderr)
+    assert error["code"] == "not_found"
+    assert "google.rpc.ErrorInfo" in [detail["type"] for detail in error["details"]]

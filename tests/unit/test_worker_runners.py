@@ -370,7 +370,7 @@ def test_handlers_that_never_wait_leave_the_loop_to_others(shop: Shop) -> None:
 
     async def ticking(task: Task) -> None:
         for _ in range(5):
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # sleeps: the handler under test waits for timers
         ticked.set()
 
     async def busy(task: Task) -> None:

@@ -59,9 +59,8 @@ class EventLines:
         elif event.state.terminal:
             self._next_at.pop(event.job_id, None)
         at = event.happened_at or (event.progress and event.progress.updated_at)
-        _write(
-            f"{moment(at) if at else '-'} {event.event_type.name} {event.job_id} {event.job_type} {event_text(event)}".rstrip()
-        )
+        words = (moment(at) if at else "-", event.event_type.name, event.job_id, event.job_type, event_text(event))
+        _write(" ".join(words).rstrip())
 
     def __enter__(self) -> Self:
         return self

@@ -49,9 +49,10 @@ class Screen:
     def listing(self, jobs: Iterable[Job]) -> None:
         table = Table(box=None, header_style="bold", pad_edge=False)
         table.add_column("id", no_wrap=True)
-        for title in ("type", "state", "progress"):
-            table.add_column(title, overflow="fold")
-        table.add_column("attempt", justify="right")
+        table.add_column("type", no_wrap=True, overflow="ellipsis")
+        table.add_column("state", no_wrap=True, min_width=9)
+        table.add_column("progress", no_wrap=True, overflow="ellipsis")
+        table.add_column("attempt", justify="right", no_wrap=True)
         table.add_column("age", justify="right", no_wrap=True)
         now = datetime.now(UTC)
         for job in jobs:

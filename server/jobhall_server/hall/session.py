@@ -97,7 +97,7 @@ class SessionMachine:
         self._delivery = 0
         self._unaccepted: deque[tuple[float, bytes]] = deque()
         self._overdue = Overdue()
-        self._kept: frozenset[bytes] = frozenset()
+        self._kept: set[bytes] = set()
         self._bad_progress: list[bytes] = []
         self._unsaved: set[bytes] = set()
         self._saved_at = now
@@ -175,6 +175,7 @@ class SessionMachine:
             if token not in listed and not task.ending and task.delivery <= beat.assignments_seen:
                 task.ending = True
                 (self._overdue.lost if task.started else self._overdue.unaccepted).append(task.lease)
+        self._kept &= listed
         listed = listed.difference(beat.cancelling)
         known = [held for token in listed if (held := self.held.get(token)) is not None]
         cancels = [held.cancel for held in known if held.cancel is not None and not held.ending]
@@ -188,7 +189,7 @@ class SessionMachine:
         """
         assert self.hello is not None
         self._opened = True
-        self._kept = frozenset(task.token for task in self.hello.held)
+        self._kept = {task.token for task in self.hello.held}
         held = tuple((token, Disposition.KEEP) for token in self._kept)
         self._urgent.append(Welcome(session_id, resume_token, epoch, held, self.settings))
 
@@ -196,7 +197,7 @@ class SessionMachine:
         """How many more tasks the worker has asked for."""
         if self.draining or not self._opened:
             return 0
-        return max(0, self.tasks_max - len(self.held))
+        return max(0, self.tasks_max - len(self.held) - len(self._kept))
 
     def free_by_type(self) -> dict[str, int]:
         """The same for each type with a number of its own, by the name that the worker gave it."""
@@ -303,6 +304,7 @@ class SessionMachine:
         for report in batch.reports:
             if report.kind in OUTCOMES:
                 self._drop(report.token)
+                self._kept.discard(report.token)
         self._acked = batch.through_seq
         self._replies.append(Ack(batch.through_seq, rejections, self._bad_progress))
         self._bad_progress = []
@@ -328,7 +330,9 @@ class SessionMachine:
             raise HelloTimeoutError(f"no Hello within {self.settings.hello_seconds:g} s of the stream's start")
         if now - self._heard_at > SILENT_BEATS_MAX * self.settings.heartbeat_seconds:
             raise TimeoutError
-        self._save_progress(now)
+        if now - self._saved_at >= PROGRESS_SAVED_EVERY_SECONDS:
+            self._saved_at = now
+            self.save_progress()
         overdue = self._still_overdue()
         while self._unaccepted and self._unaccepted[0][0] <= now:
             task = self.held.get(self._unaccepted.popleft()[1])
@@ -360,15 +364,13 @@ class SessionMachine:
                 overdue.unaccepted.append(lease)
         return overdue
 
-    def _save_progress(self, now: float) -> None:
-        if self._unsaved and now - self._saved_at >= PROGRESS_SAVED_EVERY_SECONDS:
-            self._saved_at = now
-            for token in self._unsaved:
-                task = self.held.get(token)
-                if task is not None:
-                    latest = self.latest[task.lease.job_key]
-                    self._pending.append(Report(0, token, ReportKind.PROGRESS, latest))
-            self._unsaved.clear()
+    def save_progress(self) -> None:
+        """Put progress that is only in memory among the reports of the next unit: now and then, and at the end."""
+        for token in self._unsaved:
+            task = self.held.get(token)
+            if task is not None:
+                self._pending.append(Report(0, token, ReportKind.PROGRESS, self.latest[task.lease.job_key]))
+        self._unsaved.clear()
 
     def again(self, overdue: Overdue) -> None:
         """What a tick found could not be written: it comes with the next one."""

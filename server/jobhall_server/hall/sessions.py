@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobhall.errors import ApiError, FieldInvalidError
+from jobhall.errors import ApiError, FieldInvalidError, SessionExpiredError
 from jobhall.limits import (
     CAPACITY_MAX,
     JOB_TYPE_PATTERN,
@@ -39,6 +39,9 @@ class OpenSession(Unit[Opened]):
         self._auto_register = auto_register
 
     def decide(self, group: Group) -> Opened:
+        if group.has_session(self._new.session_id):
+            # Not taken over: the worker comes back at once with a new one, and its tokens are judged one by one.
+            raise SessionExpiredError(self._new.session_id)
         session = group.open_session(self._new)
         queues: list[QueueView] = []
         if self._auto_register:

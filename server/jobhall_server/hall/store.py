@@ -112,6 +112,9 @@ class Group(Protocol):
         at that epoch gets nothing. Within a queue by priority, then the time it became PENDING, then key.
         """
 
+    def has_session(self, session_id: str) -> bool:
+        """Whether there was ever a session of that id."""
+
     def open_session(self, new: NewSession) -> SessionRecord:
         """Add an attached session at epoch 1."""
 

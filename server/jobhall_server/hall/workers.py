@@ -256,6 +256,7 @@ class Connection:
                 await self._report()
                 self._wake.set()
                 await self._work.wait()
+            self.machine.save_progress()
             await self._report()
         except ApiError as error:
             self._finish(error)

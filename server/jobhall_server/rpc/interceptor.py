@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from jobhall.errors import ApiError, Code, DrainingError, FieldInvalidError, InternalError
 from jobhall.wire_errors import status_from_error
 from jobhall_server.rpc.caller import Authenticator, Metadata, set_principal
+from jobhall_server.rpc.duplex import cancel_all
 from jobhall_server.rpc.policy import POLICY, Role, Rule, check_role
 
 log = structlog.get_logger("jobhall_server.rpc")
@@ -94,9 +95,7 @@ class Edge(grpc.aio.ServerInterceptor):
                 raise DrainingError("this server is stopping; call again, the next one answers")
             return work.result()
         finally:
-            work.cancel()
-            # Not `gather`: a cancel of this task while it waits here must not be lost.
-            await asyncio.wait({work})
+            await cancel_all((work,))
 
 
 class Call:
@@ -125,7 +124,7 @@ class Call:
             error = ApiError("this version of the server does not have this call yet", code=Code.UNIMPLEMENTED)
         except grpc.aio.AbortError:
             # The handler (of the health service) has answered by itself.
-            self._log(Code(int(cast("Any", self._context.code()))).name)
+            self._log(self._context.code().name)
             raise
         except asyncio.CancelledError as cancelled:
             error = self._judge_cancel(cancelled)

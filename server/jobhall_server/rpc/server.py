@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
 from typing import Any, cast
 
 import grpc
+from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
@@ -107,7 +109,7 @@ class RpcServer:
 
     def _add_reflection(self) -> None:
         names = (*self.names, health.SERVICE_NAME, reflection.SERVICE_NAME, _REFLECTION_V1)
-        servicer = reflection.aio.ReflectionServicer(names)
+        servicer = reflection.aio.ReflectionServicer(names, pool=cast("Any", _Symbols()))
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, self._server)
         # The package ships v1alpha only; v1 has the same messages under another name.
         handler = grpc.stream_stream_rpc_method_handler(
@@ -117,6 +119,22 @@ class RpcServer:
         )
         handlers = {"ServerReflectionInfo": handler}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_REFLECTION_V1, handlers),))
+
+
+class _Symbols:
+    """The pool of the generated code, which of itself knows no file of a method: `grpcurl describe` asks for those."""
+
+    def __init__(self) -> None:
+        self._pool = descriptor_pool.Default()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> Any:  # noqa: N802 - the pool's name
+        for name in (symbol, symbol.rpartition(".")[0]):
+            with suppress(KeyError):
+                return self._pool.FindFileContainingSymbol(name)
+        raise KeyError(symbol)
 
 
 def _check_free(listen: str) -> None:

@@ -23,7 +23,7 @@ from jobhall_server.hall.jobs import Jobs
 from jobhall_server.hall.submits import Submission, Submitted
 from jobhall_server.rpc.caller import principal
 from jobhall_server.rpc.convert_jobs import submission_in
-from jobhall_server.rpc.duplex import until_either_ends
+from jobhall_server.rpc.duplex import cancel_all, until_either_ends
 from jobhall_server.rpc.interceptor import Context
 
 IN_FLIGHT_MAX = 16
@@ -76,10 +76,7 @@ class _SubmitStream:
 
     async def close(self) -> None:
         """Leave nothing running; what was handed to the hall may still be committed, and the client asks again."""
-        for task in self._in_flight:
-            task.cancel()
-        if self._in_flight:
-            await asyncio.wait(self._in_flight)
+        await cancel_all(self._in_flight)
 
     def _check(self, request: SubmitJobStreamRequest) -> None:
         if request.first_seq != self._next_seq:

@@ -182,6 +182,12 @@ class Group:
         moved = self._staged.sessions.get(key)
         return self._sessions.get(key) if moved is None else moved
 
+    def has_session(self, session_id: str) -> bool:
+        if any(new.session_id == session_id for new in self._staged.new_sessions.values()):
+            return True
+        statement = statements_write.session_key(self._execution.tables)
+        return self._execution.scalar(statement, session_id=session_id) is not None
+
     def open_session(self, new: NewSession) -> SessionRecord:
         assert not self._saved
         key = self._next_key(schema.COUNTER_SESSION)

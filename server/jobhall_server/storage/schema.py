@@ -161,12 +161,12 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
         _words("created_by", ""),
         _words("cancel_reason", ""),
         _words("cancelled_by", ""),
-        CheckConstraint(f"state IN {_numbers(_known_states())}", f"{name}_state_known"),
+        CheckConstraint(_state_among(_known_states()), f"{name}_state_known"),
         # One way only: a later job may be PENDING and held back, out of the ready index.
         CheckConstraint(f"ready IS NULL OR state = {JobState.PENDING:d}", f"{name}_ready_is_pending"),
-        CheckConstraint(f"(held_by IS NOT NULL) = (state IN {_numbers(HELD_STATES)})", f"{name}_held_by_a_session"),
-        CheckConstraint(f"(terminal IS NOT NULL) = (state IN {_numbers(TERMINAL)})", f"{name}_terminal_is_ended"),
-        CheckConstraint("lane IN (0, 1)", f"{name}_lane_known"),
+        CheckConstraint(f"(held_by IS NOT NULL) = ({_state_among(HELD_STATES)})", f"{name}_held_by_a_session"),
+        CheckConstraint(f"(terminal IS NOT NULL) = ({_state_among(TERMINAL)})", f"{name}_terminal_is_ended"),
+        CheckConstraint("lane BETWEEN 0 AND 1", f"{name}_lane_known"),
     )
     Index(f"{name}_job_id", table.c.job_id, unique=True)
     ready = table.c.ready.is_not(None)
@@ -381,5 +381,8 @@ def _known_states() -> frozenset[JobState]:
     return frozenset(source for source, _ in ways) | frozenset(state for _, targets in ways for state in targets)
 
 
-def _numbers(states: Collection[JobState]) -> str:
-    return "(" + ", ".join(str(int(state)) for state in sorted(states)) + ")"
+def _state_among(states: Collection[JobState]) -> str:
+    """A range: for `IN` in a CHECK, SQLite builds a table for each row that is written."""
+    first, last = min(states), max(states)
+    assert len(states) == last - first + 1, "the states of one kind follow each other"
+    return f"state BETWEEN {first:d} AND {last:d}"

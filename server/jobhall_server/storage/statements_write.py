@@ -113,6 +113,13 @@ def queue_key(tables: Tables) -> sa.Select[Any]:
     )
 
 
+@lru_cache(maxsize=8)
+def session_key(tables: Tables) -> sa.Select[Any]:
+    """The key of a session."""
+    sessions = tables.sessions
+    return sa.select(sessions.c.key).where(sessions.c.session_id == sa.bindparam("session_id", type_=sa.Text))
+
+
 SESSION = ["key", "session_id", "state", "epoch", "replica_key"]
 """The columns of `SessionRecord`, in its order."""
 

@@ -84,13 +84,15 @@ class Writer:
         self._thread.start()
 
     def run(self, unit: Unit[T], *, refusable: bool) -> asyncio.Future[T]:
-        """Queue a unit; see `hall.store.Store.run`."""
-        if self._stopping:
-            raise DrainingError("the server is stopping")
-        if refusable and self.waiting >= WAITING_MAX:
-            raise QueueFullError(f"{self.waiting} writes wait already", retry_after=timedelta(seconds=1))
+        """Queue a unit; see `hall.store.Store.run`. Whoever awaits it is told of a refusal, like of any error."""
         answer: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Waiting(unit, answer))
+        if self._stopping:
+            answer.set_exception(DrainingError("the server is stopping"))
+        elif refusable and self.waiting >= WAITING_MAX:
+            full = f"{self.waiting} writes wait already"
+            answer.set_exception(QueueFullError(full, retry_after=timedelta(seconds=1)))
+        else:
+            self._queue.put(_Waiting(unit, answer))
         return answer
 
     @property

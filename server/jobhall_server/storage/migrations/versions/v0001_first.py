@@ -67,11 +67,11 @@ def _jobs(name: str) -> None:
         _words("created_by", ""),
         _words("cancel_reason", ""),
         _words("cancelled_by", ""),
-        sa.CheckConstraint("state IN (1, 2, 3, 4, 5, 6, 7, 8)", f"{name}_state_known"),
+        sa.CheckConstraint("state BETWEEN 1 AND 8", f"{name}_state_known"),
         sa.CheckConstraint("ready IS NULL OR state = 2", f"{name}_ready_is_pending"),
-        sa.CheckConstraint("(held_by IS NOT NULL) = (state IN (3, 4, 5))", f"{name}_held_by_a_session"),
-        sa.CheckConstraint("(terminal IS NOT NULL) = (state IN (6, 7, 8))", f"{name}_terminal_is_ended"),
-        sa.CheckConstraint("lane IN (0, 1)", f"{name}_lane_known"),
+        sa.CheckConstraint("(held_by IS NOT NULL) = (state BETWEEN 3 AND 5)", f"{name}_held_by_a_session"),
+        sa.CheckConstraint("(terminal IS NOT NULL) = (state BETWEEN 6 AND 8)", f"{name}_terminal_is_ended"),
+        sa.CheckConstraint("lane BETWEEN 0 AND 1", f"{name}_lane_known"),
     )
     op.create_index(f"{name}_job_id", name, ["job_id"], unique=True)
     _partial_index(f"{name}_ready", name, ["queue_key", "lane", "priority_order", "ready", "key"], "ready IS NOT NULL")

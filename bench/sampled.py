@@ -1,8 +1,9 @@
-"""`jobhall-server` under a sampler: which functions its threads spend their CPU time in, without slowing them much."""
+"""A program under a sampler: which functions its threads spend their CPU time in, without slowing them much."""
 
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 import threading
 import time
@@ -11,9 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from jobhall_server.main import main as serve
-
 _INTERVAL_SECONDS = 0.002
+_SWITCH_INTERVAL_SECONDS = 50e-6
 _SHOWN = 25
 
 
@@ -21,13 +21,13 @@ class Sampler(threading.Thread):
     """Each look charges every thread's CPU time since the last one to the function that it is in, and to its callers.
 
     So a thread that waits costs nothing, and one that runs C code is charged where that was called from. It begins
-    when the file beside the report, with `.go` behind its name, is there: what came before is of no interest.
+    when the file `go` is there, beside the report: what came before is of no interest.
     """
 
     def __init__(self, report: Path) -> None:
         super().__init__(name="sampler", daemon=True)
         self._report = report
-        self._go = report.with_name(f"{report.name}.go")
+        self._go = report.with_name("go")
         self._stopped = threading.Event()
         self._clocks: dict[int, float] = {}
         self._own: dict[str, Counter[str]] = {}
@@ -38,10 +38,12 @@ class Sampler(threading.Thread):
         while not self._go.exists():
             if self._stopped.wait(_INTERVAL_SECONDS):
                 return
-        began = time.process_time()
+        # The running thread is to be caught where it is, not where it next waits for something.
+        sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
+        began = time.process_time() - time.thread_time()
         while not self._stopped.wait(_INTERVAL_SECONDS):
             self._look()
-            self._process_seconds = time.process_time() - began
+            self._process_seconds = time.process_time() - time.thread_time() - began
 
     def finish(self) -> None:
         """Writes the report: seconds by thread and function, the greatest first."""
@@ -92,11 +94,12 @@ def _label(frame: FrameType) -> str:
 
 
 def main() -> None:
-    """`python -m bench.sampled_server REPORT ARGUMENTS…`: the arguments are those of `jobhall-server`."""
-    sampler = Sampler(Path(sys.argv.pop(1)))
+    """`python -m bench.sampled REPORT MODULE ARGUMENTS…`: as `python -m MODULE ARGUMENTS…`."""
+    sampler, module = Sampler(Path(sys.argv[1])), sys.argv[2]
+    sys.argv = sys.argv[2:]
     sampler.start()
     try:
-        serve()
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
         sampler.finish()
 

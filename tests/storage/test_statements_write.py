@@ -1,0 +1,187 @@
+"""Every writing statement, found by itself: compiled for both dialects, and by the index that it is meant to use."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import psycopg
+
+from jobhall.states import FailureKind, JobState
+from jobhall_server.domain import moves
+from jobhall_server.domain.change import Change
+from jobhall_server.domain.job import JobRecord, Lease, LeaseState
+from jobhall_server.domain.session import SessionState
+from jobhall_server.storage import statements_claim, statements_jobs, statements_write
+from jobhall_server.storage.dialect import ROWS_MAX, Prepared, prepared
+from jobhall_server.storage.statements_jobs import ChangeShape
+from tests.support.groups import TABLES, Groups, groups_in_memory
+
+DIALECTS: list[sa.Dialect] = [sqlite.dialect(paramstyle="qmark"), psycopg.dialect()]  # type: ignore[no-untyped-call]
+MODULES = ("statements_claim", "statements_jobs", "statements_write")
+
+
+def record(state: JobState, lease: LeaseState = LeaseState.OPEN) -> JobRecord:
+    return JobRecord(1, state, 1, 1, 1, 1, lease, 1, 1, 2, 1, 0, 0, 0, 3)
+
+
+def changes() -> Iterator[Change]:
+    """Every Change that a move can answer."""
+    lease = Lease(1, 1, 1)
+    for state in JobState:
+        for standing in LeaseState:
+            job = record(state, standing)
+            said: list[Any] = [
+                moves.accept(job, lease),
+                *(moves.complete(job, lease, digest) for digest in (moves.NO_RESULT_DIGEST, 5)),
+                *(
+                    moves.fail(job, lease, 5, kind=FailureKind.APPLICATION, code="E", retryable=retryable)
+                    for retryable in (False, True)
+                ),
+                moves.release(job, lease, 5),
+                moves.note_item_errors(job, lease, 5),
+                moves.return_undelivered(job, lease),
+                *(moves.lose(job, confirmed=confirmed) for confirmed in (False, True)),
+                moves.stop(job, lease),
+            ]
+            if state is not JobState.UNSPECIFIED:
+                said.append(moves.cancel(job, reason="r", by="b"))
+            for answer in said:
+                change = answer[0] if isinstance(answer, tuple) else answer
+                if isinstance(change, Change) and state is not JobState.UNSPECIFIED:
+                    yield change
+
+
+SHAPES = sorted({ChangeShape.of(change) for change in changes()}, key=str)
+
+
+def statements() -> Iterator[Any]:
+    for module_name in MODULES:
+        module = importlib.import_module(f"jobhall_server.storage.{module_name}")
+        for name, function in vars(module).items():
+            if not isinstance(function, functools._lru_cache_wrapper) or function.__module__ != module.__name__:
+                continue
+            for number, arguments in enumerate(choices(function)):
+                yield pytest.param(function(*arguments), id=f"{name}-{number}")
+
+
+def choices(function: Any) -> list[tuple[Any, ...]]:
+    """What a statement's function is called with: the tables, and every choice of the rest."""
+    names = tuple(inspect.signature(function).parameters)
+    known: dict[tuple[str, ...], list[tuple[Any, ...]]] = {
+        ("tables",): [(TABLES,)],
+        ("tables", "target"): [(TABLES, state) for state in SessionState],
+        ("tables", "shape"): [(TABLES, shape) for shape in SHAPES],
+        ("table",): [(table,) for table in TABLES.of_one_job],
+        ("table", "constant", "varying"): [
+            (TABLES.results, (), ("job_key", "text", "content_type")),
+            (TABLES.item_errors, ("code",), ("job_key", "fence", "number", "message")),
+        ],
+    }
+    return known[names]
+
+
+STATEMENTS = list(statements())
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_every_statement_is_for_both_databases(statement: sa.ClauseElement, dialect: sa.Dialect) -> None:
+    text = str(statement.compile(dialect=dialect))
+
+    assert "jobhall_" in text
+    assert ("json_each" in text or "VALUES" in text) <= (dialect.name == "sqlite")
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_sqlite_takes_every_statement(statement: sa.ClauseElement, groups: Groups) -> None:
+    made = prepared(statement)
+    values = dict.fromkeys(made._names, 1) | {name: "[]" for name in ("keys", "ids_at") if name in made._names}
+    width = made.text.count("column") and max(number for number in range(1, 20) if f"column{number}" in made.text)
+    text, bound = made.with_rows([(1,) * width], values) if width else (made.text, made.values(values))
+
+    assert plan_of(groups, text, bound)
+
+
+PLANS = {
+    "candidates": (statements_claim.candidates(TABLES), {"SEARCH jobhall_jobs USING INDEX jobhall_jobs_ready"}),
+    "load": (statements_jobs.jobs_by_key(TABLES), {"SEARCH jobhall_jobs USING INTEGER PRIMARY KEY"}),
+    "load by id": (statements_jobs.jobs_by_id(TABLES), {"SEARCH jobhall_jobs USING INDEX jobhall_jobs_job_id"}),
+    "lease": (statements_claim.lease_jobs(TABLES), {"SEARCH jobhall_jobs USING INTEGER PRIMARY KEY"}),
+    "lost": (
+        statements_claim.holders_of_lost(TABLES),
+        {"SEARCH jobhall_jobs USING COVERING INDEX jobhall_jobs_held_by"},
+    ),
+    "accept": (
+        statements_jobs.move_jobs(TABLES, ChangeShape.of(moves.ACCEPT)),
+        {"SEARCH jobhall_jobs USING INTEGER PRIMARY KEY"},
+    ),
+    "events": (statements_jobs.log_events(TABLES), {"SEARCH jobhall_jobs USING INTEGER PRIMARY KEY"}),
+    "submitted": (statements_write.log_submitted(TABLES), {"SEARCH jobhall_jobs USING INTEGER PRIMARY KEY"}),
+    "parameters": (statements_claim.parameters(TABLES), {"SEARCH jobhall_parameters USING INTEGER PRIMARY KEY"}),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_hot_statements_find_their_rows_by_an_index_and_sort_nothing(name: str, groups: Groups) -> None:
+    statement, wanted = PLANS[name]
+    made = prepared(statement)
+    values = dict.fromkeys(made._names, 1) | {"keys": "[1]", "ids_at": "[1]"}
+
+    plan = plan_of(groups, made.text, made.values(values))
+
+    assert wanted <= {step.split(" (")[0] for step in plan}
+    assert not [step for step in plan if "SCAN jobhall" in step or "TEMP B-TREE" in step], plan
+
+
+def test_a_move_with_values_of_its_own_finds_each_row_by_its_key(groups: Groups) -> None:
+    change, _ = moves.complete(record(JobState.RUNNING), Lease(1, 1, 1), 5)
+    assert isinstance(change, Change)
+    made = prepared(statements_jobs.move_jobs(TABLES, ChangeShape.of(change)))
+    text, bound = made.with_rows([(1, 5)] * 3, dict.fromkeys(made._names, 1))
+
+    plan = plan_of(groups, text, bound)
+
+    assert any(step.startswith("SEARCH jobhall_jobs USING INTEGER PRIMARY KEY") for step in plan)
+    assert not [step for step in plan if "SCAN jobhall" in step]
+
+
+def test_an_accept_writes_the_row_and_no_index(groups: Groups) -> None:
+    """A partial index that names `state`, or one over a column that the accept sets, would be rewritten each time."""
+    made = prepared(statements_jobs.move_jobs(TABLES, ChangeShape.of(moves.ACCEPT)))
+
+    values = dict.fromkeys(made._names, 1) | {"keys": "[1]"}
+    code = groups.connection.execute(f"EXPLAIN {made.text}", made.values(values)).fetchall()
+
+    assert [step[1] for step in code].count("IdxInsert") <= 1, "only the set of keys is one"
+    assert not [step for step in code if step[1] == "IdxDelete"]
+
+
+def test_rows_of_values_are_made_ready_for_few_lengths_and_filled_up() -> None:
+    made: Prepared = prepared(statements_write.insert(TABLES.results, ("content_type",), ("job_key", "text")))
+
+    texts = {
+        made.with_rows([(number, "x") for number in range(count)], {"all_content_type": "t"})[0]
+        for count in range(1, ROWS_MAX + 1)
+    }
+
+    assert len(texts) == 10
+    text, bound = made.with_rows([(1, "a"), (2, "b"), (3, "c")], {"all_content_type": "t"})
+    assert bound == ["t", 1, "a", 2, "b", 3, "c", None, None]
+    assert text.count("?") == len(bound)
+
+
+def plan_of(groups: Groups, text: str, bound: list[Any]) -> list[str]:
+    return [step[3] for step in groups.connection.execute(f"EXPLAIN QUERY PLAN {text}", bound)]
+
+
+@pytest.fixture(scope="module")
+def groups() -> Iterator[Groups]:
+    with groups_in_memory() as made:
+        yield made
