@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import signal
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 
 import jobhall
@@ -49,6 +50,19 @@ async def submit_merged(client: AsyncClient, count: int) -> None:
         await _in_flight(lambda: stream.submit(JOB_TYPE, PARAMETERS), IN_FLIGHT, iter(range(count)))
 
 
+async def submit_piped(client: AsyncClient, count: int) -> None:
+    """SubmitJobStream, a thousand queued at once and at most two thousand unanswered."""
+    async with client.jobs.submit_stream() as stream:
+        under_way: deque[asyncio.Future[jobhall.Submitted]] = deque()
+        for first in range(0, count, BATCH_JOBS):
+            size = min(BATCH_JOBS, count - first)
+            batch = [stream.submit_soon(jobhall.Submission(JOB_TYPE, PARAMETERS)) for _ in range(size)]
+            while len(under_way) > BATCH_JOBS:
+                await under_way.popleft()
+            under_way.extend(batch)
+        await asyncio.gather(*under_way)
+
+
 async def submit_steadily(client: AsyncClient, count: int) -> None:
     """SubmitJob at an even pace, whether the one before is answered or not; the parameters say when it was called."""
 
@@ -85,6 +99,7 @@ WAYS = {
     "unary": submit_unary,
     "stream": submit_stream,
     "merged": submit_merged,
+    "piped": submit_piped,
     "steady": submit_steadily,
     "calls": call_without_pause,
 }

@@ -62,9 +62,15 @@ ROWS = (
     Row(
         workload="W2",
         figure="jobs_per_second",
-        title="W2 producer and worker at once, jobs/s",
+        title="W2 producer and worker at once, over SubmitJobStream, jobs/s",
         aim=24_000,
         peers="16,100 graphile-worker, 12,600 pgqueuer",
+        yardstick="sqlite_inserted_and_drained_per_second",
+    ),
+    Row(
+        workload="W2-batches",
+        figure="jobs_per_second",
+        title="W2 the same by BatchSubmitJobs, each awaited, jobs/s",
         yardstick="sqlite_inserted_and_drained_per_second",
     ),
     Row(

@@ -106,5 +106,8 @@ def start_server(processes: Processes, folder: Path, *, profile: Path | None = N
         time.sleep(_POLL_SECONDS)
     with jobhall.Client(address) as client:
         client.types.register(JOB_TYPE)
-        told = [it.removeprefix(_SYNCHRONOUS) for it in client.server_info().features if it.startswith(_SYNCHRONOUS)]
+        features = client.server_info().features
+    told = [feature.removeprefix(_SYNCHRONOUS) for feature in features if feature.startswith(_SYNCHRONOUS)]
+    if told not in ([], ["FULL"]):
+        raise BenchmarkError(f"the server runs with synchronous={told[0]}: its figures would say nothing about FULL")
     return Server(child, address, database, synchronous=told[0] if told else "not told")

@@ -100,12 +100,12 @@ def drain_while_busy(run: Run) -> Figures:
     return drain(run, busy=True)
 
 
-def produce_and_work(run: Run) -> Figures:
+def produce_and_work(run: Run, *, way: str) -> Figures:
     """W2: the worker waits already; from the first submit to the last completion."""
     jobs = run.sizes.jobs
     worker = _connected(run.work())
     run.begin()
-    producer = run.produce("batches", jobs)
+    producer = run.produce(way, jobs)
     ended_at = run.server.await_completed(jobs, within=RUN_SECONDS_MAX)
     submitted = producer.read(within=RUN_SECONDS_MAX)
     worker.stop()
@@ -160,7 +160,8 @@ WORKLOADS: dict[str, Callable[[Run], Figures]] = {
     "W1": drain,
     "W1-result": drain_with_results,
     "W1-busy": drain_while_busy,
-    "W2": produce_and_work,
+    "W2": lambda run: produce_and_work(run, way="piped"),
+    "W2-batches": lambda run: produce_and_work(run, way="batches"),
     "W3": start_latency,
     "W4": memory,
     "submits-unary": lambda run: submits(run, way="unary", count=run.sizes.submits),

@@ -67,6 +67,8 @@ class WorkerIO:
         self._crew: Crew
         self._tries = 0
         """Streams opened since the last Welcome."""
+        self._renewed = False
+        """The session was renewed since the last try."""
         self._move_at: float | None = None
         self._steps: deque[tuple[float, Callable[[], None]]] = deque()
         """Of the departure: when which is due."""
@@ -156,7 +158,9 @@ class WorkerIO:
                 passes = error is None or isinstance(error, (ServerUnreachableError, DrainingError))
                 level = logging.DEBUG if passes and self._tries > 1 else logging.WARNING
                 _log.log(level, "%s: not connected yet: %s", self._title, error or "the server ended the stream")
-        at_once = (moving and was_connected) or (what is After.NEW_SESSION and self._tries <= 1)
+        # Twice in a row would be a loop.
+        renewed, self._renewed = self._renewed, what is After.NEW_SESSION
+        at_once = (moving and was_connected) or (self._renewed and not renewed)
         if not at_once:
             await self._pause(error)
         return True

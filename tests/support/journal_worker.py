@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import jobhall
-from jobhall.worker import Worker as _W; jobhall.Worker = _W  # temporary
 from tests.support.journal import write
 from tests.support.waiting import eventually
 

@@ -283,6 +283,7 @@ def test_a_worker_stops_when_asked(hall: Hall, how: signal.Signals) -> None:
     worker = hall.work(module)
 
     assert worker.stop(how) == 0
+    assert "serves" in worker.output
 
 
 def _serves(client: jobhall.Client, job_type: str, worker: Program) -> bool:

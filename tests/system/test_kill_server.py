@@ -5,6 +5,7 @@ import random
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,10 @@ from tests.support.processes import Processes, Server
 from tests.support.stored import Stored
 from tests.support.waiting import eventually_async
 
-ROUNDS = 4
+ROUNDS = 6
 DRAIN_SECONDS = 5
-SETTINGS = {"session_ttl_seconds": 1, "heartbeat_seconds": 0.3, "drain_seconds": DRAIN_SECONDS}
+PATIENT = jobhall.RetryPolicy(attempts_max=1000, delay_max=timedelta(seconds=0.3))
+"""The servers here live so shortly that who pauses for long never meets one."""
 LOST = {EventType.PROGRESS, EventType.LOG, EventType.ENTERED, EventType.LEFT}
 """What the log does not keep."""
 LOGGED = [kind for kind in EventType if kind and kind not in LOST]
@@ -35,53 +37,55 @@ async def test_nothing_acknowledged_is_lost_when_the_server_is_killed_under_load
     A submit may be acknowledged before the server's death or, sent again under its id, after it. What the dead server
     left on the disk is looked at as it is; only then another one recovers it.
     """
-    server = await asyncio.to_thread(processes.serve, **SETTINGS)
+    server = await asyncio.to_thread(serve, processes)
     _ = processes.work("worker", server, concurrency=8)
-    async with jobhall.AsyncClient(server.address) as client:
+    async with jobhall.AsyncClient(server.address, retry=PATIENT) as client:
         await client.types.register("note")
         async with watching(client) as seen:
             async with Load(client, "note") as load:
                 for number in range(ROUNDS):
-                    await under_way(load, random.randint(20, 150))
+                    await under_way(load, tmp_path, random.randint(20, 150))
                     await asyncio.to_thread(server.kill)
                     check_image(server, load, tmp_path / f"image-{number}")
-                    server = await again(processes, server)
-                await under_way(load, 20)
+                    server = await asyncio.to_thread(serve, processes, listen=server.address)
+                await under_way(load, tmp_path, 20)
             await check_all(server, load, seen, tmp_path)
 
 
 async def test_a_server_that_is_told_to_stop_under_load_leaves_in_time_and_loses_nothing(
     processes: Processes, tmp_path: Path
 ) -> None:
-    server = await asyncio.to_thread(processes.serve, **SETTINGS)
+    server = await asyncio.to_thread(serve, processes)
     _ = processes.work("worker", server, concurrency=8)
-    async with jobhall.AsyncClient(server.address) as client:
+    async with jobhall.AsyncClient(server.address, retry=PATIENT) as client:
         await client.types.register("note")
         async with watching(client) as seen:
             async with Load(client, "note") as load:
-                await under_way(load, 100)
+                await under_way(load, tmp_path, 100)
                 status = await asyncio.to_thread(server.stop, within=DRAIN_SECONDS + 2)
                 assert status == 0
                 check_image(server, load, tmp_path / "image")
-                server = await again(processes, server)
-                await under_way(load, 20)
+                server = await asyncio.to_thread(serve, processes, listen=server.address)
+                await under_way(load, tmp_path, 20)
             await check_all(server, load, seen, tmp_path)
 
 
-async def under_way(load: Load, count: int) -> None:
-    """Waits until so many more submits were acknowledged."""
-    before = len(load.acknowledged)
+def serve(processes: Processes, *, listen: str = "127.0.0.1:0") -> Server:
+    """A server, the next ones on the same file and port."""
+    return processes.serve(
+        listen=listen, session_ttl_seconds=1, heartbeat_seconds=0.3, drain_seconds=DRAIN_SECONDS, log_level="warning"
+    )
+
+
+async def under_way(load: Load, folder: Path, count: int) -> None:
+    """Waits until so many more submits were acknowledged, and the worker has begun to run more jobs."""
+    acknowledged, executed = len(load.acknowledged), len(journal.read(folder))
 
     def enough() -> bool:
         load.check()
-        return len(load.acknowledged) - before >= count
+        return len(load.acknowledged) - acknowledged >= count and len(journal.read(folder)) > executed
 
-    await eventually_async(enough, within=20, what=f"{count} more submits are acknowledged")
-
-
-async def again(processes: Processes, server: Server) -> Server:
-    """Another server on the same file and port."""
-    return await asyncio.to_thread(processes.serve, server.database.name, listen=server.address, **SETTINGS)
+    await eventually_async(enough, within=30, what=f"{count} more submits are acknowledged, and more jobs run")
 
 
 def check_image(server: Server, load: Load, folder: Path) -> None:

@@ -17,4 +17,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"jobhall: the command line needs {error.name}: pip install 'jobhall[cli]'", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return run(sys.argv[1:] if arguments is None else list(arguments))

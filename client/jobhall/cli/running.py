@@ -42,7 +42,9 @@ def run(
         os.environ[ADDRESS_VARIABLE] = context.address
     if context.token is not None:
         os.environ[TOKEN_VARIABLE] = context.token
-    load_worker(target).run()
+    loaded = load_worker(target)
+    print(f"worker {loaded.name} serves {', '.join(loaded.job_types)}; Ctrl-C stops it", file=sys.stderr, flush=True)
+    loaded.run()
     return Exit.OK
 
 

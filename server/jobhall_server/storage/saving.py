@@ -24,6 +24,9 @@ from jobhall_server.storage.staged import Staged
 Wave = dict[Change, list[tuple[int, Values]]]
 """Row writes of which each job has at most one: the keys, with their own values, of every distinct change."""
 
+Events = tuple[tuple[EventType, JobState], ...]
+"""What a change logs."""
+
 Insert = Callable[[sa.Table, tuple[str, ...], tuple[str, ...]], sa.ClauseElement]
 
 
@@ -38,8 +41,7 @@ def save(execution: Execution, staged: Staged) -> None:
         _insert_jobs(execution, staged, number)
         number += len(staged.new_jobs)
     for wave in waves:
-        for change, jobs in wave.items():
-            number = _move_jobs(execution, change, jobs, number, staged.now)
+        number = _move_jobs(execution, wave, number, staged.now)
     _save_side_rows(execution, staged)
     if staged.deleted:
         _delete_jobs(execution, list(staged.deleted), number, staged.now)
@@ -68,22 +70,26 @@ def _waves(staged: Staged) -> list[Wave]:
     return waves
 
 
-def _move_jobs(execution: Execution, change: Change, jobs: Sequence[tuple[int, Values]], number: int, now: int) -> int:
-    """Move the jobs and log the change's events from `number` on; answers the next number."""
+def _move_jobs(execution: Execution, wave: Wave, number: int, now: int) -> int:
+    """Make the changes and log their events from `number` on; answers the next number."""
     tables = execution.tables
-    keys = [key for key, _ in jobs]
-    statement = statements_jobs.move_jobs(tables, statements_jobs.ChangeShape.of(change))
-    bound = statements_jobs.change_values(change, now)
-    if change.row_columns:
-        execution.write_rows(statement, [(key, *values) for key, values in jobs], **bound)
-    else:
-        execution.write_keys(statement, keys, **bound)
-    later = len(change.events)
-    for event_type, state in change.events:
-        later -= 1
-        kind = {"event_type": event_type, "state": state, "later": later}
-        execution.write_keys(statements_jobs.log_events(tables), keys, base=number, now=now, **kind)
-        number += len(keys)
+    logged: dict[Events, list[int]] = defaultdict(list)
+    for change, jobs in wave.items():
+        keys = [key for key, _ in jobs]
+        statement = statements_jobs.move_jobs(tables, statements_jobs.ChangeShape.of(change))
+        bound = statements_jobs.change_values(change, now)
+        if change.row_columns:
+            execution.write_rows(statement, [(key, *values) for key, values in jobs], **bound)
+        else:
+            execution.write_keys(statement, keys, **bound)
+        logged[change.events] += keys
+    for events, keys in logged.items():
+        later = len(events)
+        for event_type, state in events:
+            later -= 1
+            kind = {"event_type": event_type, "state": state, "later": later}
+            execution.write_keys(statements_jobs.log_events(tables), keys, base=number, now=now, **kind)
+            number += len(keys)
     return number
 
 

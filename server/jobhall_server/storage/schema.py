@@ -161,12 +161,7 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
         _words("created_by", ""),
         _words("cancel_reason", ""),
         _words("cancelled_by", ""),
-        CheckConstraint(_state_among(_known_states()), f"{name}_state_known"),
-        # One way only: a later job may be PENDING and held back, out of the ready index.
-        CheckConstraint(f"ready IS NULL OR state = {JobState.PENDING:d}", f"{name}_ready_is_pending"),
-        CheckConstraint(f"(held_by IS NOT NULL) = ({_state_among(HELD_STATES)})", f"{name}_held_by_a_session"),
-        CheckConstraint(f"(terminal IS NOT NULL) = ({_state_among(TERMINAL)})", f"{name}_terminal_is_ended"),
-        CheckConstraint("lane BETWEEN 0 AND 1", f"{name}_lane_known"),
+        *_checks(name),
     )
     Index(f"{name}_job_id", table.c.job_id, unique=True)
     ready = table.c.ready.is_not(None)
@@ -177,6 +172,18 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
     Index(f"{name}_held_by", table.c.held_by, table.c.lane, sqlite_where=held, postgresql_where=held)
     Index(f"{name}_listed", table.c.namespace_key, table.c.key)
     return table
+
+
+def _checks(name: str) -> tuple[CheckConstraint, ...]:
+    """What ties the columns to the state, after the table of moves."""
+    return (
+        CheckConstraint(_state_among(_known_states()), f"{name}_state_known"),
+        # One way only: a later job may be PENDING and held back, out of the ready index.
+        CheckConstraint(f"ready IS NULL OR state = {JobState.PENDING:d}", f"{name}_ready_is_pending"),
+        CheckConstraint(f"(held_by IS NOT NULL) = ({_state_among(HELD_STATES)})", f"{name}_held_by_a_session"),
+        CheckConstraint(f"(terminal IS NOT NULL) = ({_state_among(TERMINAL)})", f"{name}_terminal_is_ended"),
+        CheckConstraint("lane BETWEEN 0 AND 1", f"{name}_lane_known"),
+    )
 
 
 def _payload(metadata: MetaData, name: str) -> Table:

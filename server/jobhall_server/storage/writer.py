@@ -12,6 +12,8 @@ from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
+import structlog
+
 from jobhall.errors import ApiError, DatabaseBusyError, DatabaseFullError, DrainingError, QueueFullError
 from jobhall_server.hall.store import Unit
 from jobhall_server.storage.checkpoints import Checkpoints
@@ -19,6 +21,8 @@ from jobhall_server.storage.execution import Execution, WrongViewError
 from jobhall_server.storage.group import Group, SpoiledGroupError
 
 T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 GROUP_ROWS_MAX = 2000
 """Rows that a group touches before it is closed; the units left over make the next one."""
@@ -166,9 +170,9 @@ class Writer:
             except Exception as error:  # noqa: BLE001 - judged below: the database's refusal, or one unit's fault
                 failure = error
                 self._execution.rollback()
-            refusal = _refusal(failure)
-            if refusal is not None:
-                return _Ran([_Settled(waiting.answer, None, refusal) for waiting in units], None, 0)
+                log.warning("group_failed", units=len(units), error=repr(error))
+            if _refusal(failure) is not None:
+                return _Ran([_Settled(waiting.answer, None, _refusal(failure)) for waiting in units], None, 0)
         if len(units) == 1:
             own = failure.cause if isinstance(failure, SpoiledGroupError) else failure
             return _Ran([_Settled(units[0].answer, None, own)], None, 0)
@@ -178,8 +182,8 @@ class Writer:
 
     def _attempt(self, units: Sequence[_Waiting]) -> _Ran:
         """One transaction."""
-        until = time.monotonic() + GROUP_SECONDS_MAX
         self._execution.begin()
+        until = time.monotonic() + GROUP_SECONDS_MAX
         group = Group(self._execution, now=self._now(), replica_key=self._replica_key)
         group.load(waiting.unit for waiting in units)
         settled: list[_Settled] = []
