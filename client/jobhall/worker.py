@@ -26,6 +26,8 @@ from jobhall.worker_io import WorkerIO
 from jobhall.worker_stream import Introduction, WorkerStream
 
 PREFETCH_DEFAULT: Final = 1000
+_SIGNAL_SECONDS: Final = 0.5
+"""At the latest after this the worker does what a signal asks for."""
 _Function = TypeVar("_Function", bound=Callable[[Task], Any])
 
 
@@ -113,7 +115,9 @@ class Worker:
         assert self._io is not None
         before = self._handle_signals() if threading.current_thread() is threading.main_thread() else {}
         try:
-            self._io.stopped.wait()
+            # The kernel may give a signal to another thread; this one then hears of it only when it moves.
+            while not self._io.stopped.wait(_SIGNAL_SECONDS):
+                pass
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

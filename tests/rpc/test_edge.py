@@ -127,7 +127,7 @@ def as_caller(token: str) -> tuple[tuple[str, str], ...]:
 
 async def test_a_caller_that_nobody_knows_is_refused_and_health_is_open_to_all(guarded: Running) -> None:
     error = await refusal(guarded.jobs.ListJobs(pb.ListJobsRequest()))
-    health = guarded.channel.unary_unary("/grpc.health.v1.Health/Check")
+    health: Any = guarded.channel.unary_unary("/grpc.health.v1.Health/Check")
 
     assert (error.code, error.reason) == (Code.UNAUTHENTICATED, "TOKEN_INVALID")
     assert await health(b"") == b"\x08\x01"
@@ -148,7 +148,7 @@ async def test_a_role_opens_its_own_calls_only(guarded: Running) -> None:
 
 async def test_what_a_caller_may_not_see_does_not_exist_for_that_caller(guarded: Running) -> None:
     jobs = guarded.jobs
-    types = guarded.channel.unary_unary("/jobhall.v1.JobTypeService/RegisterJobType")
+    types: Any = guarded.channel.unary_unary("/jobhall.v1.JobTypeService/RegisterJobType")
     await types(b"\x0a\x07\x0a\x05score", metadata=as_caller("root"))
     request = pb.SubmitJobRequest(job={"job_type": "score"})  # type: ignore[arg-type]
 
@@ -186,14 +186,14 @@ def test_only_health_and_reflection_are_public() -> None:
 
 
 async def test_a_method_that_does_not_exist_is_unimplemented(server: Running) -> None:
-    call = server.channel.unary_unary("/jobhall.v1.JobService/Abolish")
+    call: Any = server.channel.unary_unary("/jobhall.v1.JobService/Abolish")
 
     assert (await refusal(call(b""))).code is Code.UNIMPLEMENTED
 
 
 async def test_bytes_that_are_no_message_are_the_callers_fault(server: Running) -> None:
     for method in ("SubmitJob", "GetJob", "ListJobs"):
-        call = server.channel.unary_unary(f"/jobhall.v1.JobService/{method}")
+        call: Any = server.channel.unary_unary(f"/jobhall.v1.JobService/{method}")
 
         error = await refusal(call(b"\xff\xff\xff\xff"))
 
@@ -230,6 +230,6 @@ async def test_thousands_of_calls_at_once_are_all_answered(server: Running) -> N
 async def test_a_client_that_pings_often_is_not_turned_away(server: Running) -> None:
     options: list[Any] = [("grpc.keepalive_time_ms", 5000), ("grpc.keepalive_permit_without_calls", 1)]
     async with grpc.aio.insecure_channel(server.address, options=options) as channel:
-        info = channel.unary_unary("/jobhall.v1.AdminService/GetServerInfo")
+        info: Any = channel.unary_unary("/jobhall.v1.AdminService/GetServerInfo")
 
         assert await info(b"")

@@ -55,7 +55,7 @@ async def listed(server: Running, version: str) -> Any:
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
     )(timeout=5)
     await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
-    answer = await call.read()
+    answer: Any = await call.read()
     await call.done_writing()
     assert await call.read() is grpc.aio.EOF
     return {service.name for service in answer.list_services_response.service}

@@ -98,7 +98,7 @@ async def test_a_message_above_the_limit_of_the_channel_is_resource_exhausted(se
     await register(server)
     large = '"' + "x" * 1_000_000 + '"'
     async with grpc.aio.insecure_channel(server.address, options=[("grpc.max_send_message_length", -1)]) as channel:
-        method = channel.unary_unary(
+        method: Any = channel.unary_unary(
             "/jobhall.v1.JobService/BatchSubmitJobs", request_serializer=pb.BatchSubmitJobsRequest.SerializeToString
         )
         request = pb.BatchSubmitJobsRequest(jobs=[submission(json=large) for _ in range(5)])

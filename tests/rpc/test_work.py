@@ -209,12 +209,13 @@ async def test_a_thousand_large_tasks_come_in_messages_of_64_kib(server: Running
     worker = RawWorker(server, tasks_max=200)
     await worker.hello()
 
-    sizes, tasks = [], []
+    sizes: list[int] = []
+    tasks: list[Any] = []
     while len(tasks) < 200:
         message = await worker.next("task_assignments")
+        worker.assignments_seen = message.task_assignments.assignments_seq
         sizes.append(message.ByteSize())
         tasks.extend(message.task_assignments.tasks)
-    worker.assignments_seen = message.task_assignments.assignments_seq
     reply = await worker.beat(*[task.lease_token for task in tasks])
 
     assert max(sizes) < 72 * 1024
@@ -281,7 +282,7 @@ async def test_a_stream_without_a_hello_is_ended_in_time(tmp_path: Any, server_l
 
 
 async def test_bytes_that_are_no_message_end_the_stream_with_invalid_argument(server: Running) -> None:
-    call = server.channel.stream_stream("/jobhall.v1.WorkerService/Work")(timeout=10)
+    call: Any = server.channel.stream_stream("/jobhall.v1.WorkerService/Work")(timeout=10)
 
     await call.write(b"\xff\xff\xff\xff")
 

@@ -30,8 +30,8 @@ from tests.support.lifecycle_model import Answer, Model, ModelJob, Word, digest_
 from tests.support.planned_units import PlannedStore, equals, taken
 
 COLUMNS = (
-    "state attempt fence worker_losses lease held_by revision item_error_count priority_order max_attempts ready_at "
-    "failure_kind"
+    "state attempt fence worker_losses lease held_by revision item_error_count priority_order max_attempts "
+    "failure_kind ready"
 )
 EXAMPLES = 150
 STEPS = 50
@@ -310,7 +310,13 @@ def shown(job: ModelJob) -> tuple[object, ...]:
     """The columns of a job's row as the model has them."""
     held = job.session if job.state in HELD_STATES else None
     counters = (job.state, job.attempt, job.fence, job.losses, job.lease, held, len(job.events), job.item_errors)
-    return (*counters, -job.priority, job.max_attempts, job.ready_at, job.failure)
+    return (
+        *counters,
+        -job.priority,
+        job.max_attempts,
+        job.failure,
+        job.ready_at if job.state is JobState.PENDING else None,
+    )
 
 
 def told(answer: object, expected: Answer) -> None:

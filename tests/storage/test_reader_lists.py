@@ -70,7 +70,6 @@ async def test_a_list_never_takes_more_than_a_thousand_rows(rows: Rows, reader: 
         (JobFilter(created_before=NOW + 2), [1]),
         (JobFilter(namespace="default", job_types=frozenset({"score"}), created_before=NOW + 3), [1]),
     ],
-    ids=lambda value: repr(value) if isinstance(value, JobFilter) else "",
 )
 async def test_a_list_keeps_what_its_filter_names(
     rows: Rows, reader: Reader, where: JobFilter, found: list[int]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
@@ -37,7 +37,7 @@ def messages(kind: type[Message]) -> st.SearchStrategy[Any]:
     return _of(kind.DESCRIPTOR, DEPTH_MAX).map(lambda fields: _build(kind, fields))
 
 
-def _of(descriptor: Descriptor, depth: int) -> st.SearchStrategy[dict[str, Any]]:
+def _of(descriptor: Any, depth: int) -> st.SearchStrategy[dict[str, Any]]:
     fields = {field.name: _field(field, depth) for field in descriptor.fields if depth or field.message_type is None}
     if not fields:
         return st.just({})

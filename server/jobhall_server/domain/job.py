@@ -192,6 +192,7 @@ class JobView:
     job_id: str
     namespace: str
     job_type: str
+    job_type_namespace: str
     state: JobState
     priority: int
     attempt: int

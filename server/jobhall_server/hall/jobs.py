@@ -19,7 +19,7 @@ from jobhall_server.domain.job import ItemError, JobRecord, JobView, Lease, NewJ
 from jobhall_server.domain.moves import Refusal
 from jobhall_server.hall import checks
 from jobhall_server.hall.store import Group, JobFilter, LogLine, Page, Unit
-from jobhall_server.hall.submits import Submission, SubmitJobs, Submitted
+from jobhall_server.hall.submits import Submission, SubmitJobs, Submitted, fresh_view
 from jobhall_server.hall.tokens import page_place, page_token
 
 if TYPE_CHECKING:
@@ -33,18 +33,26 @@ class Jobs:
         self._hall = hall
         self._reads = hall.store.reads
 
-    async def submit(self, principal: Principal, submission: Submission) -> JobView:
-        """Submit one job; durable when it returns. A job_id sent before with the same content is that job."""
-        (submitted,) = await self._submit(principal, [await self._new_job(principal, submission)], atomic=True)
-        return await self.get(principal, _id_of(submitted))
+    async def submit(self, principal: Principal, submission: Submission) -> tuple[JobView, bool]:
+        """Submit one job, durable when it returns; answers it FULL, and whether it was there before: a job_id sent
+        again with the same content is that job.
+        """
+        (answer,) = await self.submit_many(principal, [submission])
+        return answer
 
-    async def submit_many(self, principal: Principal, submissions: Sequence[Submission]) -> list[JobView]:
-        """Submit all or none; BASIC views in the given order."""
+    async def submit_many(self, principal: Principal, submissions: Sequence[Submission]) -> list[tuple[JobView, bool]]:
+        """Submit all or none; answers as `submit`, in the given order."""
         checks.check_count(len(submissions), BATCH_SUBMIT_MAX, "jobs")
         jobs = [await self._new_job(principal, submission) for submission in submissions]
-        ids = [_id_of(answer) for answer in await self._submit(principal, jobs, atomic=True)]
-        views = {job.job_id: job for job in await self._reads.jobs_by_id(principal, ids)}
-        return [views[job_id] for job_id in ids if job_id in views]
+        written = await self._submit(principal, jobs, atomic=True)
+        return [await self._view(principal, job, answer) for job, answer in zip(jobs, written, strict=True)]
+
+    async def _view(self, principal: Principal, job: NewJob, answer: Submitted | ApiError) -> tuple[JobView, bool]:
+        if isinstance(answer, ApiError):
+            raise answer
+        if answer.existing:
+            return await self.get(principal, answer.job_id), True
+        return fresh_view(job, answer, self._hall.registry.queue(job.queue_key)), False
 
     async def submit_each(
         self, principal: Principal, submissions: Sequence[Submission | ApiError]
@@ -165,12 +173,6 @@ class Jobs:
         found = await self._reads.log_lines(job.key, after_number=place, limit=size)
         token = page_token(found[-1][0], "logs", job.job_id) if len(found) == size else ""
         return found, token
-
-
-def _id_of(answer: Submitted | ApiError) -> str:
-    if isinstance(answer, ApiError):
-        raise answer
-    return answer.job_id
 
 
 @dataclass(frozen=True, slots=True)

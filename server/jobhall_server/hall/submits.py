@@ -16,8 +16,9 @@ from jobhall.limits import (
     PRIORITY_MAX,
     PRIORITY_MIN,
 )
+from jobhall.states import JobState
 from jobhall_server.domain.access import Principal, may_touch
-from jobhall_server.domain.job import NewJob, Payload
+from jobhall_server.domain.job import JobView, NewJob, Payload
 from jobhall_server.hall import checks
 from jobhall_server.hall.store import Group, QueueView, Unit
 
@@ -76,10 +77,44 @@ class Submission:
 
 
 class Submitted(NamedTuple):
-    """A job that is durable: its id, and when it was first submitted."""
+    """A job that is durable: when it was first submitted, and whether that was before this submit."""
 
     job_id: str
+    key: int
+    revision: int
     created_at: int
+    existing: bool
+
+
+def fresh_view(job: NewJob, submitted: Submitted, queue: QueueView) -> JobView:
+    """A job as its submit left it, without reading it back."""
+    return JobView(
+        key=submitted.key,
+        job_id=job.job_id,
+        namespace=queue.namespace,
+        job_type=queue.job_type,
+        job_type_namespace=queue.type_namespace,
+        state=JobState.PENDING,
+        priority=job.priority,
+        attempt=0,
+        max_attempts=job.max_attempts,
+        worker_losses=0,
+        revision=submitted.revision,
+        owner=job.owner,
+        organization_id=job.organization_id,
+        created_by=job.created_by,
+        created_at=submitted.created_at,
+        ready_at=submitted.created_at,
+        claimed_at=None,
+        started_at=None,
+        ended_at=None,
+        updated_at=submitted.created_at,
+        labels=json.loads(job.labels) if job.labels else {},
+        path=job.path or "",
+        file_name=job.file_name,
+        file_size=job.file_size,
+        parameters=job.parameters,
+    )
 
 
 class SubmitJobs(Unit[list[Submitted | ApiError]]):
@@ -99,11 +134,10 @@ class SubmitJobs(Unit[list[Submitted | ApiError]]):
     def _submit(self, group: Group, job: NewJob) -> Submitted | ApiError:
         known = group.job_by_id(job.job_id) if job.submit_digest else None
         if known is None:
-            group.insert_job(job)
-            return Submitted(job.job_id, group.now)
+            return Submitted(job.job_id, group.insert_job(job), 1, group.now, existing=False)
         theirs = may_touch(self._principal, owner=known.owner, organization_id=known.organization_id)
         if theirs and known.submit_digest == job.submit_digest:
-            return Submitted(job.job_id, known.created_at)
+            return Submitted(job.job_id, known.key, known.revision, known.created_at, existing=True)
         refused = JobIdReusedError(job.job_id)
         if self._atomic:
             raise refused

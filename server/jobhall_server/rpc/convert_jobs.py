@@ -101,6 +101,7 @@ def basic_job_out(view: JobView) -> job_pb2.Job:
         id=view.job_id,
         namespace=view.namespace,
         job_type=view.job_type,
+        job_type_namespace=view.job_type_namespace,
         state=int(view.state),  # type: ignore[arg-type]  # equal numbers, proven by a test
         attempt=view.attempt,
         max_attempts=view.max_attempts,

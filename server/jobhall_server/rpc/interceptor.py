@@ -16,14 +16,14 @@ from google.protobuf.message import DecodeError
 from jobhall.errors import ApiError, Code, DrainingError, FieldInvalidError, InternalError
 from jobhall.wire_errors import status_from_error
 from jobhall_server.rpc.caller import Authenticator, Metadata, set_principal
-from jobhall_server.rpc.duplex import cancel_all
 from jobhall_server.rpc.policy import POLICY, Role, Rule, check_role
+from jobhall_server.rpc.streams import Stream, cancel_all
 
 log = structlog.get_logger("jobhall_server.rpc")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _CODES = {Code(code.value[0]): code for code in grpc.StatusCode}
-_Behaviour = Callable[[Any, Context], Any]
+_Behaviour = Callable[[Any, Any], Any]
 
 
 class Edge(grpc.aio.ServerInterceptor):
@@ -66,8 +66,10 @@ class Edge(grpc.aio.ServerInterceptor):
         served = handler.stream_stream or handler.unary_stream
 
         async def stream(request: Any, context: Context) -> None:
-            call = Call(self, method, rule, context)
-            await call.run(lambda: _streamed(served, request if handler.request_streaming else read(request), context))
+            call = Call(self, method, rule, context, Stream(context))
+            await call.run(
+                lambda: _streamed(served, request if handler.request_streaming else read(request), call.stream)
+            )
 
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(
@@ -86,7 +88,7 @@ class Edge(grpc.aio.ServerInterceptor):
         check_role(rule, caller)
         return caller.subject
 
-    async def unless_drained(self, serving: Awaitable[Any]) -> Any:
+    async def unless_drained(self, serving: Awaitable[Any], stream: Stream | None) -> Any:
         """What it answers; DrainingError as soon as the server stops, with the work behind it cancelled."""
         work = asyncio.ensure_future(serving)
         try:
@@ -95,13 +97,16 @@ class Edge(grpc.aio.ServerInterceptor):
                 raise DrainingError("this server is stopping; call again, the next one answers")
             return work.result()
         finally:
+            if stream is not None:
+                await stream.close()
             await cancel_all((work,))
 
 
 class Call:
     """One RPC from its first to its last moment."""
 
-    def __init__(self, edge: Edge, method: str, rule: Rule, context: Context) -> None:
+    def __init__(self, edge: Edge, method: str, rule: Rule, context: Context, stream: Stream | None = None) -> None:
+        self.stream = stream
         self._edge = edge
         self._method = method
         self._rule = rule
@@ -117,7 +122,7 @@ class Call:
         answer: Any = None
         try:
             self._caller = await self._edge.admit(self._rule, self._context)
-            answer = await (self._edge.unless_drained(serve()) if self._rule.held else serve())
+            answer = await (self._edge.unless_drained(serve(), self.stream) if self._rule.held else serve())
         except ApiError as refused:
             error = refused
         except NotImplementedError:
@@ -194,16 +199,16 @@ async def _awaited(served: _Behaviour, request: Any, context: Context) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
 
 
-async def _streamed(served: _Behaviour, request: Any, context: Context) -> None:
+async def _streamed(served: _Behaviour, request: Any, stream: Any) -> None:
     """Handlers of streams are coroutines that write, or async generators: both end here."""
-    answer = served(request, context)
+    answer = served(request, stream)
     if inspect.isawaitable(answer):
         await answer
         return
     responses = cast("AsyncIterator[Any]", answer)
     try:
         async for response in responses:
-            await context.write(response)
+            await stream.write(response)
     finally:
         if inspect.isasyncgen(responses):
             await responses.aclose()

@@ -34,6 +34,7 @@ from jobhall_server.rpc.convert_jobs import (
 from jobhall_server.rpc.filters import parse_filter
 from jobhall_server.rpc.interceptor import Context
 from jobhall_server.rpc.pages import how_many_fit, page_size_in, page_that_fits, skip_in
+from jobhall_server.rpc.streams import Stream
 from jobhall_server.rpc.submit_stream import serve_submits
 from jobhall_server.rpc.watch import serve_watch
 
@@ -52,8 +53,8 @@ class JobServicer(JobServiceServicer):
     ) -> job_service_pb2.SubmitJobResponse:
         refuse_set(request, ("validate_only",))
         submission = checked_submission_in(request.job, "job")
-        job = await self._jobs.submit(principal(), submission)
-        return job_service_pb2.SubmitJobResponse(job=self._full(job))
+        job, existing = await self._jobs.submit(principal(), submission)
+        return job_service_pb2.SubmitJobResponse(job=self._full(job), existing=existing)
 
     async def BatchSubmitJobs(
         self, request: job_service_pb2.BatchSubmitJobsRequest, context: Context
@@ -62,10 +63,10 @@ class JobServicer(JobServiceServicer):
         _check_count(len(request.jobs), BATCH_SUBMIT_MAX, "jobs")
         submissions = [checked_submission_in(job, f"jobs[{place}]") for place, job in enumerate(request.jobs)]
         jobs = await self._jobs.submit_many(principal(), submissions)
-        return job_service_pb2.BatchSubmitJobsResponse(jobs=[basic_job_out(job) for job in jobs])
+        return job_service_pb2.BatchSubmitJobsResponse(jobs=[basic_job_out(job) for job, _ in jobs])
 
-    async def SubmitJobStream(self, _requests: object, context: Context) -> None:  # type: ignore[override]
-        await serve_submits(self._jobs, context)
+    async def SubmitJobStream(self, _requests: object, stream: Stream) -> None:  # type: ignore[override]
+        await serve_submits(self._jobs, stream)
 
     async def GetJob(self, request: job_service_pb2.GetJobRequest, context: Context) -> job_service_pb2.GetJobResponse:
         refuse_set(request, ("include_checkpoint",))

@@ -23,26 +23,25 @@ from jobhall_server.hall.jobs import Jobs
 from jobhall_server.hall.submits import Submission, Submitted
 from jobhall_server.rpc.caller import principal
 from jobhall_server.rpc.convert_jobs import submission_in
-from jobhall_server.rpc.duplex import cancel_all, until_either_ends
-from jobhall_server.rpc.interceptor import Context
+from jobhall_server.rpc.streams import Stream, cancel_all, until_either_ends
 
 IN_FLIGHT_MAX = 16
 """Messages whose submits wait for their commit; the next one is read when one of them is done."""
 
 
-async def serve_submits(jobs: Jobs, context: Context) -> None:
+async def serve_submits(jobs: Jobs, stream: Stream) -> None:
     """Serve the stream until the client half-closes and everything is answered."""
-    stream = _SubmitStream(jobs, context, principal())
+    submits = _SubmitStream(jobs, stream, principal())
     try:
-        await until_either_ends(stream.write(), stream.read())
+        await until_either_ends(stream, submits.write(), submits.read())
     finally:
-        await stream.close()
+        await submits.close()
 
 
 class _SubmitStream:
-    def __init__(self, jobs: Jobs, context: Context, caller: Principal) -> None:
+    def __init__(self, jobs: Jobs, stream: Stream, caller: Principal) -> None:
         self._jobs = jobs
-        self._context = context
+        self._stream = stream
         self._caller = caller
         self._next_seq = 1
         self._unanswered = 0
@@ -52,7 +51,7 @@ class _SubmitStream:
 
     async def read(self) -> None:
         """Read messages; each becomes a task that submits its list. Ends when the last answer is written."""
-        while (request := await self._context.read()) is not grpc.aio.EOF:
+        while (request := await self._stream.read()) is not grpc.aio.EOF:
             self._check(request)
             while len(self._in_flight) >= IN_FLIGHT_MAX or self._unanswered >= STREAM_SUBMIT_UNACKED_MAX:
                 self._room.clear()
@@ -71,7 +70,7 @@ class _SubmitStream:
             answer = await self._answers.get()
             if isinstance(answer, Exception):
                 raise answer
-            await self._context.write(answer)
+            await self._stream.write(answer)
             self._answers.task_done()
 
     async def close(self) -> None:
@@ -118,6 +117,9 @@ def _response(first_seq: int, answers: Sequence[Submitted | ApiError]) -> Submit
         if isinstance(answer, ApiError):
             outcome.error.CopyFrom(status_from_error(answer))
         else:
-            outcome.submitted.job_id = answer.job_id
-            outcome.submitted.revision = 1
+            submitted = outcome.submitted
+            submitted.job_id = answer.job_id
+            submitted.revision = answer.revision
+            if answer.existing:
+                submitted.existing = True
     return response

@@ -15,8 +15,7 @@ from jobhall_server.hall.workers import Connection, Workers
 from jobhall_server.rpc.caller import principal
 from jobhall_server.rpc.convert_work_in import capacity_in, drain_in, heartbeat_in, hello_in, logs_in, updates_in
 from jobhall_server.rpc.convert_work_out import FrameWriter
-from jobhall_server.rpc.duplex import until_either_ends
-from jobhall_server.rpc.interceptor import Context
+from jobhall_server.rpc.streams import Stream, until_either_ends
 
 
 class WorkerServicer(WorkerServiceServicer):
@@ -26,32 +25,32 @@ class WorkerServicer(WorkerServiceServicer):
         self._workers = workers
         self._replica_id = replica_id
 
-    async def Work(self, _requests: object, context: Context) -> None:  # type: ignore[override]  # it writes itself
-        stream = _WorkStream(self._workers.connect(principal()), context, FrameWriter(replica_id=self._replica_id))
-        await stream.run()
+    async def Work(self, _requests: object, stream: Stream) -> None:  # type: ignore[override]  # it writes itself
+        work = _WorkStream(self._workers.connect(principal()), stream, FrameWriter(replica_id=self._replica_id))
+        await work.run()
 
 
 class _WorkStream:
-    def __init__(self, connection: Connection, context: Context, writer: FrameWriter) -> None:
+    def __init__(self, connection: Connection, stream: Stream, writer: FrameWriter) -> None:
         self._connection = connection
-        self._context = context
+        self._stream = stream
         self._writer = writer
 
     async def run(self) -> None:
         """Until the worker half-closes, the hall ends the stream, or either side fails."""
         try:
-            await until_either_ends(self._write(), self._read())
+            await until_either_ends(self._stream, self._write(), self._read())
         finally:
             await self._connection.close()
 
     async def _read(self) -> None:
-        while (request := await self._context.read()) is not grpc.aio.EOF:
+        while (request := await self._stream.read()) is not grpc.aio.EOF:
             self._connection.receive(self._frame(request))
 
     async def _write(self) -> None:
         while frames := await self._connection.outgoing():
             for message in self._writer.messages(frames):
-                await self._context.write(message)
+                await self._stream.write(message)
 
     def _frame(self, request: WorkRequest) -> FrameIn:
         match request.WhichOneof("request"):

@@ -49,6 +49,7 @@ class Group:
         self._replica_key = replica_key
         self._jobs: dict[int, JobRecord] = {}
         self._keys_by_id: dict[str, int] = {}
+        self._after_moves: dict[int, tuple[Moved, JobRecord]] = {}
         self._sessions: dict[int, SessionRecord] = {}
         self._keys_given: dict[str, int] = {}
         self._staged = Staged(now)
@@ -125,7 +126,7 @@ class Group:
             if found is None and key in staged.new_jobs:
                 found = record_of_new(key, staged.new_jobs[key], staged.now)
         else:
-            found = record_after(moved.before, moved.last, moved.last_values, staged.now)
+            found = self._record_of(key, moved)
         return None if key in staged.deleted else found
 
     def job_by_id(self, job_id: str) -> JobRecord | None:
@@ -265,6 +266,14 @@ class Group:
             last = self._keys_given[counter]
         self._staged.put(counters, counter, last + 1)
         return last + 1
+
+    def _record_of(self, key: int, moved: Moved) -> JobRecord:
+        """The job after its moves, made when the first asks for it: most jobs move once in a group."""
+        known = self._after_moves.get(key)
+        if known is None or known[0] is not moved:
+            record = record_after(moved.before, moved.last, moved.last_values, self._staged.now)
+            known = self._after_moves[key] = (moved, record)
+        return known[1]
 
     def _take_jobs(self, rows: list[list[Any]]) -> list[JobRecord]:
         taken = []

@@ -47,6 +47,7 @@ class JobRow(NamedTuple):
     worker: str
     namespace: str
     job_type: str
+    job_type_namespace: str
     session_id: str | None
     progress: str | None
 
@@ -83,6 +84,7 @@ def job_view(row: Row) -> JobView:
         job_id=_job_id(job.job_id),
         namespace=job.namespace,
         job_type=job.job_type,
+        job_type_namespace=job.job_type_namespace,
         state=STATES[job.state],
         priority=-job.priority_order,
         attempt=job.attempt,

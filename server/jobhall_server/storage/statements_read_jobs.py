@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from jobhall.limits import NAMESPACE_GLOBAL
 from jobhall_server.storage.dialect import in_keys
 from jobhall_server.storage.read_clauses import Condition, Sight, among, among_ids, label, visible
 from jobhall_server.storage.schema import Tables
@@ -95,7 +96,8 @@ def _select(tables: Tables, *, full: bool) -> sa.Select[Any]:
         .outerjoin(s, s.c.key == j.c.held_by)
         .outerjoin(p, (p.c.job_key == j.c.key) & (p.c.fence == j.c.fence))
     )
-    columns = [*(j.c[name] for name in _JOB.split()), n.c.name, t.c.name, s.c.session_id, p.c.data]
+    type_namespace = sa.case((t.c.namespace_key == j.c.namespace_key, n.c.name), else_=NAMESPACE_GLOBAL)
+    columns = [*(j.c[name] for name in _JOB.split()), n.c.name, t.c.name, type_namespace, s.c.session_id, p.c.data]
     if not full:
         return sa.select(*columns).select_from(source)
     given, made, failed = tables.parameters, tables.results, tables.failures

@@ -1,0 +1,77 @@
+"""A stream as its handler sees it, and the two halves of one as tasks that end together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+import grpc
+
+_LAST_WRITE_SECONDS = 5.0
+
+
+class Stream:
+    """Reading and writing, by one task each.
+
+    A task must not be cancelled while it writes: gRPC goes on with the write, refuses the status that ends the call
+    ("too many operations"), and the caller waits until its deadline. So whoever cancels a writer closes the stream
+    first, which waits for the write under way and lets no other one begin.
+    """
+
+    def __init__(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        self.read = context.read
+        self._context = context
+        self._closed = False
+        self._writing = False
+        self._written: asyncio.Event | None = None
+
+    async def write(self, message: Any) -> None:
+        """Send a message; on a closed stream the writer is cancelled."""
+        if self._closed:
+            raise asyncio.CancelledError
+        self._writing = True
+        try:
+            await self._context.write(message)
+        finally:
+            self._writing = False
+            if self._written is not None:
+                self._written.set()
+
+    async def close(self) -> None:
+        """Let no more writes begin, and wait for the one under way, though not for a caller that reads no more."""
+        self._closed = True
+        if self._writing:
+            self._written = asyncio.Event()
+            await asyncio.wait([asyncio.ensure_future(self._written.wait())], timeout=_LAST_WRITE_SECONDS)
+
+
+async def until_either_ends(
+    stream: Stream, writing: Coroutine[None, None, None], reading: Coroutine[None, None, None]
+) -> None:
+    """Run both halves of a stream; when one returns or raises, the other is cancelled. The writer's error weighs more:
+    it is the server's own word on why the stream ends.
+    """
+    tasks = (asyncio.create_task(writing, name="stream-writer"), asyncio.create_task(reading, name="stream-reader"))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        await stream.close()
+        await cancel_all(tasks)
+
+
+async def cancel_all(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancel them and wait until they have ended; what they raise as they end is of no interest any more."""
+    # A copy: tasks may leave the collection that the caller keeps them in as they end.
+    ending = list(tasks)
+    for task in ending:
+        task.cancel()
+    if ending:
+        # Not `gather`: a cancel of the caller while it waits here must not be lost.
+        await asyncio.wait(ending)
+    for task in ending:
+        # Looked at, so that asyncio does not complain of an error that nobody has seen.
+        _ = task.cancelled() or task.exception()
