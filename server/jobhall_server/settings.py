@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from jobhall import limits
 from jobhall.errors import JobhallError
@@ -25,12 +24,10 @@ class SettingsError(JobhallError):
     """A setting cannot be used; the message names it, where it comes from, and what would do."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Every setting of the server. Seconds are in `_seconds`; each field's text is what `--help` shows."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True, env_ignore_empty=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     listen: str = Field(limits.ADDRESS_DEFAULT, description="host:port for gRPC; port 0 takes a free one")
     http_listen: str = Field("", description="host:port for HTTP; empty is off, the only value until HTTP is built")
@@ -103,19 +100,6 @@ class Settings(BaseSettings):
                 "the admin; listen on 127.0.0.1, or set allow_unauthenticated_network in so many words"
             )
         return self
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what `load_settings` was given: it puts the sources together itself, to know which won."""
-        del settings_cls, env_settings, dotenv_settings, file_secret_settings
-        return (init_settings,)
 
 
 class Loaded:

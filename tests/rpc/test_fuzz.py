@@ -52,7 +52,7 @@ async def code_of(call: Any) -> Code:
 
 
 def judged(code: grpc.StatusCode, details: str | None) -> Code:
-    """The server's code. A write after the server has ended the stream has an INTERNAL of its own, by our end's gRPC."""
+    """The server's code. A write after the server has ended the stream gets an INTERNAL of our own end's gRPC."""
     local = ("Internal error from Core", 'Failed "execute_batch"')
     return Code.CANCELLED if (details or "").startswith(local) else Code(code.value[0])
 

@@ -126,7 +126,7 @@ def fail(
         return None, ()
     if job.state is _S.CANCELLING and retryable:
         return _stopped("fail"), (digest,)
-    return _fail(job.state, kind, code), (digest,)
+    return _fail(job.state, kind), (digest, code)
 
 
 def release(job: JobRecord | None, lease: Lease, digest: int) -> tuple[Decision, Values]:
@@ -269,8 +269,8 @@ def _complete(source: JobState, unstarted: bool, *, without_result: bool) -> Cha
     )
 
 
-@lru_cache(maxsize=4096)
-def _fail(source: JobState, kind: FailureKind, code: str) -> Change:
+@lru_cache(maxsize=64)
+def _fail(source: JobState, kind: FailureKind) -> Change:
     unstarted = source is _S.CLAIMED
     return Change(
         "fail",
@@ -281,10 +281,9 @@ def _fail(source: JobState, kind: FailureKind, code: str) -> Change:
             *(_STARTED if unstarted else ()),
             *_ENDED,
             ("failure_kind", kind),
-            ("failure_code", code),
         ),
         (("attempt", 1),) if unstarted else (),
-        _DIGEST,
+        (*_DIGEST, "failure_code"),
         ((_RUNNING,) if unstarted else ()) + ((EventType.FAILED, _S.FAILED),),
     )
 

@@ -15,7 +15,11 @@ from jobhall_server.hall.store import Claimed, Group, Store, Unit, Want
 log = structlog.get_logger(__name__)
 
 CREDIT_PER_CLAIM_MAX = 1000
-"""Jobs that one session is given by one claim, so that a group stays short."""
+"""Jobs that one session is given by one claim."""
+JOBS_PER_CLAIM_MAX = 2000
+"""Jobs that one claim leases in all, so that a group stays short; who comes too late is first the next time."""
+_CUT_SHORT_BYTES = 4 * 1024 * 1024
+"""A claim with so many bytes of parameters may have been cut short by the store, though the queue holds more."""
 
 
 class Seat(Protocol):
@@ -94,13 +98,17 @@ class Dispatcher:
 
     def _wants(self) -> tuple[list[Want], list[Seat]]:
         wants, seats = [], []
-        for seat in self._seats():
-            credit = min(seat.free(), CREDIT_PER_CLAIM_MAX)
+        left = JOBS_PER_CLAIM_MAX
+        waiting = [seat for seat in self._seats() if seat.free()]
+        first = self._turn % len(waiting) if waiting else 0
+        for seat in waiting[first:] + waiting[:first]:
+            credit = min(seat.free(), CREDIT_PER_CLAIM_MAX, left)
             queues = self._turns(seat, credit) if credit else ()
             if queues:
                 nonce = secrets.randbits(62) + 1
                 wants.append(Want(seat.session_key, seat.epoch, credit, nonce, seat.worker_name, queues))
                 seats.append(seat)
+                left -= credit
         return wants, seats
 
     def _turns(self, seat: Seat, credit: int) -> tuple[tuple[int, int], ...]:
@@ -140,7 +148,9 @@ class Dispatcher:
 def _unspent(want: Want, claimed: Sequence[Claimed]) -> set[int]:
     """The queues that may hold more: those that gave all they were asked for, or came too late for the credit."""
     given: dict[int, int] = {}
+    size = 0
     for job in claimed:
         given[job.queue_key] = given.get(job.queue_key, 0) + 1
-    exhausted = len(claimed) >= want.credit
+        size += len(job.parameters.content) if job.parameters is not None else 0
+    exhausted = len(claimed) >= want.credit or size >= _CUT_SHORT_BYTES
     return {key for key, limit in want.queues if exhausted or given.get(key, 0) >= limit}
