@@ -58,5 +58,8 @@ def may_try_again(error: ApiError) -> bool:
     """Whether the same call may succeed later without anybody changing it."""
     if error.code in _AGAIN_CODES:
         return True
+    if error.code is Code.INTERNAL and not error.reason:
+        # Not the server's word, which has a reason, but gRPC's own: a connection died in the middle of a call.
+        return True
     # A full queue or a rate limit says with RetryInfo that it passes; a watcher limit does not.
     return error.code is Code.RESOURCE_EXHAUSTED and error.retry_after is not None

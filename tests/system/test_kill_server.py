@@ -18,7 +18,7 @@ from tests.support.processes import Processes, Server
 from tests.support.stored import Stored
 from tests.support.waiting import eventually_async
 
-ROUNDS = 6
+ROUNDS = 5
 DRAIN_SECONDS = 5
 PATIENT = jobhall.RetryPolicy(attempts_max=1000, delay_max=timedelta(seconds=0.3))
 """The servers here live so shortly that who pauses for long never meets one."""

@@ -11,6 +11,7 @@ from jobhall.errors import (
     ApiError,
     Code,
     DatabaseBusyError,
+    InternalError,
     JobNotFoundError,
     QueueFullError,
     WatcherLimitError,
@@ -65,6 +66,18 @@ def test_the_delay_is_drawn_from_the_whole_span() -> None:
 
     assert 0 <= min(delays) < 0.01
     assert 0.39 < max(delays) < 0.4
+
+
+def test_an_internal_error_is_tried_again_where_it_is_not_the_servers_own_word() -> None:
+    """A server was killed under a stream in use: gRPC called that INTERNAL, and not UNAVAILABLE, now and then."""
+    with fake_server() as server:
+        calling = server.calling(lambda: server.client.jobs.get_job(JOB_ID))
+        server.fail("GetJob", grpc.StatusCode.INTERNAL)
+        server.refuse("GetJob", InternalError())
+
+        with pytest.raises(InternalError):
+            calling.result()
+    assert len(server.pauses) == 1
 
 
 def test_an_error_that_nobody_can_change_by_waiting_is_the_answer_at_once() -> None:

@@ -126,8 +126,7 @@ class JobRecord:
         self.created_at = created_at
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(NamedTuple):
     """A job to be written; the store gives it its key and its time. `job_id` is canonical UUID text."""
 
     job_id: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Mapping
 
 from jobhall.errors import FieldInvalidError
 from jobhall.limits import (
@@ -52,7 +53,7 @@ def check_job_type(spec: str, field: str) -> str:
     return spec
 
 
-def check_labels(labels: dict[str, str], field: str) -> None:
+def check_labels(labels: Mapping[str, str], field: str) -> None:
     """FieldInvalidError when there are too many labels, or one has a key or value that is not allowed."""
     if len(labels) > LABELS_MAX:
         raise FieldInvalidError(field, f"has {len(labels)} labels; the limit is {LABELS_MAX}")

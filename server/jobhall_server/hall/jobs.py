@@ -72,9 +72,12 @@ class Jobs:
         return [next(written) if answer is None else answer for answer in answers]
 
     async def _new_job(self, principal: Principal, submission: Submission) -> NewJob:
-        submission.checked()
-        namespace = checks.one_namespace(submission.namespace, "namespace")
-        queue = await self._hall.registry.queue_for(namespace, submission.job_type)
+        submission.check()
+        queue = self._hall.registry.known_queue(submission.namespace, submission.job_type)
+        if queue is None:
+            namespace = checks.one_namespace(submission.namespace, f"{submission.field}.namespace")
+            job_type = checks.check_job_type(submission.job_type, f"{submission.field}.job_type")
+            queue = await self._hall.registry.queue_for(namespace, job_type)
         return submission.new_job(principal, queue, submission.job_id or str(uuid7()))
 
     async def _submit(

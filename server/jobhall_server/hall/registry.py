@@ -34,12 +34,14 @@ class Registry:
         self._types: dict[tuple[str, str], JobTypeView] = {}
         self._queues: dict[tuple[str, str, str], QueueView] = {}
         self._by_key: dict[int, QueueView] = {}
+        self._meant: dict[tuple[str, str], QueueView] = {}
         self._last_key = 0
 
     async def refresh(self) -> None:
         """Read the types, and the queues that are new."""
         for job_type in await self._store.reads.job_types():
             self._types[job_type.namespace, job_type.name] = job_type
+        self._meant.clear()
         self.add_queues(await self._store.reads.queues(after_key=self._last_key))
 
     def add_queues(self, queues: Iterable[QueueView]) -> None:
@@ -57,6 +59,10 @@ class Registry:
         """All that are known."""
         return self._by_key.values()
 
+    def known_queue(self, namespace: str, spec: str) -> QueueView | None:
+        """The queue that these names meant before; what is registered later in the namespace itself comes first."""
+        return self._meant.get((namespace, spec))
+
     async def queue_for(self, namespace: str, spec: str) -> QueueView:
         """The queue for jobs of that type in that namespace, made on first use; JobTypeNotFoundError names the nearest
         registered type.
@@ -66,6 +72,7 @@ class Registry:
         if queue is None:
             queue = await self._store.run(_OpenQueue(namespace, type_namespace, name))
             self.add_queues((queue,))
+        self._meant[namespace, spec] = queue
         return queue
 
     async def job_type(self, namespace: str, spec: str) -> JobTypeView:

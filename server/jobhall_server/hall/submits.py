@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from jobhall.errors import ApiError, JobIdReusedError
@@ -12,6 +12,7 @@ from jobhall.limits import (
     ATTEMPTS_DEFAULT,
     ATTEMPTS_MAX,
     FILE_NAME_BYTES_MAX,
+    NAMESPACE_DEFAULT,
     PATH_BYTES_MAX,
     PRIORITY_MAX,
     PRIORITY_MIN,
@@ -23,14 +24,16 @@ from jobhall_server.hall import checks
 from jobhall_server.hall.store import Group, QueueView, Unit
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """What a client asks for. `digest` tells it from other submits; 0 with no `job_id`, where the server chooses."""
+class Submission(NamedTuple):
+    """What a client asks for. `digest` tells it from other submits; 0 with no `job_id`, where the server chooses.
+
+    `field` is its path in the request, such as `jobs[3]`, for errors.
+    """
 
     job_type: str
-    namespace: str = ""
+    namespace: str = NAMESPACE_DEFAULT
     parameters: Payload | None = None
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = MappingProxyType({})
     path: str = ""
     file_name: str | None = None
     file_size: int | None = None
@@ -38,23 +41,22 @@ class Submission:
     job_id: str = ""
     max_attempts: int = 0
     digest: int = 0
+    field: str = "job"
 
-    def checked(self) -> Submission:
-        """Itself; FieldInvalidError names the first field that is out of bounds."""
-        checks.check_job_type(self.job_type, "job_type")
+    def check(self) -> None:
+        """FieldInvalidError names the first field that is out of bounds; the names of type and namespace aside."""
         if self.labels:
-            checks.check_labels(self.labels, "labels")
+            checks.check_labels(self.labels, f"{self.field}.labels")
         if self.path:
-            checks.check_text(self.path, PATH_BYTES_MAX, "path")
+            checks.check_text(self.path, PATH_BYTES_MAX, f"{self.field}.path")
         if self.file_name:
-            checks.check_text(self.file_name, FILE_NAME_BYTES_MAX, "file_info.name")
+            checks.check_text(self.file_name, FILE_NAME_BYTES_MAX, f"{self.field}.file_info.name")
         if self.file_size is not None:
-            checks.check_range(self.file_size, 0, 2**62, "file_info.size_bytes")
+            checks.check_range(self.file_size, 0, 2**53 - 1, f"{self.field}.file_info.size_bytes")
         if self.priority:
-            checks.check_range(self.priority, PRIORITY_MIN, PRIORITY_MAX, "priority")
+            checks.check_range(self.priority, PRIORITY_MIN, PRIORITY_MAX, f"{self.field}.priority")
         if self.max_attempts:
-            checks.check_range(self.max_attempts, 1, ATTEMPTS_MAX, "max_attempts")
-        return self
+            checks.check_range(self.max_attempts, 1, ATTEMPTS_MAX, f"{self.field}.max_attempts")
 
     def new_job(self, principal: Principal, queue: QueueView, job_id: str) -> NewJob:
         """The job to be written for it."""
@@ -68,7 +70,7 @@ class Submission:
             created_by=principal.display_name,
             priority=self.priority,
             max_attempts=self.max_attempts or ATTEMPTS_DEFAULT,
-            labels=json.dumps(self.labels, sort_keys=True, ensure_ascii=False) if self.labels else None,
+            labels=json.dumps(dict(self.labels), sort_keys=True, ensure_ascii=False) if self.labels else None,
             path=self.path or None,
             file_name=self.file_name,
             file_size=self.file_size,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -43,6 +44,7 @@ _SUBMISSION_LATER = frozenset(
         "retention",
     }
 )
+_NO_LABELS: Mapping[str, str] = MappingProxyType({})
 _ESTIMATE_US_MAX = 1000 * 365 * 86_400 * 1_000_000
 """A thousand years: what lies beyond is no estimate, and soon no Timestamp."""
 _JOB_TYPE_LATER = frozenset({"description", "parameters_schema", "result_schema", "defaults"})
@@ -56,11 +58,9 @@ def submission_in(message: job_pb2.JobSubmission, field: str) -> Submission:
     file_given = message.HasField("file_info")
     return Submission(
         job_type=message.job_type,
-        namespace=checks.one_namespace(message.namespace, f"{field}.namespace")
-        if message.namespace
-        else NAMESPACE_DEFAULT,
+        namespace=message.namespace or NAMESPACE_DEFAULT,
         parameters=payload_in(message.parameters, f"{field}.parameters") if message.HasField("parameters") else None,
-        labels=dict(message.labels),
+        labels=dict(message.labels) if message.labels else _NO_LABELS,
         path=message.path,
         file_name=message.file_info.name if file_given else None,
         file_size=message.file_info.size_bytes if file_given else None,
@@ -68,17 +68,8 @@ def submission_in(message: job_pb2.JobSubmission, field: str) -> Submission:
         job_id=checks.job_id(message.job_id, f"{field}.job_id") if message.job_id else "",
         max_attempts=message.max_attempts,
         digest=_submit_digest(message) if message.job_id else 0,
+        field=field,
     )
-
-
-def checked_submission_in(message: job_pb2.JobSubmission, field: str) -> Submission:
-    """The same with its bounds checked here, so that the error names the field by its path in the request."""
-    submission = submission_in(message, field)
-    try:
-        return submission.checked()
-    except FieldInvalidError as error:
-        violation = error.violations[0]
-        raise FieldInvalidError(f"{field}.{violation.field}", violation.description) from None
 
 
 def _submit_digest(message: job_pb2.JobSubmission) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import secrets
+import logging
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
@@ -20,6 +21,7 @@ from jobhall_server.rpc.policy import POLICY, Role, Rule, check_role
 from jobhall_server.rpc.streams import Stream, cancel_all
 
 log = structlog.get_logger("jobhall_server.rpc")
+_stdlib_log = logging.getLogger("jobhall_server.rpc")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _CODES = {Code(code.value[0]): code for code in grpc.StatusCode}
@@ -111,7 +113,7 @@ class Call:
         self._method = method
         self._rule = rule
         self._context = context
-        self._id = secrets.token_hex(8)
+        self._id = f"{random.getrandbits(64):016x}"
         self._caller = ""
         self._started = time.perf_counter()
 
@@ -169,7 +171,11 @@ class Call:
     def _log(self, code: str, error: ApiError | None = None) -> None:
         """The one canonical line; never a payload."""
         failed = error is not None and error.code is not Code.UNIMPLEMENTED
-        write = log.debug if self._rule.brief and not failed else log.info
+        quiet = self._rule.brief and not failed
+        if quiet and not _stdlib_log.isEnabledFor(logging.DEBUG):
+            # structlog takes 5 µs to find that out.
+            return
+        write = log.debug if quiet else log.info
         write(
             "rpc",
             method=self._method.removeprefix("/jobhall.v1."),

@@ -25,10 +25,10 @@ from jobhall_server.rpc.caller import principal
 from jobhall_server.rpc.convert import refuse_set, seconds_of
 from jobhall_server.rpc.convert_jobs import (
     basic_job_out,
-    checked_submission_in,
     item_errors_out,
     job_out,
     log_line_out,
+    submission_in,
     view_is_basic,
 )
 from jobhall_server.rpc.filters import parse_filter
@@ -52,7 +52,7 @@ class JobServicer(JobServiceServicer):
         self, request: job_service_pb2.SubmitJobRequest, context: Context
     ) -> job_service_pb2.SubmitJobResponse:
         refuse_set(request, ("validate_only",))
-        submission = checked_submission_in(request.job, "job")
+        submission = submission_in(request.job, "job")
         job, existing = await self._jobs.submit(principal(), submission)
         return job_service_pb2.SubmitJobResponse(job=self._full(job), existing=existing)
 
@@ -61,7 +61,7 @@ class JobServicer(JobServiceServicer):
     ) -> job_service_pb2.BatchSubmitJobsResponse:
         refuse_set(request, ("validate_only",))
         _check_count(len(request.jobs), BATCH_SUBMIT_MAX, "jobs")
-        submissions = [checked_submission_in(job, f"jobs[{place}]") for place, job in enumerate(request.jobs)]
+        submissions = [submission_in(job, f"jobs[{place}]") for place, job in enumerate(request.jobs)]
         jobs = await self._jobs.submit_many(principal(), submissions)
         return job_service_pb2.BatchSubmitJobsResponse(jobs=[basic_job_out(job) for job, _ in jobs])
 
