@@ -29,7 +29,7 @@ METHODS = [
     method for file in FILES for service in file.DESCRIPTOR.services_by_name.values() for method in service.methods
 ]
 UNARY = {method.full_name: method for method in METHODS if not method.server_streaming}
-fuzzed = settings(max_examples=40, suppress_health_check=[*HealthCheck])
+fuzzed = settings(max_examples=25, suppress_health_check=[*HealthCheck])
 
 
 @pytest.fixture(scope="module")

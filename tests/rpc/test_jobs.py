@@ -66,11 +66,13 @@ async def test_a_submit_with_its_own_id_may_be_repeated(server: Running) -> None
     await register(server)
     job_id = str(uuid.uuid4())
 
-    first = await submit(server, json="{}", job_id=job_id)
-    again = await submit(server, json="{}", job_id=job_id)
+    request = pb.SubmitJobRequest(job=submission(json="{}", job_id=job_id))
+    first = await server.jobs.SubmitJob(request)
+    again = await server.jobs.SubmitJob(request)
     other = await refusal(submit(server, json="[]", job_id=job_id))
 
-    assert first.id == again.id == job_id
+    assert first.job.id == again.job.id == job_id
+    assert (first.existing, again.existing) == (False, True)
     assert (other.code, other.reason) == (Code.ALREADY_EXISTS, "JOB_ID_REUSED")
 
 

@@ -18,7 +18,7 @@ from jobhall.v1 import job_service_pb2_grpc, worker_service_pb2, worker_service_
 from jobhall_server import app
 from jobhall_server.rpc.server import ListenError
 from jobhall_server.storage.errors import DatabaseLockedError
-from tests.support.calls import refusal, register, submit
+from tests.support.calls import RawWorker, refusal, register, submit
 from tests.support.servers import Running, nothing_left_over, running_server, settings_in
 
 SERVICES = {
@@ -109,6 +109,26 @@ async def test_a_stop_tells_every_open_stream_and_does_not_wait_for_them(
 async def _to_the_end(call: Any) -> None:
     while await call.read() is not grpc.aio.EOF:
         pass
+
+
+async def test_a_worker_that_stays_is_cut_off_when_the_grace_is_over(tmp_path: Path, server_log: io.StringIO) -> None:
+    """Its session must be detached while the store still stands: a late unit would fail in the log."""
+    async with nothing_left_over(tmp_path):
+        async with app.build(settings_in(tmp_path, drain_seconds=0.2)) as serving:
+            channel = grpc.aio.insecure_channel(serving.address)
+            server = Running(serving, serving.address, channel)
+            worker = RawWorker(server)
+            await worker.hello()
+            await submit(server)
+            await worker.tasks()
+
+        error = await worker.ended()
+        await channel.close()
+
+    assert error is not None
+    assert error.code in (Code.UNAVAILABLE, Code.CANCELLED)
+    assert '"worker_left"' in server_log.getvalue()
+    assert "Traceback" not in server_log.getvalue()
 
 
 async def test_a_taken_port_is_a_clear_error(tmp_path: Path, server_log: io.StringIO) -> None:

@@ -83,11 +83,11 @@ def test_healthcheck_finds_the_server_where_the_settings_say(tmp_path: Path) -> 
 
 
 def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
-    """The first one drains, for as long as a worker keeps its stream open."""
+    """The first one drains, for as long as a worker that holds a task keeps its stream open."""
     with Processes(tmp_path) as processes:
         server = processes.serve(drain_seconds=60)
         holding = processes.start("holder", [sys.executable, "-m", "tests.support.stubborn_worker", server.address])
-        holding.says("welcome")
+        holding.says("task_assignments")
 
         os.kill(server.pid, signal.SIGTERM)
         holding.says("drain")

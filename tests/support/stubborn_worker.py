@@ -1,12 +1,13 @@
-"""A worker that hears of a drain and stays all the same: `python -m tests.support.stubborn_worker ADDRESS`."""
+"""A worker that takes a task, hears of a drain and stays all the same; its argument is the server's address."""
 
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import grpc
 
-from jobhall.v1 import worker_service_pb2, worker_service_pb2_grpc
+from jobhall.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc, worker_service_pb2, worker_service_pb2_grpc
 
 
 def main() -> None:
@@ -18,10 +19,15 @@ def main() -> None:
         yield worker_service_pb2.WorkRequest(hello=hello)
         never.wait()
 
-    with grpc.insecure_channel(sys.argv[1]) as channel:
+    # However it ends, the worker has nothing to add.
+    with grpc.insecure_channel(sys.argv[1]) as channel, suppress(grpc.RpcError):
         for response in worker_service_pb2_grpc.WorkerServiceStub(channel).Work(requests()):
-            sys.stdout.write(f"{response.WhichOneof('response')}\n")
+            said = response.WhichOneof("response")
+            sys.stdout.write(f"{said}\n")
             sys.stdout.flush()
+            if said == "welcome":
+                submit = job_service_pb2.SubmitJobRequest(job=job_pb2.JobSubmission(job_type="score"))
+                job_service_pb2_grpc.JobServiceStub(channel).SubmitJob(submit)
 
 
 if __name__ == "__main__":

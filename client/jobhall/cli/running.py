@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from importlib import import_module
@@ -43,6 +44,8 @@ def run(
     if context.token is not None:
         os.environ[TOKEN_VARIABLE] = context.token
     loaded = load_worker(target)
+    # Who runs a worker wants to see it connect; a module that set up logging of its own keeps it.
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     print(f"worker {loaded.name} serves {', '.join(loaded.job_types)}; Ctrl-C stops it", file=sys.stderr, flush=True)
     loaded.run()
     return Exit.OK
