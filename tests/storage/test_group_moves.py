@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from jobhall.ids import new_id
@@ -272,7 +270,7 @@ async def test_jobs_of_every_shape_go_into_one_insert(floor: Floor) -> None:
         floor.new(parameters=Payload(b""), organization_id="acme", submit_digest=2**62),
     ]
 
-    await floor.submit_all([replace(shapes[number % 4], job_id=new_id()) for number in range(700)] + shapes)
+    await floor.submit_all([shapes[number % 4]._replace(job_id=new_id()) for number in range(700)] + shapes)
 
     first, second, third, fourth = [await floor.view(new.job_id) for new in shapes]
     assert first is not None

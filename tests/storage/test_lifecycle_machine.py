@@ -39,7 +39,7 @@ TYPES = ("resize", "zip")
 SESSIONS_MAX = 3
 KIND = st.tuples(st.integers(0, 1), st.integers(-1, 1), st.integers(1, 3))
 """Of a job: which queue, its priority, its attempts."""
-WORDS = st.just(Word.ACCEPTED) | st.sampled_from(Word)
+WORDS = st.just(Word.ACCEPTED) | st.just(Word.RELEASED) | st.sampled_from(Word)
 EVENT_STATES = {
     EventType.SUBMITTED: JobState.PENDING,
     EventType.READY: JobState.PENDING,
@@ -110,10 +110,9 @@ class Lifecycle(RuleBasedStateMachine):
     def a_worker_loses_tasks(self, data: st.DataObject, *, confirmed: bool, alone: bool) -> None:
         """Or one that it does not hold, or not any more: that must not touch the job."""
         session = data.draw(st.sampled_from(self.sessions))
-        held = st.sampled_from(self.model.held_by(session.key) or [0])
-        keys = data.draw(
-            st.lists(held | st.sampled_from([lease.job_key for lease in self.leases]), min_size=1, max_size=2)
-        )
+        held = [key for each in self.sessions for key in self.model.held_by(each.key)]
+        any_key = st.sampled_from(held or [0]) | st.sampled_from([lease.job_key for lease in self.leases])
+        keys = data.draw(st.lists(any_key, min_size=1, max_size=2))
         self.lose(keys, session, confirmed=confirmed, alone=alone)
 
     def lose(self, keys: list[int], session: SessionRecord, *, confirmed: bool, alone: bool) -> None:

@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any, cast
 
 import grpc
@@ -33,6 +34,8 @@ class Edge(grpc.aio.ServerInterceptor):
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
+        self._serving = 0
+        self._empty = asyncio.Event()
         # One future for all calls: a task or an event's waiter each would cost memory for every open watch.
         self._drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -40,6 +43,23 @@ class Edge(grpc.aio.ServerInterceptor):
         """End the RPCs that only wait (watches, long polls, open streams of clients) with DRAINING."""
         if not self._drained.done():
             self._drained.set_result(None)
+
+    async def emptied(self, *, within_seconds: float) -> None:
+        """Wait until no handler runs any more: gRPC says that it has stopped before those that it cancelled have."""
+        if self._serving:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), within_seconds)
+
+    def begin(self) -> None:
+        """A handler begins."""
+        self._serving += 1
+        self._empty.clear()
+
+    def end(self) -> None:
+        """It has ended, whichever way."""
+        self._serving -= 1
+        if not self._serving:
+            self._empty.set()
 
     async def intercept_service(
         self,
@@ -120,6 +140,7 @@ class Call:
     async def run(self, serve: Callable[[], Awaitable[Any]]) -> Any:
         """Serve it. An error leaves as its status, a bug as INTERNAL with nothing but the request's id."""
         structlog.contextvars.bind_contextvars(request_id=self._id)
+        self._edge.begin()
         error: ApiError | None = None
         answer: Any = None
         try:
@@ -143,6 +164,8 @@ class Call:
                 self._log("CANCELLED")
                 raise asyncio.CancelledError from bug
             error = self._hide(bug)
+        finally:
+            self._edge.end()
         if error is None:
             self._log("OK")
             return answer

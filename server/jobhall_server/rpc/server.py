@@ -34,6 +34,8 @@ from jobhall_server.rpc.policy import check_complete
 from jobhall_server.rpc.workers import WorkerServicer
 
 _PENDING_CALLS_MAX = 20_000
+_LAST_WORDS_SECONDS = 5.0
+"""For handlers that were cancelled at the end of the grace to detach their sessions."""
 _FILES = (jobs_pb2, types_pb2, workers_pb2, batch_pb2, admin_pb2)
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 
@@ -94,6 +96,7 @@ class RpcServer:
         await asyncio.sleep(0)
         self._edge.drain()
         await self._server.stop(grace_seconds)
+        await self._edge.emptied(within_seconds=_LAST_WORDS_SECONDS)
 
     def _add_services(self, hall: Hall, about: About) -> None:
         server = self._server

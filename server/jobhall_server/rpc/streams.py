@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -43,7 +44,8 @@ class Stream:
         self._closed = True
         if self._writing:
             self._written = asyncio.Event()
-            await asyncio.wait([asyncio.ensure_future(self._written.wait())], timeout=_LAST_WRITE_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._written.wait(), _LAST_WRITE_SECONDS)
 
 
 async def until_either_ends(
