@@ -66,9 +66,10 @@ class App:
         about = About(
             replica_id=str(store.replica_key),
             started_at=self._clock.now_us(),
-            engine="sqlite",
-            engine_version="",
-            schema_revision="",
+            engine=store.engine.name,
+            engine_version=store.engine.version,
+            schema_revision=store.engine.schema_revision,
+            features=(f"sqlite.synchronous={store.engine.synchronous.value}",),
         )
         server = RpcServer(hall, about, authenticator=self._authenticator, with_reflection=self.settings.reflection)
         stack.push_async_callback(self._stop, hall, server)

@@ -1,10 +1,13 @@
 """JobTypeService and AdminService: registering, looking up, listing, and what the server says of itself."""
 
+import sqlite3
+
 import jobhall
 from jobhall.errors import Code
 from jobhall.limits import PAYLOAD_BYTES_MAX
 from jobhall.v1 import admin_service_pb2
 from jobhall.v1 import job_type_service_pb2 as pb
+from jobhall_server.storage.migrations import REVISIONS
 from tests.support.calls import RawWorker, refusal, register
 from tests.support.servers import Running
 
@@ -86,6 +89,9 @@ async def test_the_server_says_what_it_is(server: Running) -> None:
 
     assert (info.version, info.engine) == (jobhall.__version__, "sqlite")
     assert (info.protocol_version_min, info.protocol_version_max) == (1, 1)
+    assert info.engine_version == sqlite3.sqlite_version
+    assert info.schema_revision == REVISIONS[-1]
+    assert list(info.features) == ["sqlite.synchronous=FULL"]
     assert info.limits.payload_bytes_max == PAYLOAD_BYTES_MAX
     assert [replica.id for replica in info.replicas] == [info.replica_id]
     assert info.server_time.seconds >= info.replicas[0].start_time.seconds > 0

@@ -33,8 +33,8 @@ COLUMNS = (
     "state attempt fence worker_losses lease held_by revision item_error_count priority_order max_attempts "
     "failure_kind ready"
 )
-EXAMPLES = 150
-STEPS = 50
+EXAMPLES = 240
+STEPS = 30
 TYPES = ("resize", "zip")
 SESSIONS_MAX = 3
 KIND = st.tuples(st.integers(0, 1), st.integers(-1, 1), st.integers(1, 3))

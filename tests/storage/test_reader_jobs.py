@@ -181,7 +181,9 @@ async def test_several_jobs_are_read_at_once_and_unknown_ones_left_out(rows: Row
     assert await reader.jobs_by_id(ANYBODY, ["no id at all"]) == []
 
 
-@pytest.mark.parametrize("job_id", ["", "no id at all", "00", "0" * 31, "0" * 34, "01a20185-9a6b-7803-9dbe-fdd8c304fd12"])
+@pytest.mark.parametrize(
+    "job_id", ["", "no id at all", "00", "0" * 31, "0" * 34, "01a20185-9a6b-7803-9dbe-fdd8c304fd12"]
+)
 async def test_a_job_that_is_not_there_is_none(rows: Rows, reader: Reader, job_id: str) -> None:
     rows.job(1)
 

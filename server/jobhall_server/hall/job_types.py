@@ -21,13 +21,13 @@ class JobTypes:
     def __init__(self, hall: Hall) -> None:
         self._hall = hall
 
-    async def register(self, principal: Principal, namespace: str, name: str) -> JobTypeView:
-        """Register a type; one that is there already is the same registration."""
+    async def register(self, principal: Principal, namespace: str, name: str) -> tuple[JobTypeView, bool]:
+        """Register a type; answers it, and whether it is new: one that is there already is the same registration."""
         namespace = checks.one_namespace(namespace, "namespace", or_global=True)
         scope, plain = split_job_type(checks.check_job_type(name, "name"))
-        await self._hall.store.run(_RegisterJobType(scope or namespace, plain), refusable=True)
+        created = await self._hall.store.run(_RegisterJobType(scope or namespace, plain), refusable=True)
         await self._hall.registry.refresh()
-        return await self.get(principal, scope or namespace, plain)
+        return await self.get(principal, scope or namespace, plain), created
 
     async def get(self, _principal: Principal, namespace: str, name: str) -> JobTypeView:
         """The type that this name means there: the namespace's own, else the global one. JobTypeNotFoundError."""
@@ -50,10 +50,11 @@ class JobTypes:
         return found[start:end], page_token(end, "job_types", namespace) if end < len(found) else ""
 
 
-class _RegisterJobType(Unit[None]):
+class _RegisterJobType(Unit[bool]):
     def __init__(self, namespace: str, name: str) -> None:
         self._namespace = namespace
         self._name = name
 
-    def decide(self, group: Group) -> None:
-        group.job_type_key(group.namespace_key(self._namespace), self._name)
+    def decide(self, group: Group) -> bool:
+        _, created = group.job_type_key(group.namespace_key(self._namespace), self._name)
+        return created

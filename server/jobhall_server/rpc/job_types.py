@@ -29,8 +29,8 @@ class JobTypeServicer(JobTypeServiceServicer):
         self, request: job_type_service_pb2.RegisterJobTypeRequest, context: Context
     ) -> job_type_service_pb2.RegisterJobTypeResponse:
         namespace, name = job_type_in(request.job_type)
-        view = await self._job_types.register(principal(), namespace, name)
-        return job_type_service_pb2.RegisterJobTypeResponse(job_type=job_type_out(view))
+        view, created = await self._job_types.register(principal(), namespace, name)
+        return job_type_service_pb2.RegisterJobTypeResponse(job_type=job_type_out(view), created=created)
 
     async def GetJobType(
         self, request: job_type_service_pb2.GetJobTypeRequest, context: Context

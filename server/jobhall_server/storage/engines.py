@@ -35,7 +35,10 @@ _DRIVERS = {
 
 
 class Synchronous(Enum):
-    """When SQLite waits for the disk. Below FULL a power cut may take the newest commits, but never their order."""
+    """When SQLite waits for the disk. Below FULL a power cut may take the newest commits, but never their order.
+
+    The members stand in the order of SQLite's numbers for them, 0 to 3.
+    """
 
     OFF = "OFF"
     NORMAL = "NORMAL"
@@ -156,6 +159,12 @@ def _lock(database: Database) -> int:
     os.truncate(descriptor, 0)
     os.write(descriptor, b"%d\n" % os.getpid())
     return descriptor
+
+
+def synchronous_of(connection: sqlite3.Connection) -> Synchronous:
+    """When this connection really waits for the disk, as SQLite tells it."""
+    number: int = connection.execute("PRAGMA synchronous").fetchone()[0]
+    return list(Synchronous)[number]
 
 
 def _tune(raw: Any, synchronous: Synchronous) -> None:

@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import TypeVar, cast
 
 import sqlalchemy as sa
@@ -19,7 +20,15 @@ from jobhall_server.hall.store import Store as StoreProtocol
 from jobhall_server.storage import schema, statements_write
 from jobhall_server.storage.checkpoints import Checkpoints
 from jobhall_server.storage.connections import open_connections
-from jobhall_server.storage.engines import Database, Synchronous, open_write_engine, parse_database_url, serving
+from jobhall_server.storage.engines import (
+    SQLITE_VERSION,
+    Database,
+    Synchronous,
+    open_write_engine,
+    parse_database_url,
+    serving,
+    synchronous_of,
+)
 from jobhall_server.storage.errors import DatabaseUrlError
 from jobhall_server.storage.execution import Execution
 from jobhall_server.storage.group import Group as SqlGroup
@@ -39,12 +48,28 @@ def end_process(error: BaseException) -> None:
     os._exit(os.EX_IOERR)
 
 
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What keeps the jobs, as it tells of itself."""
+
+    name: str
+    version: str
+    schema_revision: str
+    synchronous: Synchronous
+
+
 class Store(StoreProtocol):
     """`hall.store.Store` over a SQLite file."""
 
     def __init__(
-        self, writer: Writer, reader: Reader, replica_key: int, listeners: list[Callable[[int], None]]
+        self,
+        writer: Writer,
+        reader: Reader,
+        replica_key: int,
+        listeners: list[Callable[[int], None]],
+        engine: Engine,
     ) -> None:
+        self.engine = engine
         self._writer = writer
         self._reader = reader
         self._replica_key = replica_key
@@ -72,7 +97,7 @@ class Store(StoreProtocol):
         known = tables(prefix)
         async with AsyncExitStack() as stack:
             stack.enter_context(serving(database))
-            connection = await asyncio.to_thread(_connect, database, prefix, synchronous)
+            connection, revision = await asyncio.to_thread(_connect, database, prefix, synchronous)
             stack.callback(connection.close)
             execution = Execution(connection, known)
             now = _Time(clock, execution)
@@ -90,7 +115,8 @@ class Store(StoreProtocol):
             )
             writer.start()
             stack.push_async_callback(writer.stop)
-            yield cls(writer, reader, replica_key, listeners)
+            engine = Engine("sqlite", SQLITE_VERSION, revision, synchronous_of(connection))
+            yield cls(writer, reader, replica_key, listeners, engine)
 
     @property
     def reads(self) -> Reader:
@@ -137,14 +163,14 @@ class _Renew(Unit[bool]):
         return renewed
 
 
-def _connect(database: Database, prefix: str, synchronous: Synchronous) -> sqlite3.Connection:
-    """The writer's connection to a database whose schema is up to date."""
+def _connect(database: Database, prefix: str, synchronous: Synchronous) -> tuple[sqlite3.Connection, str]:
+    """The writer's connection to a database whose schema is up to date, and the revision it is at."""
     engine = open_write_engine(database, synchronous=synchronous)
-    migrate(engine, prefix=prefix)
+    revision = migrate(engine, prefix=prefix)
     opened = engine.raw_connection()
     connection = cast("sqlite3.Connection", opened.driver_connection)
     opened.detach()
-    return connection
+    return connection, revision
 
 
 def _register(execution: Execution, now: int) -> int:
