@@ -32,6 +32,7 @@ check: $(STAMP) check-protos  ## Format, lint, types, imports, protos, docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_docs.py
+	$(BIN)/python scripts/states.py --check
 
 test: tools  ## Every test: unit, storage, rpc, docs, then system
 	$(PYTEST) -n 2 tests --ignore=tests/system

@@ -33,7 +33,7 @@ COLUMNS = (
     "state attempt fence worker_losses lease held_by revision item_error_count priority_order max_attempts "
     "failure_kind ready"
 )
-EXAMPLES = 240
+EXAMPLES = 200
 STEPS = 30
 TYPES = ("resize", "zip")
 SESSIONS_MAX = 3

@@ -16,6 +16,7 @@ from jobhall_server.hall.store import EventRow, JobTypeView, LogPlace, QueueView
 from jobhall_server.storage.connections import open_connections
 from jobhall_server.storage.reader import Reader
 from tests.support.rows import NOW, THIS_REPLICA, Rows, job_row, reading, rows_in
+from tests.support.waiting import eventually_async
 
 SECOND = 1_000_000
 TTL = 15 * SECOND
@@ -218,7 +219,9 @@ async def test_nothing_is_left_when_the_connections_are_closed_while_reads_run(r
     ends = await asyncio.gather(*running, return_exceptions=True)
 
     assert [end for end in ends if not isinstance(end, DrainingError)] == [[], []]
-    assert set(threading.enumerate()) == before
+    await eventually_async(
+        lambda: set(threading.enumerate()) == before, within=5, what="the connections' threads to have ended"
+    )
     with pytest.raises(DrainingError):
         await reader.log_place()
 

@@ -166,7 +166,9 @@ class Model:
             if job.state is S.CANCELLING:
                 job.end(S.CANCELLED)
                 return
-            job.attempt -= job.state is S.RUNNING
+            if job.state is S.RUNNING:
+                job.attempt -= 1
+                job.losses = 0
             job.wait(now)
         elif word is Word.FAILED_RETRYABLE and job.state is S.CANCELLING:
             job.end(S.CANCELLED)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
@@ -23,6 +23,14 @@ def eventually(predicate: Callable[[], T], *, within: float, what: str) -> T:
         _check(deadline, within=within, what=what, last=value)
         time.sleep(pause)
     raise AssertionError
+
+
+@overload
+async def eventually_async(predicate: Callable[[], Awaitable[T]], *, within: float, what: str) -> T: ...
+
+
+@overload
+async def eventually_async(predicate: Callable[[], T], *, within: float, what: str) -> T: ...
 
 
 async def eventually_async(predicate: Callable[[], T] | Callable[[], Awaitable[T]], *, within: float, what: str) -> T:

@@ -1,4 +1,4 @@
-"""The wheel and the sdist: what they hold, and that a fresh environment gets a working SDK and both commands from them."""
+"""The wheel and the sdist: what they hold, and that a fresh environment works with what they install."""
 
 import subprocess
 import sys

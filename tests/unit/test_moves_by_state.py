@@ -76,7 +76,7 @@ ROWS = [
     (S.RUNNING, "complete", [E.COMPLETED], S.COMPLETED, FREE),
     (S.RUNNING, "fail", [E.FAILED], S.FAILED, FREE),
     (S.RUNNING, "fail, retryable", [E.FAILED], S.FAILED, FREE),
-    (S.RUNNING, "release", [E.READY], S.PENDING, Cost(LeaseState.SPENT, attempt=-1)),
+    (S.RUNNING, "release", [E.READY], S.PENDING, Cost(LeaseState.SPENT, attempt=-1, losses=-1)),
     (S.RUNNING, "session lost", [E.READY], S.PENDING, Cost(LeaseState.LOST_STARTED, losses=1)),
     (S.RUNNING, "session lost unseen", [E.READY], S.PENDING, Cost(LeaseState.LOST_STARTED, losses=1)),
     (S.RUNNING, "cancel", [E.CANCELLING], S.CANCELLING, OPEN),

@@ -223,7 +223,8 @@ RELEASE = Change(
     "release",
     _S.RUNNING,
     _S.PENDING,
-    (*_RECORDED, ("started_at", None)),
+    # Its worker lives: whatever losses there were are not in a row any more.
+    (*_RECORDED, ("started_at", None), ("worker_losses", 0)),
     (("attempt", -1),),
     row_columns=_DIGEST,
     events=_READY,
