@@ -26,8 +26,9 @@ from jobhall_server.hall.frames import (
     Welcome,
     WorkerDrain,
 )
+from jobhall_server.hall.held import Batch
 from jobhall_server.hall.reports import Judged
-from jobhall_server.hall.session import Batch, SessionMachine
+from jobhall_server.hall.session import REPORTS_PER_UNIT_MAX, SessionMachine
 from tests.support.worker_frames import accepted, assignment, completed, hello, lease, progress, released, token
 
 SETTINGS = StreamSettings()
@@ -206,6 +207,27 @@ def test_more_unacked_items_than_welcome_allows_are_a_violation() -> None:
 
     with pytest.raises(ProtocolViolationError, match="3 items are not acked; Welcome allows 2"):
         tell(machine, accepted(3, token(3)))
+
+
+def test_more_unacked_bytes_than_welcome_allows_are_a_violation_and_acked_ones_do_not_count() -> None:
+    machine = opened(settings=replace(SETTINGS, unacked_bytes_max=1000), holding=(1, 2, 3, 4))
+    machine.receive(Reports([completed(1, token(1))], size_bytes=600), 0.0)
+    judge(machine)
+    machine.receive(Reports([completed(2, token(2))], size_bytes=600), 0.0)
+
+    with pytest.raises(ProtocolViolationError, match=r"1201 bytes .* Welcome allows 1000"):
+        machine.receive(Reports([completed(3, token(3))], size_bytes=601), 0.0)
+
+
+def test_a_flood_of_items_is_taken_in_units_of_bounded_size_and_acked_in_order() -> None:
+    keys = range(1, REPORTS_PER_UNIT_MAX + 2)
+    machine = opened(holding=tuple(keys))
+    tell(machine, *(completed(key, token(key)) for key in keys))
+
+    first, second = judge(machine), judge(machine)
+
+    assert [len(first.reports), first.through_seq] == [REPORTS_PER_UNIT_MAX, REPORTS_PER_UNIT_MAX]
+    assert [len(second.reports), second.through_seq] == [1, REPORTS_PER_UNIT_MAX + 1]
 
 
 def test_acked_items_and_progress_do_not_count_as_unacked() -> None:

@@ -14,8 +14,9 @@ from jobhall_server.hall.frames import (
     Reports,
     StreamSettings,
 )
+from jobhall_server.hall.held import Overdue
 from jobhall_server.hall.reports import Judged
-from jobhall_server.hall.session import Overdue, SessionMachine
+from jobhall_server.hall.session import SessionMachine
 from tests.support.worker_frames import accepted, assignment, completed, hello, lease, token
 
 SETTINGS = StreamSettings(heartbeat_seconds=5, accept_seconds=10, hello_seconds=10, cancel_grace_seconds=30)

@@ -127,9 +127,10 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """Updates and logs of tasks, in the worker's order."""
+    """Updates and logs of tasks, in the worker's order; `size_bytes` is what the message took on the wire."""
 
     items: Sequence[Report]
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from jobhall.errors import HelloTimeoutError, LeaseLostError, ProtocolViolationError
 from jobhall.limits import SILENT_BEATS_MAX
@@ -37,40 +36,13 @@ from jobhall_server.hall.frames import (
     Welcome,
     WorkerDrain,
 )
+from jobhall_server.hall.held import Batch, HeldTask, Overdue
 from jobhall_server.hall.registry import split_job_type
 from jobhall_server.hall.reports import OUTCOMES, Judged
 
 PROGRESS_SAVED_EVERY_SECONDS = 1.0
-
-
-@dataclass(slots=True, eq=False)
-class HeldTask:
-    """A task that this stream delivered and whose end is not committed yet."""
-
-    lease: Lease
-    assignment: Assignment
-    delivery: int
-    started: bool = False
-    ending: bool = False
-    cancel: Cancel | None = None
-    stop_at: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Reports for one unit, and what the ack of them will say."""
-
-    reports: Sequence[Report]
-    through_seq: int
-
-
-@dataclass(slots=True)
-class Overdue:
-    """Leases that a beat or a tick found past their time: to return unaccepted, to lose, and to stop."""
-
-    unaccepted: list[Lease] = field(default_factory=list)
-    lost: list[Lease] = field(default_factory=list)
-    stopped: list[Lease] = field(default_factory=list)
+REPORTS_PER_UNIT_MAX = 2000
+"""What comes at once is taken in units of this size, so that nobody's flood makes everybody's group long."""
 
 
 class SessionMachine:
@@ -92,6 +64,8 @@ class SessionMachine:
         self._ticked_at = now
         self._seq = 0
         self._acked = 0
+        self._unacked: deque[tuple[int, int]] = deque()
+        self._unacked_bytes = 0
         self._pending: list[Report] = []
         self._in_flight: Batch | None = None
         self._delivery = 0
@@ -119,6 +93,7 @@ class SessionMachine:
         match frame:
             case Reports():
                 self._take_reports(frame.items)
+                self._check_unacked(frame.size_bytes)
             case Heartbeat():
                 self._beat(frame)
             case Capacity():
@@ -147,10 +122,17 @@ class SessionMachine:
                     task.ending = True
                 task.started = True
             self._pending.append(report)
-        waiting = self._seq - self._acked
-        if waiting > self.settings.unacked_items_max:
+
+    def _check_unacked(self, size_bytes: int) -> None:
+        self._unacked.append((self._seq, size_bytes))
+        self._unacked_bytes += size_bytes
+        items, items_max = self._seq - self._acked, self.settings.unacked_items_max
+        if items > items_max:
+            raise ProtocolViolationError(f"{items} items are not acked; Welcome allows {items_max}: wait for acks")
+        if self._unacked_bytes > self.settings.unacked_bytes_max:
             raise ProtocolViolationError(
-                f"{waiting} items are not acked; Welcome allows {self.settings.unacked_items_max}: wait for acks"
+                f"{self._unacked_bytes} bytes of items are not acked; "
+                f"Welcome allows {self.settings.unacked_bytes_max}: wait for acks"
             )
 
     def _take_progress(self, report: Report, task: HeldTask | None) -> None:
@@ -283,11 +265,12 @@ class SessionMachine:
             return None
         if not self._pending:
             if self._bad_progress:
-                self._replies.append(Ack(self._seq, (), self._bad_progress))
+                self._replies.append(Ack(self._acked, (), self._bad_progress))
                 self._bad_progress = []
             return None
-        self._in_flight = Batch(self._pending, self._seq)
-        self._pending = []
+        reports, self._pending = self._pending[:REPORTS_PER_UNIT_MAX], self._pending[REPORTS_PER_UNIT_MAX:]
+        through = next((report.seq for report in reversed(reports) if report.seq), self._acked)
+        self._in_flight = Batch(reports, through)
         return self._in_flight
 
     def committed(self, judged: Judged) -> None:
@@ -306,6 +289,8 @@ class SessionMachine:
                 self._drop(report.token)
                 self._kept.discard(report.token)
         self._acked = batch.through_seq
+        while self._unacked and self._unacked[0][0] <= self._acked:
+            self._unacked_bytes -= self._unacked.popleft()[1]
         self._replies.append(Ack(batch.through_seq, rejections, self._bad_progress))
         self._bad_progress = []
 

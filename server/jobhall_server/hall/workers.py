@@ -28,10 +28,11 @@ from jobhall_server.hall.frames import (
     Reports,
     StreamSettings,
 )
+from jobhall_server.hall.held import Overdue
 from jobhall_server.hall.leases import LoseTasks, ReturnTasks, StopTasks
 from jobhall_server.hall.registry import serves
 from jobhall_server.hall.reports import JudgeReports
-from jobhall_server.hall.session import Overdue, SessionMachine
+from jobhall_server.hall.session import SessionMachine
 from jobhall_server.hall.sessions import MoveSessions, OpenSession, hello_fault
 from jobhall_server.hall.store import Claimed
 

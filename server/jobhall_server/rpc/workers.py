@@ -55,9 +55,9 @@ class _WorkStream:
     def _frame(self, request: WorkRequest) -> FrameIn:
         match request.WhichOneof("request"):
             case "task_updates":
-                return Reports(updates_in(request.task_updates, self._writer.malformed))
+                return Reports(updates_in(request.task_updates, self._writer.malformed), request.ByteSize())
             case "task_logs":
-                return Reports(logs_in(request.task_logs, self._writer.malformed))
+                return Reports(logs_in(request.task_logs, self._writer.malformed), request.ByteSize())
             case "heartbeat":
                 beat = request.heartbeat
                 return heartbeat_in(beat, assignments_seen=self._writer.numbering.seen(beat.assignments_seen))
