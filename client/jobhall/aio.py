@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -13,11 +14,11 @@ import grpc
 import grpc.aio
 
 from jobhall import calls
-from jobhall.calls import Call, PageOptions, SubmitOptions, seconds
+from jobhall.calls import Call, Page, PageOptions, SubmitOptions, seconds
 from jobhall.channel import CHANNEL_OPTIONS, Endpoint, resolve_endpoint
 from jobhall.errors import ApiError
-from jobhall.model import Job, JobPage, Jobs, JobType, ServerInfo, Submission, WatchUpdate
-from jobhall.procedures import Pause, Procedure, Procedures
+from jobhall.model import ItemError, Job, JobPage, Jobs, JobType, LogEntry, ServerInfo, Submission, WatchUpdate
+from jobhall.procedures import Pause, Procedure, Procedures, client_closed
 from jobhall.retry import RetryPolicy
 from jobhall.submit_stream import SubmitStream
 from jobhall.v1 import job_service_pb2 as jobs_pb2
@@ -122,6 +123,14 @@ class AsyncJobsApi:
         """Reads one page of that list; a page may be short and yet not be the last."""
         return await self._call(calls.list_jobs(options))
 
+    def item_errors(self, job_id: str) -> AsyncIterator[ItemError]:
+        """Goes through the item errors of the latest attempt in their order, as many as the server kept."""
+        return self._driver.pages(self._procedures, partial(calls.list_item_errors, job_id))
+
+    def logs(self, job_id: str) -> AsyncIterator[LogEntry]:
+        """Goes through the log of the latest attempt in its order, as many lines as the server kept."""
+        return self._driver.pages(self._procedures, partial(calls.list_job_logs, job_id))
+
     async def wait_for_job(
         self,
         job_id: str,
@@ -169,17 +178,9 @@ class AsyncJobTypesApi:
         """Reads one job type; raises JobTypeNotFoundError."""
         return await self._driver.run(self._procedures.call(calls.get_job_type(name, namespace=namespace)))
 
-    async def list(self, *, namespace: str = "") -> AsyncIterator[JobType]:
+    def list(self, *, namespace: str = "") -> AsyncIterator[JobType]:
         """Goes through the job types of the namespace and those of `@global`, by name."""
-        page_token = ""
-        while True:
-            call = calls.list_job_types(namespace=namespace, page_token=page_token)
-            page = await self._driver.run(self._procedures.call(call))
-            for job_type in page.job_types:
-                yield job_type
-            page_token = page.next_page_token
-            if not page_token:
-                return
+        return self._driver.pages(self._procedures, partial(calls.list_job_types, namespace=namespace))
 
 
 class _Driver:
@@ -207,11 +208,24 @@ class _Driver:
             except StopIteration as end:
                 result: T = end.value
                 return result
+            if self._closed.is_set():
+                raise client_closed()
             if isinstance(step, Pause):
                 await self._sleep(step.seconds)
                 outcome = None
             else:
                 outcome = await self._send(step.call, step.timeout_seconds)
+
+    async def pages(self, procedures: Procedures, page_call: Callable[..., Call[Page[T]]]) -> AsyncIterator[T]:
+        """All entries of a list, page by page; the call takes the page_token."""
+        page_token = ""
+        while True:
+            page = await self.run(procedures.call(page_call(page_token=page_token)))
+            for entry in page.entries:
+                yield entry
+            page_token = page.next_page_token
+            if not page_token:
+                return
 
     async def watch(self, place: WatchPlace) -> AsyncIterator[WatchUpdate]:
         open_stream = self.channel().unary_stream(
@@ -228,8 +242,7 @@ class _Driver:
             except grpc.aio.AioRpcError as failure:
                 error = error_from_call(failure, address=self.endpoint.address)
             except asyncio.CancelledError:
-                # Closing the channel cancels the stream, which looks like a cancel of the task that reads it.
-                if not self._closed.is_set() or _cancelling():
+                if not self._closed_meanwhile():
                     raise
             finally:
                 stream.cancel()
@@ -254,6 +267,14 @@ class _Driver:
             return await method(call.request, timeout=timeout_seconds, metadata=self.endpoint.metadata)
         except grpc.aio.AioRpcError as failure:
             return error_from_call(failure, address=self.endpoint.address)
+        except asyncio.CancelledError:
+            if not self._closed_meanwhile():
+                raise
+            return client_closed()
+
+    def _closed_meanwhile(self) -> bool:
+        """Whether a CancelledError is of the closed channel, which cancels its calls, and not meant for the task."""
+        return self._closed.is_set() and not _cancelling()
 
 
 def _cancelling() -> bool:

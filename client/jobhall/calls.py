@@ -15,11 +15,12 @@ from jobhall.ids import new_id
 from jobhall.limits import MESSAGE_BYTES_MAX
 from jobhall.model import (
     FileInfo,
+    ItemError,
     Job,
     JobPage,
     Jobs,
     JobType,
-    JobTypePage,
+    LogEntry,
     ServerInfo,
     Submission,
 )
@@ -27,7 +28,14 @@ from jobhall.v1 import admin_service_pb2 as admin_pb2
 from jobhall.v1 import job_pb2, job_type_pb2
 from jobhall.v1 import job_service_pb2 as jobs_pb2
 from jobhall.v1 import job_type_service_pb2 as types_pb2
-from jobhall.wire import job_from_wire, job_type_from_wire, server_info_from_wire, submission_to_wire
+from jobhall.wire import (
+    item_error_from_wire,
+    job_from_wire,
+    job_type_from_wire,
+    log_entry_from_wire,
+    server_info_from_wire,
+    submission_to_wire,
+)
 from jobhall.wire_values import duration_to_wire
 
 T_co = TypeVar("T_co", covariant=True)
@@ -52,6 +60,14 @@ class Call(Generic[T_co]):
     def name(self) -> str:
         """The method, for messages."""
         return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T_co]):
+    """One page of a list; an empty token means that it is the last."""
+
+    entries: Sequence[T_co]
+    next_page_token: str
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -168,6 +184,26 @@ def delete_job(job_id: str) -> Call[Job]:
     return _job_call("DeleteJob", jobs_pb2.DeleteJobRequest(job_id=job_id), jobs_pb2.DeleteJobResponse)
 
 
+def list_item_errors(job_id: str, *, page_token: str) -> Call[Page[ItemError]]:
+    """Reads one page of the item errors of the job's latest attempt."""
+    return Call(
+        "/jobhall.v1.JobService/ListItemErrors",
+        jobs_pb2.ListItemErrorsRequest(job_id=job_id, page_token=page_token),
+        jobs_pb2.ListItemErrorsResponse,
+        lambda answer: Page([item_error_from_wire(error) for error in answer.item_errors], answer.next_page_token),
+    )
+
+
+def list_job_logs(job_id: str, *, page_token: str) -> Call[Page[LogEntry]]:
+    """Reads one page of the log of the job's latest attempt."""
+    return Call(
+        "/jobhall.v1.JobService/ListJobLogs",
+        jobs_pb2.ListJobLogsRequest(job_id=job_id, page_token=page_token),
+        jobs_pb2.ListJobLogsResponse,
+        lambda answer: Page([log_entry_from_wire(entry) for entry in answer.log_entries], answer.next_page_token),
+    )
+
+
 # --- job types and the server ---
 
 
@@ -184,13 +220,13 @@ def get_job_type(name: str, *, namespace: str) -> Call[JobType]:
     return _job_type_call("GetJobType", request, types_pb2.GetJobTypeResponse)
 
 
-def list_job_types(*, namespace: str, page_token: str = "") -> Call[JobTypePage]:
+def list_job_types(*, namespace: str, page_token: str) -> Call[Page[JobType]]:
     """Reads one page of the job types that may be submitted in the namespace."""
     return Call(
         "/jobhall.v1.JobTypeService/ListJobTypes",
         types_pb2.ListJobTypesRequest(namespace=namespace, page_token=page_token),
         types_pb2.ListJobTypesResponse,
-        lambda answer: JobTypePage(tuple(job_type_from_wire(it) for it in answer.job_types), answer.next_page_token),
+        lambda answer: Page([job_type_from_wire(it) for it in answer.job_types], answer.next_page_token),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,6 +13,7 @@ ADDRESS_VARIABLE: Final = "JOBHALL_ADDRESS"
 TOKEN_VARIABLE: Final = "JOBHALL_TOKEN"  # noqa: S105 - the name of a variable
 _SECURE_SCHEMES = ("grpcs://", "https://")
 _PLAIN_SCHEMES = ("grpc://", "http://")
+_HOST_ALONE = re.compile(r"[\w.-]+")
 
 CHANNEL_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_RECEIVED_MAX),
@@ -45,7 +47,8 @@ class Endpoint:
 def resolve_endpoint(address: str | None = None, token: str | None = None) -> Endpoint:
     """The endpoint given, else that of JOBHALL_ADDRESS and JOBHALL_TOKEN, else the local default.
 
-    An address is `host:port`, with `grpc://` or `http://` before it or not; `grpcs://` or `https://` means TLS.
+    An address is `host:port`, with `grpc://` or `http://` before it or not; `grpcs://` or `https://` means TLS. Without TLS a
+    host alone is asked at the default port.
     """
     text = (address or os.environ.get(ADDRESS_VARIABLE) or ADDRESS_DEFAULT).strip().rstrip("/")
     shown = os.environ.get(TOKEN_VARIABLE, "") if token is None else token
@@ -54,4 +57,6 @@ def resolve_endpoint(address: str | None = None, token: str | None = None) -> En
             return Endpoint(text.removeprefix(scheme), secure=True, token=shown)
     for scheme in _PLAIN_SCHEMES:
         text = text.removeprefix(scheme)
+    if _HOST_ALONE.fullmatch(text):
+        text = f"{text}:{ADDRESS_DEFAULT.rpartition(':')[2]}"
     return Endpoint(text, token=shown)

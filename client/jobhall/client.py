@@ -6,17 +6,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
 from jobhall import calls
-from jobhall.calls import Call, PageOptions, SubmitOptions, seconds
+from jobhall.calls import Call, Page, PageOptions, SubmitOptions, seconds
 from jobhall.channel import CHANNEL_OPTIONS, Endpoint, resolve_endpoint
 from jobhall.errors import ApiError
-from jobhall.model import Job, JobPage, Jobs, JobType, ServerInfo, Submission, WatchUpdate
-from jobhall.procedures import Pause, Procedure, Procedures
+from jobhall.model import ItemError, Job, JobPage, Jobs, JobType, LogEntry, ServerInfo, Submission, WatchUpdate
+from jobhall.procedures import Pause, Procedure, Procedures, client_closed
 from jobhall.retry import RetryPolicy
 from jobhall.v1 import job_service_pb2 as jobs_pb2
 from jobhall.watching import WatchOptions, WatchPlace
@@ -121,6 +122,14 @@ class JobsApi:
         """Reads one page of that list; a page may be short and yet not be the last."""
         return self._call(calls.list_jobs(options))
 
+    def item_errors(self, job_id: str) -> Iterator[ItemError]:
+        """Goes through the item errors of the latest attempt in their order, as many as the server kept."""
+        return self._driver.pages(self._procedures, partial(calls.list_item_errors, job_id))
+
+    def logs(self, job_id: str) -> Iterator[LogEntry]:
+        """Goes through the log of the latest attempt in its order, as many lines as the server kept."""
+        return self._driver.pages(self._procedures, partial(calls.list_job_logs, job_id))
+
     def wait_for_job(
         self,
         job_id: str,
@@ -179,14 +188,7 @@ class JobTypesApi:
 
     def list(self, *, namespace: str = "") -> Iterator[JobType]:
         """Goes through the job types of the namespace and those of `@global`, by name."""
-        page_token = ""
-        while True:
-            call = calls.list_job_types(namespace=namespace, page_token=page_token)
-            page = self._driver.run(self._procedures.call(call))
-            yield from page.job_types
-            page_token = page.next_page_token
-            if not page_token:
-                return
+        return self._driver.pages(self._procedures, partial(calls.list_job_types, namespace=namespace))
 
 
 class _Driver:
@@ -207,11 +209,23 @@ class _Driver:
             except StopIteration as end:
                 result: T = end.value
                 return result
+            if self._closed.is_set():
+                raise client_closed()
             if isinstance(step, Pause):
                 self._sleep(step.seconds)
                 outcome = None
             else:
                 outcome = self._send(step.call, step.timeout_seconds)
+
+    def pages(self, procedures: Procedures, page_call: Callable[..., Call[Page[T]]]) -> Iterator[T]:
+        """All entries of a list, page by page; the call takes the page_token."""
+        page_token = ""
+        while True:
+            page = self.run(procedures.call(page_call(page_token=page_token)))
+            yield from page.entries
+            page_token = page.next_page_token
+            if not page_token:
+                return
 
     def watch(self, place: WatchPlace) -> Iterator[WatchUpdate]:
         open_stream = self._channel.unary_stream(
@@ -249,6 +263,11 @@ class _Driver:
             return method(call.request, timeout=timeout_seconds, metadata=self.endpoint.metadata)
         except grpc.RpcError as failure:
             return error_from_call(failure, address=self.endpoint.address)
+        except ValueError:
+            # What gRPC says of a channel that another thread closed meanwhile.
+            if not self._closed.is_set():
+                raise
+            return client_closed()
 
 
 def _open_channel(endpoint: Endpoint) -> grpc.Channel:

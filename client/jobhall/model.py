@@ -275,14 +275,6 @@ class JobType:
     etag: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class JobTypePage:
-    """One page of a list of job types; an empty token means that it is the last."""
-
-    job_types: tuple[JobType, ...]
-    next_page_token: str = ""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEvent:
     """One entry of the ordered log of state changes, or for this watcher alone its PROGRESS, LOG, ENTERED and LEFT."""

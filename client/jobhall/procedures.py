@@ -127,6 +127,11 @@ class _Wait:
         raise JobTimeoutError(message, details) from cause
 
 
+def client_closed() -> ApiError:
+    """What a call ends with whose client was closed before or meanwhile; drivers raise it past the procedure."""
+    return ApiError("the client was closed", code=Code.CANCELLED)
+
+
 def _passes(error: ApiError) -> bool:
     return may_try_again(error) or error.code is Code.DEADLINE_EXCEEDED
 

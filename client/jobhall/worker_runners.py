@@ -6,8 +6,9 @@ import asyncio
 import contextvars
 import logging
 import threading
+import types
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Generator, Sequence
 from queue import SimpleQueue
 from typing import Any, Final, Protocol
 
@@ -195,13 +196,28 @@ class LoopRunners:
                 await asyncio.sleep(0)
 
 
-async def _outcome_async(task: HeldTask, handover: Handover) -> Outcome:
+@types.coroutine
+def _outcome_async(task: HeldTask, handover: Handover) -> Generator[Any, None, Outcome]:
+    # In a context of its own, as above. An asyncio task has but one, and that is the runner's: so the handler's steps
+    # are run here.
+    run = contextvars.copy_context().run
     try:
-        awaitable: Awaitable[Any] = task.handler.function(Task(task, handover))
-        result = await awaitable
+        steps = task.handler.function(Task(task, handover)).__await__()
+        waits_for = run(next, steps)
+        while True:
+            try:
+                yield waits_for
+            except GeneratorExit:
+                run(steps.close)
+                raise
+            except BaseException as error:  # noqa: BLE001 - a cancellation or what was awaited failed, for it to hear
+                waits_for = run(steps.throw, error)
+            else:
+                waits_for = run(next, steps)
+    except StopIteration as end:
+        return outcome_of_result(end.value)
     except GeneratorExit:
         # The loop is gone; to go on here would be an error of its own.
         raise
     except BaseException as error:  # noqa: BLE001 - as in _outcome
         return outcome_of_error(task, error)
-    return outcome_of_result(result)

@@ -54,7 +54,8 @@ def configure_logs(*, form: str = "auto", level: str = "info", stream: TextIO | 
 
 def _rendering(*, console: bool, tty: bool) -> list[Any]:
     if console:
-        return [structlog.dev.ConsoleRenderer(colors=tty)]
+        # The default one shows the variables of every frame, payloads among them, and takes minutes for a deep one.
+        return [structlog.dev.ConsoleRenderer(colors=tty, exception_formatter=structlog.dev.plain_traceback)]
     return [structlog.processors.format_exc_info, _event_first, structlog.processors.JSONRenderer(default=str)]
 
 

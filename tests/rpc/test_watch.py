@@ -214,11 +214,11 @@ async def test_a_wait_is_no_unary_way_around_an_unknown_job(server: Running) -> 
 def test_an_update_that_is_too_large_is_cut_and_only_the_last_part_moves_the_cursor() -> None:
     update = WatchUpdate("c7", events=[progress_event("x" * 4000) for _ in range(1500)], reset=True)
 
-    parts = list(update_out(update))
+    parts = list(update_out(update, before="c6"))
 
     assert len(parts) == 2
     assert all(part.ByteSize() <= MESSAGE_BYTES_MAX for part in parts)
     assert sum(len(part.events) for part in parts) == 1500
-    assert [part.cursor for part in parts] == ["", "c7"]
+    assert [part.cursor for part in parts] == ["c6", "c7"]
     assert [part.cursor_reset for part in parts] == [True, False]
     assert {event.event_type for part in parts for event in part.events} == {int(EventType.PROGRESS)}

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import threading
 import time
@@ -96,6 +97,37 @@ async def test_a_traceback_reaches_the_jobs_error_and_the_handlers_own_word_too(
     assert "in broken" in first.error.stack
     assert second.error is not None
     assert (second.error.code, second.error.retryable, second.error.details) == ("DECLINED", False, {"limit": 5})
+
+
+async def test_what_a_handler_sets_in_its_context_stays_while_it_waits_and_is_gone_for_the_next_job(
+    server: Running, client: AsyncClient
+) -> None:
+    user = contextvars.ContextVar("user", default="nobody")
+    worker = worker_for(server, concurrency=1)
+
+    @worker.handler("plain")
+    def plain(task: Task) -> str:
+        before = user.get()
+        user.set(task.job_id)
+        return before
+
+    @worker.handler("swift")
+    async def swift(task: Task) -> str:
+        return plain(task)
+
+    @worker.handler("waiting")
+    async def waiting(task: Task) -> str:
+        before = plain(task)
+        seen_by_a_child = await asyncio.to_thread(user.get)
+        assert seen_by_a_child == user.get() == task.job_id
+        return before
+
+    async with worker:
+        await connected(worker)
+        jobs = [await client.jobs.submit(name) for name in ("plain", "swift", "waiting", "swift", "waiting", "plain")]
+        results = [(await client.jobs.wait_for_job(job.id, timeout=10)).result for job in jobs]
+
+    assert results == ["nobody"] * len(jobs)
 
 
 @pytest.mark.parametrize("temper", ["sleeps", "loops"])

@@ -24,7 +24,7 @@ from jobhall_server.storage.statements_jobs import ChangeShape
 from tests.support.groups import TABLES, Groups, groups_in_memory
 
 DIALECTS: list[sa.Dialect] = [sqlite.dialect(paramstyle="qmark"), psycopg.dialect()]  # type: ignore[no-untyped-call]
-MODULES = ("statements_claim", "statements_jobs", "statements_write")
+MODULES = ("statements_claim", "statements_cut", "statements_jobs", "statements_write")
 
 
 def record(state: JobState, lease: LeaseState = LeaseState.OPEN) -> JobRecord:

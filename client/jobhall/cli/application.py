@@ -34,6 +34,13 @@ _EXIT_CODES = """Exit codes:
   4    there is no such job or job type
   130  Ctrl-C"""
 
+_USAGES = {
+    "watch": "Usage: jobhall watch [OPTIONS] [JOB_ID...]",
+    "cancel": "Usage: jobhall cancel [OPTIONS] JOB_ID...",
+    "rm": "Usage: jobhall rm [OPTIONS] JOB_ID...",
+}
+"""Of the commands that take any number of ids: the parser would call them ARGS."""
+
 _COMMANDS: dict[str, Any] = {
     "submit": submit,
     "get": get,
@@ -75,7 +82,10 @@ def _make_app() -> App:
         suppress_keyboard_interrupt=False,
     )
     for name, command in _COMMANDS.items():
-        app.command(command, name=None if isinstance(command, App) else name)
+        if isinstance(command, App):
+            app.command(command)
+        else:
+            app.command(command, name=name, usage=_USAGES.get(name))
     app.meta.group_parameters = "Global options"
     app.meta.default(_launcher(app))
     return app

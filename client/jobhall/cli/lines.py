@@ -25,6 +25,8 @@ class Lines:
             _write(f"{name}: {value}")
         for error in job.item_errors:
             _write(f"item error: {error.index} {error.key} {error.code} {error.message}")
+        if job.error is not None and job.error.stack:
+            print(job.error.stack.rstrip(), flush=True)
 
     def listing(self, jobs: Iterable[Job]) -> None:
         for job in jobs:

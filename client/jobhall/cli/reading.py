@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated
@@ -12,6 +13,8 @@ from jobhall.cli.arguments import read_labels, read_moment, read_states
 from jobhall.cli.context import Injected, Labels, Namespace
 from jobhall.cli.exits import Exit, UsageError
 from jobhall.limits import PAGE_SIZE_MAX
+
+_LIMIT_DEFAULT = 50
 
 
 def get(
@@ -44,7 +47,9 @@ def ls(
     path: Annotated[str, Parameter(help="Only those that concern this resource.")] = "",
     since: Annotated[str | None, Parameter(help="Submitted since: 2h ago (s, m, h, d, w), or a time.")] = None,
     until: Annotated[str | None, Parameter(help="Submitted before: the same.")] = None,
-    limit: Annotated[int, Parameter(name=["--limit", "-n"], help="Jobs at most; 0 means all.")] = 50,
+    limit: Annotated[
+        int | None, Parameter(name=["--limit", "-n"], help="Jobs at most, 50 if not given; 0 means all.")
+    ] = None,
     context: Injected,
 ) -> Exit:
     """Lists jobs, the newest first.
@@ -55,13 +60,14 @@ def ls(
     For example:
 
       jobhall ls --state failed --since 2h
-      jobhall ls --type resize --label team=red --limit 0 | cut -f1 | xargs jobhall cancel
+      jobhall ls --type resize --limit 0 | cut -f1 | xargs jobhall cancel
       jobhall ls --json --state running | jq .progress.percent
     """
-    if limit < 0:
+    if limit is not None and limit < 0:
         raise UsageError(f"--limit: {limit} is negative; 0 means all")
     from jobhall.calls import PageOptions
 
+    jobs_max = _LIMIT_DEFAULT if limit is None else limit
     now = datetime.now(UTC)
     options = PageOptions(
         namespace=namespace,
@@ -70,12 +76,15 @@ def ls(
         owner=owner,
         labels=read_labels(label),
         path=path,
-        page_size=min(limit or PAGE_SIZE_MAX, PAGE_SIZE_MAX),
+        page_size=min(jobs_max or PAGE_SIZE_MAX, PAGE_SIZE_MAX),
     )
     if (moment := read_moment(since, option="--since", now=now)) is not None:
         options["created_after"] = moment
     if (moment := read_moment(until, option="--until", now=now)) is not None:
         options["created_before"] = moment
     with context.connect() as client:
-        context.output.listing(islice(client.jobs.list_jobs(**options), limit or None))
+        jobs = client.jobs.list_jobs(**options)
+        context.output.listing(islice(jobs, jobs_max or None))
+        if limit is None and next(jobs, None) is not None:
+            print(f"jobhall: there are more than these {jobs_max}; --limit 0 lists all", file=sys.stderr)
     return Exit.OK

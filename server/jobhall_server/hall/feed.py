@@ -8,13 +8,20 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from jobhall.errors import DrainingError, WatcherLimitError
+import structlog
+
+from jobhall.errors import ApiError, DrainingError, WatcherLimitError
 from jobhall.states import EventType, FailureKind, JobState
 from jobhall_server.domain.access import Principal, may_touch
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.frames import Assignment
 from jobhall_server.hall.store import EventRow, JobFilter, Store
+
+K = TypeVar("K")
+
+log = structlog.get_logger(__name__)
 
 READ_AT_ONCE = 1000
 QUEUED_MAX = 2000
@@ -53,7 +60,9 @@ class Subscription:
         self.wake.set()
 
     def offer_progress(self, event: WatchEvent) -> None:
-        """Keep the newest progress of a job."""
+        """Keep the newest progress of a job, of so many jobs at most: a watcher that does not read hears of no more."""
+        if len(self.progress) >= QUEUED_MAX and event.row.job_key not in self.progress:
+            return
         if matches(self.where, event.row) and visible(self.principal, event.row):
             self.progress[event.row.job_key] = event
             self.wake.set()
@@ -80,9 +89,10 @@ class _Index:
 
     def prune(self, where: JobFilter) -> None:
         """Forget the places that nobody stands in any more."""
-        for job_id in where.job_ids:
-            if not self.jobs.get(job_id):
-                self.jobs.pop(job_id, None)
+        _forget_empty(self.jobs, where.job_ids)
+        if where.namespace is not None:
+            _forget_empty(self.queues, [(where.namespace, name) for name in where.job_types])
+            _forget_empty(self.namespaces, [where.namespace])
 
     def find(self, row: EventRow) -> Iterator[Subscription]:
         """Those that the event may concern."""
@@ -112,7 +122,11 @@ class Feed:
         while True:
             self._stirred.clear()
             if self._count:
-                await self._tail()
+                try:
+                    await self._tail()
+                except ApiError as error:
+                    # The log waits: what could not be read just now comes with the next turn.
+                    log.warning("feed_waits", error=str(error))
             else:
                 self._position = self._head
             try:
@@ -181,6 +195,12 @@ class Feed:
     def position(self) -> int:
         """The event up to which every subscription has been offered everything."""
         return self._position
+
+
+def _forget_empty(places: dict[K, set[Subscription]], names: Iterable[K]) -> None:
+    for name in names:
+        if not places.get(name):
+            places.pop(name, None)
 
 
 def matches(where: JobFilter, row: EventRow) -> bool:

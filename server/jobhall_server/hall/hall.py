@@ -20,6 +20,7 @@ from jobhall_server.hall.job_types import JobTypes
 from jobhall_server.hall.jobs import Jobs
 from jobhall_server.hall.reaper import reap
 from jobhall_server.hall.registry import Registry
+from jobhall_server.hall.retention import CUT_EVERY_SECONDS, cut_what_is_old
 from jobhall_server.hall.store import Store
 from jobhall_server.hall.workers import Workers
 
@@ -67,6 +68,7 @@ class Hall:
                 loops.create_task(hall._every(settings.tick_seconds, hall.workers.tick), name="worker-timers"),
                 loops.create_task(hall._every(settings.reaper_seconds, hall._reap), name="reaper"),
                 loops.create_task(hall._every(RENEW_EVERY_SECONDS, hall._renew), name="replica"),
+                loops.create_task(hall._every(CUT_EVERY_SECONDS, hall._cut), name="retention"),
             ]
             try:
                 yield hall
@@ -116,6 +118,11 @@ class Hall:
         while await reap(self) >= 1000:
             continue
         self.dispatcher.poll()
+
+    async def _cut(self) -> None:
+        removed = await cut_what_is_old(self.store)
+        if removed:
+            log.info("old_rows_removed", rows=removed)
 
     async def _renew(self) -> None:
         if not await self.store.renew():

@@ -112,6 +112,11 @@ class Group(Protocol):
         at that epoch gets nothing. Within a queue by priority, then the time it became PENDING, then key.
         """
 
+    def cut_old(self, *, before: int, limit: int) -> int:
+        """Remove at most `limit` events at the log's old end, and as many sessions that are over, from before that
+        time; only in a unit with `after_save`. Answers how many rows went.
+        """
+
     def has_session(self, session_id: str) -> bool:
         """Whether there was ever a session of that id."""
 

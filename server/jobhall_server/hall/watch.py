@@ -101,6 +101,9 @@ class _Watcher:
     async def follow(self) -> AsyncIterator[WatchUpdate]:
         """Events after the cursor, and a bookmark when there were none for a while."""
         if self._request.stop_when_terminal and await self._all_over():
+            # How they came to their end may lie between the cursor and now.
+            async for update in self._catch_up((await self._reads.log_place()).last):
+                yield update
             yield self._update()
             return
         async for update in self._catch_up(self._subscription.since):
@@ -109,7 +112,8 @@ class _Watcher:
         while not (self._request.stop_when_terminal and not self._open):
             self._feed.check()
             subscription = self._subscription
-            if subscription.overflowed:
+            # Again and again: the queue may overflow once more while the log is read.
+            while subscription.overflowed:
                 subscription.overflowed = False
                 async for update in self._catch_up(self._feed.position):
                     yield update
@@ -127,7 +131,7 @@ class _Watcher:
             try:
                 await asyncio.wait_for(subscription.wake.wait(), bookmark_seconds)
             except TimeoutError:
-                if not subscription.rows:
+                if not subscription.rows and not subscription.overflowed:
                     self._after = max(self._after, self._feed.position)
                     yield self._update()
 

@@ -59,7 +59,7 @@ class _SubmitStream:
             self._unanswered += len(request.jobs)
             task = asyncio.create_task(self._submit(request), name="submit-stream")
             self._in_flight.add(task)
-            task.add_done_callback(self._in_flight.discard)
+            task.add_done_callback(self._done)
         if self._in_flight:
             await asyncio.wait(self._in_flight)
         await self._answers.join()
@@ -71,6 +71,9 @@ class _SubmitStream:
             if isinstance(answer, Exception):
                 raise answer
             await self._stream.write(answer)
+            # Only what is written is answered: a client that reads nothing is read no further.
+            self._unanswered -= len(answer.outcomes)
+            self._room.set()
             self._answers.task_done()
 
     async def close(self) -> None:
@@ -90,9 +93,11 @@ class _SubmitStream:
             self._answers.put_nowait(_response(request.first_seq, answers))
         except Exception as bug:  # noqa: BLE001 - raised again by the writer, which ends the stream
             self._answers.put_nowait(bug)
-        finally:
-            self._unanswered -= len(request.jobs)
-            self._room.set()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        # Room is told of when it is there: a task that does so itself wakes the reader while it still counts.
+        self._in_flight.discard(task)
+        self._room.set()
 
     async def _answer_each(self, submissions: Sequence[Submission | ApiError]) -> Sequence[Submitted | ApiError]:
         """A full queue or a busy database refuses these submits, not the stream."""

@@ -36,9 +36,11 @@ _ACTIONS = {
 
 async def serve_watch(hall: Hall, request: job_service_pb2.WatchJobsRequest) -> AsyncIterator[WatchJobsResponse]:
     """The responses of one call."""
+    before = ""
     async for update in watch(hall.feed, hall.store.reads, principal(), request_in(request)):
-        for response in update_out(update):
+        for response in update_out(update, before=before):
             yield response
+        before = update.cursor
 
 
 def request_in(request: job_service_pb2.WatchJobsRequest) -> WatchRequest:
@@ -68,10 +70,11 @@ def request_in(request: job_service_pb2.WatchJobsRequest) -> WatchRequest:
     )
 
 
-def update_out(update: WatchUpdate) -> Iterator[WatchJobsResponse]:
+def update_out(update: WatchUpdate, *, before: str) -> Iterator[WatchJobsResponse]:
     """The update as one message, or as several where it is too large.
 
-    Only the last one carries the cursor: with an earlier one the rest would be lost to who resumes there.
+    Only the last one carries its cursor, the others the one from `before` it: who resumes there hears some once more,
+    and misses nothing.
     """
     events = [event_out(event) for event in update.events]
     jobs = [basic_job_out(job) for job in update.jobs]
@@ -79,10 +82,10 @@ def update_out(update: WatchUpdate) -> Iterator[WatchJobsResponse]:
     while len(events) + len(jobs) > 1 and _size(events) + _size(jobs) > MESSAGE_BYTES_MAX:
         if jobs:
             head, jobs = _cut(jobs)
-            yield WatchJobsResponse(snapshot_jobs=head, cursor_reset=reset)
+            yield WatchJobsResponse(cursor=before, snapshot_jobs=head, cursor_reset=reset)
         else:
             first, events = _cut(events)
-            yield WatchJobsResponse(events=first, cursor_reset=reset)
+            yield WatchJobsResponse(cursor=before, events=first, cursor_reset=reset)
         reset = False
     yield WatchJobsResponse(
         cursor=update.cursor,

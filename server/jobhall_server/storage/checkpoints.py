@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 LOG_PAGES = 4096
 """The log is brought in at about so many pages: 16 MB, some 16 ms of work."""
 
@@ -29,9 +33,15 @@ class Checkpoints:
         """Bring in what no reader still needs apart; a log that readers keep from starting again is waited for."""
         if not self._rows:
             return
-        pages, done = self._checkpoint("PASSIVE")
-        if pages >= 4 * LOG_PAGES:
-            pages, done = self._checkpoint("RESTART")
+        try:
+            pages, done = self._checkpoint("PASSIVE")
+            if pages >= 4 * LOG_PAGES:
+                pages, done = self._checkpoint("RESTART")
+        except sqlite3.OperationalError as error:
+            # A full disk, for example: all that is committed stands in the log, and the next look tries again.
+            log.warning("checkpoint_waits", error=str(error))
+            self._rows = 0
+            return
         self._pages_per_row = max(0.01, (pages - self._pages_before) / self._rows)
         self._pages_before = 0 if done >= pages else pages
         self._rows = 0

@@ -12,7 +12,7 @@ from jobhall_server.domain.job import ItemError, JobFailure, JobRecord, NewJob, 
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import NewSession, SessionRecord, SessionState
 from jobhall_server.hall.store import Claimed, LogLine, PayloadKind, Unit, Want
-from jobhall_server.storage import schema, statements_jobs, statements_write
+from jobhall_server.storage import schema, statements_cut, statements_jobs, statements_write
 from jobhall_server.storage.claims import claim
 from jobhall_server.storage.codec import STATES, id_of_hex, progress_text
 from jobhall_server.storage.dialect import keys
@@ -213,6 +213,13 @@ class Group:
         won, last_event = claim(self._execution, welcome, self.now)
         self._staged.last_event = last_event or self._staged.last_event
         return [won.get(want.session_key, []) for want in wants]
+
+    def cut_old(self, *, before: int, limit: int) -> int:
+        if not self._saved:
+            raise ValueError("only a unit with after_save may remove what is old")
+        tables, step = self._execution.tables, {"before": before, "limit": limit}
+        events = self._execution.write(statements_cut.cut_events(tables), **step)
+        return events + self._execution.write(statements_cut.cut_sessions(tables), **step)
 
     # --- names ---
 

@@ -1,0 +1,69 @@
+"""What is old is removed at the log's old end only, in small steps, and nothing that still counts."""
+
+from datetime import timedelta
+
+import pytest
+
+from jobhall.errors import CursorExpiredError
+from jobhall.limits import EVENT_LOG_AGE
+from jobhall_server.domain.access import ANYBODY
+from jobhall_server.domain.session import SessionState
+from jobhall_server.hall import tokens
+from jobhall_server.hall.feed import Feed
+from jobhall_server.hall.retention import ROWS_PER_STEP, cut_what_is_old
+from jobhall_server.hall.sessions import MoveSessions
+from jobhall_server.hall.store import JobFilter, Page
+from jobhall_server.hall.watch import WatchRequest, watch
+from tests.support.stores import Floor, SetClock
+
+
+def pass_time(clock: SetClock, time: timedelta) -> None:
+    clock.at += int(time.total_seconds() * 1_000_000)
+
+
+async def test_events_older_than_a_day_go_and_the_numbers_go_on(floor: Floor, clock: SetClock) -> None:
+    await floor.submit(2 * ROWS_PER_STEP + 5)
+    before = await floor.store.reads.log_place()
+    pass_time(clock, EVENT_LOG_AGE + timedelta(seconds=1))
+    await floor.submit(3)
+
+    removed = await cut_what_is_old(floor.store)
+
+    after = await floor.store.reads.log_place()
+    assert removed == 2 * ROWS_PER_STEP + 5
+    assert (after.first, after.last) == (before.last + 1, before.last + 3)
+    assert len(await floor.store.reads.jobs(ANYBODY, JobFilter(), Page(10))) == 10
+
+
+async def test_nothing_younger_than_a_day_goes_though_all_of_it_is_asked_for(floor: Floor, clock: SetClock) -> None:
+    await floor.submit(10)
+    pass_time(clock, EVENT_LOG_AGE)
+
+    assert await cut_what_is_old(floor.store) == 0
+
+
+async def test_a_cursor_from_before_the_cut_is_told_so_or_begins_anew(floor: Floor, clock: SetClock) -> None:
+    await floor.submit(5)
+    old = tokens.cursor(await floor.store.reads.log_place(), 2)
+    pass_time(clock, EVENT_LOG_AGE * 2)
+    await floor.submit(1)
+    await cut_what_is_old(floor.store)
+    feed = Feed(floor.store, watchers_max=10)
+
+    with pytest.raises(CursorExpiredError):
+        await anext(watch(feed, floor.store.reads, ANYBODY, WatchRequest(JobFilter(), cursor=old)))
+    resetting = WatchRequest(JobFilter(), cursor=old, reset_when_expired=True)
+    assert (await anext(watch(feed, floor.store.reads, ANYBODY, resetting))).reset
+
+
+async def test_a_session_that_is_over_goes_but_not_one_that_still_holds_a_job(floor: Floor, clock: SetClock) -> None:
+    await floor.submit(1)
+    holding, idle = await floor.session(), await floor.session()
+    await floor.claim(floor.want(holding, 1))
+    for session in (holding, idle):
+        await floor.store.run(MoveSessions((session.key,), SessionState.ATTACHED, SessionState.LOST))
+    pass_time(clock, EVENT_LOG_AGE * 2)
+
+    await cut_what_is_old(floor.store)
+
+    assert floor.rows("SELECT key FROM jobhall_sessions") == [(holding.key,)]
