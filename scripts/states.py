@@ -24,6 +24,9 @@ HEAD = """\
 Every change of a job's state is one of the moves drawn here: what is not in the table is refused. A move that a worker
 reports counts only under the lease token of the job's newest claim. `complete` from a waiting state is the late answer
 of a worker whose session was lost; it is taken as long as nobody else has claimed the job.
+
+What the table lacks is not built yet: nothing makes a job SCHEDULED, no attempt is tried again after a failure, there
+is no RetryJob and no retention, and of timeouts there are those of acceptance, of a session, and of a cancel's grace.
 """
 
 MEANINGS = {

@@ -47,8 +47,8 @@ class Endpoint:
 def resolve_endpoint(address: str | None = None, token: str | None = None) -> Endpoint:
     """The endpoint given, else that of JOBHALL_ADDRESS and JOBHALL_TOKEN, else the local default.
 
-    An address is `host:port`, with `grpc://` or `http://` before it or not; `grpcs://` or `https://` means TLS. Without TLS a
-    host alone is asked at the default port.
+    An address is `host:port`, with `grpc://` or `http://` before it or not; `grpcs://` or `https://` means TLS. Without
+    TLS a host alone is asked at the default port.
     """
     text = (address or os.environ.get(ADDRESS_VARIABLE) or ADDRESS_DEFAULT).strip().rstrip("/")
     shown = os.environ.get(TOKEN_VARIABLE, "") if token is None else token

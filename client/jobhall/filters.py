@@ -44,7 +44,8 @@ def filter_text(selection: JobSelection) -> str:
     if before := selection.get("created_before"):
         terms.append(f"create_time < {_moment(before)}")
     if text := selection.get("filter"):
-        terms.append(f"({text})" if any(terms) else text)
+        # As it is: OR binds more closely than AND, so that nothing in it can reach beyond it.
+        terms.append(text)
     return " AND ".join(term for term in terms if term)
 
 

@@ -47,7 +47,6 @@ FILE_NAME_BYTES_MAX: Final = 1024
 CONTENT_TYPE_BYTES_MAX: Final = 255
 CONTENT_TYPE_JSON: Final = "application/json"
 CONTENT_TYPE_BYTES: Final = "application/octet-stream"
-DESCRIPTION_BYTES_MAX: Final = 4096
 REASON_BYTES_MAX: Final = 1024
 PRIORITY_MIN: Final = -100
 PRIORITY_MAX: Final = 100
@@ -82,7 +81,7 @@ CAPACITY_MAX: Final = 10_000
 """Tasks that one session may hold."""
 UNACKED_ITEMS_MAX: Final = 20_000
 UNACKED_BYTES_MAX: Final = 32 * 1024 * 1024
-LEASE_TOKEN_BYTES: Final = 20
+RESUME_TOKEN_BYTES_MAX: Final = 255
 HEARTBEAT_INTERVAL: Final = timedelta(seconds=5)
 SILENT_BEATS_MAX: Final = 3
 SESSION_TTL: Final = timedelta(seconds=15)

@@ -135,9 +135,11 @@ class TaskInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as the server told it; in lists briefly: no payloads, of the progress only percent, step and message.
+    """A job as the server told it.
 
-    `parameters` and `result` are the decoded JSON, or bytes where bytes were given.
+    Lists, watches and `submit_many` tell it briefly: its ids, type, state, times, attempts and revision, of the
+    progress percent, step and message; the rest is empty there, and `get_jobs` brings it. `parameters` and `result`
+    are the decoded JSON, or bytes where bytes were given.
     """
 
     id: str

@@ -62,6 +62,8 @@ class SubmitStream:
 
     async def __aenter__(self) -> Self:
         self._runner = asyncio.create_task(self._run(), name="jobhall submit stream")
+        # Nobody waits for an answer that cannot come, whatever ended the task, and be it before its first step.
+        self._runner.add_done_callback(lambda _: self._queue.give_up(_stream_closed()))
         return self
 
     async def __aexit__(
@@ -78,22 +80,18 @@ class SubmitStream:
     async def _run(self) -> None:
         """Keeps a stream open while there is something to send; one that broke is opened again after a while."""
         failures = 0
-        try:
-            while True:
-                await self._queue.filled.wait()
-                answered = self._queue.answered
-                error = await self._run_one_stream()
-                failures = 1 if self._queue.answered > answered else failures + 1
-                self._queue.rewind()
-                delay = self._policy.delay_seconds(error, attempt=failures, remaining_seconds=None)
-                if delay is None:
-                    self._queue.give_up(error)
-                    failures = 0
-                else:
-                    await asyncio.sleep(delay)
-        finally:
-            # Nobody waits for an answer that cannot come, whatever ended this task.
-            self._queue.give_up(ApiError("the submit stream was closed", code=Code.CANCELLED))
+        while True:
+            await self._queue.filled.wait()
+            answered = self._queue.answered
+            error = await self._run_one_stream()
+            failures = 1 if self._queue.answered > answered else failures + 1
+            self._queue.rewind()
+            delay = self._policy.delay_seconds(error, attempt=failures, remaining_seconds=None)
+            if delay is None:
+                self._queue.give_up(error)
+                failures = 0
+            else:
+                await asyncio.sleep(delay)
 
     async def _run_one_stream(self) -> ApiError:
         stream = self._open(metadata=self._endpoint.metadata)
@@ -119,6 +117,10 @@ class SubmitStream:
                 await stream.write(request)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 return  # The stream broke, and its reader is told why.
+
+
+def _stream_closed() -> ApiError:
+    return ApiError("the submit stream was closed", code=Code.CANCELLED)
 
 
 @dataclass(slots=True)

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 class TaskFailed(JobhallError):  # noqa: N818 - reads as what the handler says: raise jobhall.TaskFailed(...)
     """Raised by a handler to fail its task in its own words: no stack trace, but that of a `raise ... from`.
 
-    `retryable` None leaves it to the job's retry policy whether, and `retry_delay` None when, it is tried again.
+    `retryable` None leaves it to the job's retry policy whether, and `retry_delay` None when, it is tried again. This
+    version's server has no retry policies yet: it tries nothing again, and takes no `retry_delay`.
     """
 
     def __init__(

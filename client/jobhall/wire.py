@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobhall.errors import ApiError
+from jobhall.errors import ApiError, FieldInvalidError
 from jobhall.model import (
     AccessControl,
     FileInfo,
@@ -48,9 +48,9 @@ def submission_to_wire(submission: Submission, *, job_id: str, field: str = "job
         ),
         labels=submission.labels,
         path=submission.path,
-        priority=submission.priority,
+        priority=None if submission.priority is None else _int32(submission.priority, f"{field}.priority"),
         job_id=job_id,
-        max_attempts=submission.max_attempts,
+        max_attempts=_int32(submission.max_attempts, f"{field}.max_attempts"),
     )
     if submission.file_info is not None:
         message.file_info.name = submission.file_info.name
@@ -272,6 +272,13 @@ def server_info_from_wire(message: admin_service_pb2.ServerInfo) -> ServerInfo:
         features=tuple(message.features),
         server_time=time_from_wire(message, "server_time"),
     )
+
+
+def _int32(value: int, field: str) -> int:
+    """The number, if the message can hold it: what it may really be is the server's to say."""
+    if not -(2**31) <= value < 2**31:
+        raise FieldInvalidError(field, f"is {value}, which is beyond 32 bits")
+    return value
 
 
 def _timing_from_wire(message: job_pb2.Timing) -> Timing:

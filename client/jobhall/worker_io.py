@@ -153,11 +153,13 @@ class WorkerIO:
                     stream.held_count,
                     stream.unacked_count,
                 )
-            case After.RECONNECT:
+            case After.RECONNECT if not was_connected:
                 # What passes by itself is said once; it is tried again every few seconds.
                 passes = error is None or isinstance(error, (ServerUnreachableError, DrainingError))
                 level = logging.DEBUG if passes and self._tries > 1 else logging.WARNING
-                _log.log(level, "%s: not connected yet: %s", self._title, error or "the server ended the stream")
+                _log.log(level, "%s: not connected: %s", self._title, error or "the server ended the stream")
+            case After.RECONNECT:
+                pass  # It was said when the server asked to move.
         # Twice in a row would be a loop.
         renewed, self._renewed = self._renewed, what is After.NEW_SESSION
         at_once = (moving and was_connected) or (self._renewed and not renewed)

@@ -92,7 +92,12 @@ class Reports:
         task.ended = True
         self._accepts.pop(task.token, None)
         self._progress.pop(task.token, None)
-        if task.lines or task.item_errors:
+        if task.lines is not None or task.item_errors is not None:
+            # Results overtake what tasks say on their way, but not what the same task said: that would be too late.
+            said = [report for report in self._live if report[0] is task]
+            if said:
+                self._live = deque(report for report in self._live if report[0] is not task)
+                self._results.extend(said)
             self._results.extend(_spoken(task, self.limits.message_bytes))
         self._results.append((task, outcome))
 

@@ -1,1 +1,1 @@
-"""The jobhall server: jobs and their workers coordinated over gRPC, on SQLite or PostgreSQL."""
+"""The jobhall server: jobs and their workers coordinated over gRPC, and kept in SQLite."""

@@ -11,14 +11,14 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 from cyclopts import App as Cli
 from cyclopts import CycloptsError, Parameter
 
 import jobhall
 from jobhall.errors import JobhallError
-from jobhall_server.settings import Loaded, Settings, SettingsError, load_settings
+from jobhall_server.settings import Loaded, Settings, SettingsError, load_settings, shown
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -35,7 +35,7 @@ whole switch interval: with the default of 5 ms a never-idle loop starved the wr
 cli = Cli(
     name="jobhall-server",
     help="The jobhall server: coordinates jobs between services over gRPC.",
-    version=jobhall.__version__,
+    version=f"jobhall-server {jobhall.__version__}",
     help_on_error=False,
 )
 
@@ -45,7 +45,7 @@ def _flags_class() -> Any:
     fields = [
         (
             name,
-            Annotated[_flag_type(field.annotation), Parameter(help=field.description)],
+            Annotated[_flag_type(field.annotation), Parameter(help=_flag_help(name))],
             dataclasses.field(default=None),
         )
         for name, field in Settings.model_fields.items()
@@ -55,6 +55,13 @@ def _flags_class() -> Any:
 
 def _flag_type(annotation: Any) -> Any:
     return (bool if annotation is bool else str) | None
+
+
+def _flag_help(name: str) -> str:
+    """The setting's sentence, what it may be where that is a choice, and what it is if nobody says."""
+    field = Settings.model_fields[name]
+    choices = f" [{'|'.join(get_args(field.annotation))}]" if get_origin(field.annotation) is Literal else ""
+    return f"{field.description}{choices} (default: {shown(field.default)})"
 
 
 if TYPE_CHECKING:
@@ -88,13 +95,16 @@ def migrate(*, config: _Config = None, flags: _Flags = None) -> None:
     from jobhall_server.app import migrate_database
 
     loaded = _load(config, flags)
+    _warn(loaded)
     _say(migrate_database(loaded.settings))
 
 
 @cli.command(name="config")
 def show_config(*, config: _Config = None, flags: _Flags = None) -> None:
-    """Print every setting, secrets redacted, and where each one comes from."""
-    for line in _load(config, flags).lines():
+    """Print every setting as TOML, secrets redacted, and where each one comes from."""
+    loaded = _load(config, flags)
+    _warn(loaded)
+    for line in loaded.lines():
         _say(line)
 
 
@@ -186,6 +196,12 @@ def _loop_factory() -> Callable[[], AbstractEventLoop] | None:
 
 def _load(config: Path | None, flags: Any) -> Loaded:
     return load_settings({} if flags is None else dataclasses.asdict(flags), config=config)
+
+
+def _warn(loaded: Loaded) -> None:
+    """For commands without a log."""
+    for warning in loaded.warnings:
+        sys.stderr.write(f"jobhall-server: {warning}\n")
 
 
 def _reachable(listen: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -34,7 +36,7 @@ class Settings(BaseModel):
     database_url: SecretStr = Field(
         SecretStr("sqlite:///jobhall.db"), description="where the jobs are kept; a relative file is of this folder"
     )
-    auth: Literal["none", "jwt"] = Field("none", description="how callers say who they are; only none so far")
+    auth: Literal["none", "jwt"] = Field("none", description="how callers say who they are; jwt is not built yet")
     allow_unauthenticated_network: bool = Field(
         default=False, description="listen beyond this machine without authentication"
     )
@@ -111,8 +113,8 @@ class Loaded:
         self.warnings = warnings
 
     def lines(self) -> list[str]:
-        """One line a setting, secrets redacted."""
-        return [f"{name} = {_shown(value)}  # {self.origins[name]}" for name, value in self.settings]
+        """One line of TOML a setting, secrets redacted."""
+        return [f"{name} = {shown(value)}  # {self.origins[name]}" for name, value in self.settings]
 
 
 def load_settings(
@@ -138,7 +140,15 @@ def load_settings(
         settings = Settings(**values)
     except ValidationError as error:
         raise SettingsError(_explain(error, origins)) from None
-    return Loaded(settings, origins, [f"{name} is no setting of this server; is it misspelled?" for name in unknown])
+    return Loaded(
+        settings, origins, [f"{name} is no setting of this server{_meant(name, variables)}" for name in unknown]
+    )
+
+
+def shown(value: Any) -> str:
+    """A setting's value as TOML writes it, secrets redacted."""
+    # Of JSON's texts, numbers and booleans each is TOML as well.
+    return json.dumps(_redacted(value.get_secret_value()) if isinstance(value, SecretStr) else value)
 
 
 def _add(values: dict[str, Any], origins: dict[str, str], found: Mapping[str, Any], origin: str) -> None:
@@ -154,8 +164,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not TOML: {error}") from None
     if unknown := sorted(table.keys() - Settings.model_fields.keys()):
-        raise SettingsError(f"{path} has unknown settings: {', '.join(unknown)}; `jobhall-server config` lists all")
+        named = ", ".join(f"{name}{_meant(name, Settings.model_fields)}" for name in unknown)
+        raise SettingsError(f"{path} has unknown settings: {named}; `jobhall-server config` lists all")
     return table
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    nearest = get_close_matches(name, known, n=1)
+    return f" ({nearest[0]}?)" if nearest else ""
 
 
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
@@ -166,12 +182,6 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     else:
         name, _, text = first["msg"].removeprefix("Value error, ").partition(": ")
     return f"{name}: {text} (from {origins.get(name, 'default')})"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, SecretStr):
-        return repr(_redacted(value.get_secret_value()))
-    return repr(value)
 
 
 def _redacted(url: str) -> str:

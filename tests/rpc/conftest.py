@@ -1,5 +1,6 @@
 """A real server for each test of the edges, and what it wrote to its log meanwhile."""
 
+import asyncio
 import io
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -8,8 +9,10 @@ from pathlib import Path
 import pytest
 import structlog
 
+from jobhall import AsyncClient, Task, TaskFailed, Worker
 from jobhall_server.logs import configure_logs
 from tests.support.servers import Running, running_server
+from tests.support.waiting import eventually_async
 
 
 @pytest.fixture
@@ -29,3 +32,40 @@ async def server(tmp_path: Path, server_log: io.StringIO) -> AsyncIterator[Runni
     async with running_server(tmp_path) as running:
         yield running
     assert "Traceback" not in server_log.getvalue(), server_log.getvalue()
+
+
+@pytest.fixture
+async def client(server: Running) -> AsyncIterator[AsyncClient]:
+    """A client, and the type `score`, which no worker serves."""
+    async with AsyncClient(server.address) as client:
+        await client.types.register("score")
+        yield client
+
+
+@pytest.fixture
+async def worker(server: Running) -> AsyncIterator[Worker]:
+    """A worker whose handlers succeed, fail, never end, and complain a lot."""
+    worker = Worker(server.address, name="tester", concurrency=4, drain_seconds=0)
+
+    @worker.handler("double")
+    async def double(task: Task) -> int:
+        result: int = 2 * task.parameters
+        return result
+
+    @worker.handler("decline")
+    async def decline(task: Task) -> None:
+        raise TaskFailed("card declined", code="DECLINED", retryable=False, details={"limit": 5})
+
+    @worker.handler("hold")
+    async def hold(task: Task) -> None:
+        await asyncio.Event().wait()
+
+    @worker.handler("grumble")
+    async def grumble(task: Task) -> None:
+        for number in range(task.parameters):
+            task.item_error(index=number, key=f"row {number}", code="ODD", message="not even")
+            task.log(f"line {number}", level="warning", number=number)
+
+    async with worker:
+        await eventually_async(lambda: worker.connected, within=10, what="the worker is connected")
+        yield worker

@@ -23,7 +23,7 @@ def run(folder: Path, *arguments: str, **settings: str) -> "subprocess.Completed
 
 
 def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
-    assert run(tmp_path, "--version").stdout.strip() == jobhall.__version__
+    assert run(tmp_path, "--version").stdout.strip() == f"jobhall-server {jobhall.__version__}"
 
 
 def test_config_prints_every_setting_and_where_it_comes_from(tmp_path: Path) -> None:
@@ -34,8 +34,21 @@ def test_config_prints_every_setting_and_where_it_comes_from(tmp_path: Path) -> 
     assert answer.returncode == 0
     assert "watchers_max = 7  # j.toml" in answer.stdout
     assert "reaper_seconds = 0.5  # --reaper-seconds" in answer.stdout
-    assert "log_level = 'debug'  # JOBHALL_LOG_LEVEL" in answer.stdout
-    assert "auto_register = True  # default" in answer.stdout
+    assert 'log_level = "debug"  # JOBHALL_LOG_LEVEL' in answer.stdout
+    assert "auto_register = true  # default" in answer.stdout
+
+
+def test_what_config_prints_is_a_file_of_settings_again(tmp_path: Path) -> None:
+    (tmp_path / "j.toml").write_text(run(tmp_path, "config", watchers_max="7").stdout)
+
+    assert "watchers_max = 7  # j.toml" in run(tmp_path, "config", "--config", "j.toml").stdout
+
+
+def test_a_misspelled_variable_is_named_beside_what_was_meant(tmp_path: Path) -> None:
+    answer = run(tmp_path, "config", listne="127.0.0.1:0")
+
+    assert answer.returncode == 0
+    assert answer.stderr == "jobhall-server: JOBHALL_LISTNE is no setting of this server (JOBHALL_LISTEN?)\n"
 
 
 @pytest.mark.parametrize(

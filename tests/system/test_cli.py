@@ -152,6 +152,19 @@ def test_a_list_is_filtered_limited_and_parseable(hall: Hall) -> None:
     assert (none.returncode, none.stdout) == (0, "")
 
 
+def test_a_list_says_when_it_leaves_jobs_out_unless_that_was_asked_for(hall: Hall) -> None:
+    with jobhall.Client(hall.address) as client:
+        client.jobs.submit_many(jobhall.Submission("parked", labels={"list": "long"}) for _ in range(51))
+
+    cut = hall.run("ls", "--label", "list=long")
+    asked = hall.run("ls", "--label", "list=long", "--limit", "50")
+    whole = hall.run("ls", "--label", "list=long", "--limit", "0")
+
+    assert len(cut.stdout.splitlines()) == len(asked.stdout.splitlines()) == 50
+    assert "--limit 0 lists all" in cut.stderr
+    assert (asked.stderr, whole.stderr, len(whole.stdout.splitlines())) == ("", "", 51)
+
+
 def test_jobs_are_cancelled_and_deleted_each_for_itself(hall: Hall) -> None:
     job_id = hall.run("submit", "parked").stdout.strip()
 

@@ -63,6 +63,7 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
         ("ls --state nope", "--state: 'nope' is no state"),
         ("watch some-id --type x", "not both"),
         ("cancel", "name at least one job"),
+        ("get \udcff", "is not UTF-8"),
         ("worker run tasks", "not of the form MODULE:WORKER"),
         ("worker run no_such_module_anywhere:worker", "no module 'no_such_module_anywhere'"),
         ("worker run json:no_such_thing", "has no 'no_such_thing'"),

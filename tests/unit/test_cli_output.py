@@ -96,6 +96,7 @@ def test_piped_a_job_is_a_line_per_field(capsys: pytest.CaptureFixture[str]) -> 
     assert "error: APPLICATION ValueError: no such file" in lines
     assert 'parameters: {"width": 200, "name": "[red]käse"}' in lines
     assert "item error: 7 ACME NOT_A_NUMBER sales is no number" in lines
+    assert lines[-1] == ERROR.stack
 
 
 def test_an_event_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from jobhall import JobFailedError, JobState, JobTimeoutError, RetryPolicy, ServerUnreachableError, Submission
+from jobhall.calls import SubmitOptions
 from jobhall.channel import resolve_endpoint
 from jobhall.errors import CursorExpiredError, FieldInvalidError, MessageTooLargeError
 from jobhall.filters import filter_text
@@ -208,7 +209,7 @@ def test_a_selection_becomes_the_filter_of_the_contract() -> None:
     assert text == (
         '(state = PENDING OR state = RUNNING) AND job_type = "media:resize" AND labels.team = "a"'
         ' AND labels."app.kind" = "b" AND owner = "o\\"brien" AND path = "/files/1"'
-        ' AND create_time >= "2026-01-02T03:04:05Z" AND create_time < "2026-02-01T00:00:00Z" AND (priority > 3)'
+        ' AND create_time >= "2026-01-02T03:04:05Z" AND create_time < "2026-02-01T00:00:00Z" AND priority > 3'
     )
 
 
@@ -220,6 +221,14 @@ def test_parameters_that_json_cannot_say_are_refused_by_name() -> None:
         server.client.jobs.submit("resize", {"width": float("nan")})
 
     assert caught.value.violations[0].field == "job.parameters"
+
+
+@pytest.mark.parametrize("options", [{"priority": 2**31}, {"max_attempts": -(2**31) - 1}])
+def test_a_number_that_no_message_can_hold_is_refused_by_name(options: SubmitOptions) -> None:
+    with fake_server() as server, pytest.raises(FieldInvalidError, match="beyond 32 bits") as caught:
+        server.client.jobs.submit("greet", **options)
+
+    assert [violation.field for violation in caught.value.violations] == [f"job.{name}" for name in options]
 
 
 def test_a_list_of_jobs_above_the_message_limit_is_refused_with_its_size() -> None:
@@ -246,6 +255,7 @@ def test_an_address_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatc
     assert (endpoint.address, endpoint.secure, endpoint.token) == ("jobs.example:443", True, "t0k3n")
     assert resolve_endpoint("grpc://other:1").address == "other:1"
     assert not resolve_endpoint("other:1").secure
+    assert resolve_endpoint("other").address == resolve_endpoint("http://other/").address == "other:50051"
     assert "t0k3n" not in repr(endpoint)
 
 

@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 import jobhall
 from jobhall.cli.changing import cancel, rm
 from jobhall.cli.context import Context
-from jobhall.cli.exits import Exit, exit_for, explain
+from jobhall.cli.exits import Exit, UsageError, exit_for, explain
 from jobhall.cli.output import choose_output
 from jobhall.cli.reading import get, ls
 from jobhall.cli.running import worker
@@ -55,6 +55,7 @@ _COMMANDS: dict[str, Any] = {
 def run(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code; nothing but a bug of ours leaves a traceback."""
     try:
+        _check_text(arguments)
         outcome = _make_app().meta(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:
@@ -69,6 +70,15 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.BROKEN_PIPE
     return outcome if isinstance(outcome, Exit) else Exit.OK
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    """UsageError where a word is not UTF-8: the contract has texts, and Python passes other bytes on as half of one."""
+    for word in arguments:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{os.fsencode(word)!r} is not UTF-8") from None
 
 
 def _make_app() -> App:

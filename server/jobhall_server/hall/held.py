@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jobhall_server.domain.job import Lease
 from jobhall_server.hall.frames import Assignment, Cancel, Report
@@ -37,3 +37,15 @@ class Overdue:
     unaccepted: list[Lease] = field(default_factory=list)
     lost: list[Lease] = field(default_factory=list)
     stopped: list[Lease] = field(default_factory=list)
+
+
+_PAYLOAD_KEPT_LENGTH = 4096
+"""Making an assignment anew costs more than to keep so much of it while the task runs."""
+
+
+def without_payload(assignment: Assignment) -> Assignment:
+    """The assignment as it is kept while the worker holds the task: ten thousand of 1 MiB would be 10 GiB."""
+    parameters = assignment.claimed.parameters
+    if parameters is None or len(parameters.content) <= _PAYLOAD_KEPT_LENGTH:
+        return assignment
+    return replace(assignment, claimed=assignment.claimed._replace(parameters=None))

@@ -36,7 +36,7 @@ from jobhall_server.hall.frames import (
     Welcome,
     WorkerDrain,
 )
-from jobhall_server.hall.held import Batch, HeldTask, Overdue
+from jobhall_server.hall.held import Batch, HeldTask, Overdue, without_payload
 from jobhall_server.hall.registry import split_job_type
 from jobhall_server.hall.reports import OUTCOMES, Judged
 
@@ -124,6 +124,8 @@ class SessionMachine:
             self._pending.append(report)
 
     def _check_unacked(self, size_bytes: int) -> None:
+        if self._seq == (self._unacked[-1][0] if self._unacked else self._acked):
+            return  # Progress alone, which is not acked.
         self._unacked.append((self._seq, size_bytes))
         self._unacked_bytes += size_bytes
         items, items_max = self._seq - self._acked, self.settings.unacked_items_max
@@ -198,7 +200,7 @@ class SessionMachine:
         deadline = now + self.settings.accept_seconds
         for assignment in tasks:
             token = assignment.claimed.lease.token()
-            self.held[token] = HeldTask(assignment.claimed.lease, assignment, self._delivery)
+            self.held[token] = HeldTask(assignment.claimed.lease, without_payload(assignment), self._delivery)
             self._unaccepted.append((deadline, token))
         self._assignments.append(Assignments(self._delivery, tasks))
 

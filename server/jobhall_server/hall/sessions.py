@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobhall.errors import ApiError, FieldInvalidError, SessionExpiredError
 from jobhall.limits import (
     CAPACITY_MAX,
-    JOB_TYPE_PATTERN,
     NAMESPACE_ANY,
     NAMESPACE_GLOBAL,
+    RESUME_TOKEN_BYTES_MAX,
     WORKER_JOB_TYPES_MAX,
     WORKER_NAME_BYTES_MAX,
     WORKER_NAMESPACES_MAX,
 )
 from jobhall_server.domain.session import NewSession, SessionRecord, SessionState
-from jobhall_server.hall.checks import namespace_fault
+from jobhall_server.hall.checks import check_job_type, check_labels, check_text, job_id, namespace_fault
 from jobhall_server.hall.frames import Hello
 from jobhall_server.hall.registry import open_queue, split_job_type
 from jobhall_server.hall.store import Group, QueueView, Unit
@@ -95,9 +94,13 @@ def hello_fault(hello: Hello) -> ApiError | None:
         fault = None if namespace == NAMESPACE_ANY else namespace_fault(namespace, or_global=True)
         if fault is not None:
             return FieldInvalidError(f"hello.namespaces[{place}]", fault)
-    for place, spec in enumerate(hello.job_types):
-        if not re.fullmatch(JOB_TYPE_PATTERN, split_job_type(spec)[1]):
-            return FieldInvalidError(
-                f"hello.job_types[{place}]", f"{spec!r} is no job type; write name or category:name"
-            )
+    try:
+        for place, spec in enumerate(hello.job_types):
+            check_job_type(spec, f"hello.job_types[{place}]")
+        check_labels(hello.labels, "hello.labels")
+        check_text(hello.resume_token, RESUME_TOKEN_BYTES_MAX, "hello.resume_token")
+        if hello.session_id:
+            job_id(hello.session_id, "hello.session_id")
+    except FieldInvalidError as error:
+        return error
     return None

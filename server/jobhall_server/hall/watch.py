@@ -139,11 +139,12 @@ class _Watcher:
         """Read the log from the watcher's own place up to event `until`."""
         while self._after < until:
             rows = await self._reads.events(after=self._after, limit=READ_AT_ONCE)
+            if not rows or rows[0].number != self._after + 1:
+                # The log was cut meanwhile; its numbers have no other gap.
+                raise CursorExpiredError
             wanted = [row for row in rows if matches(self._request.where, row) and visible(self._principal, row)]
             if wanted:
                 yield self._tell(wanted, [])
-            if not rows:
-                return
             self._after = max(self._after, rows[-1].number)
 
     def _tell(self, rows: Sequence[EventRow], progress: Sequence[WatchEvent]) -> WatchUpdate:

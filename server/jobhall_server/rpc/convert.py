@@ -13,7 +13,14 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobhall.errors import FieldInvalidError, FieldNotSupportedError, PayloadTooLargeError
-from jobhall.limits import CONTENT_TYPE_BYTES_MAX, PAYLOAD_BYTES_MAX, PROGRESS_DETAILS_BYTES_MAX
+from jobhall.limits import (
+    CONTENT_TYPE_BYTES_MAX,
+    PAYLOAD_BYTES_MAX,
+    PROGRESS_DETAILS_BYTES_MAX,
+    STEP_BYTES_MAX,
+    TEXT_BYTES_MAX,
+    UNIT_BYTES_MAX,
+)
 from jobhall.v1 import job_pb2
 from jobhall_server.domain.job import Payload
 from jobhall_server.domain.progress import Progress
@@ -23,6 +30,11 @@ _EXACT_INTEGER_MAX = 2.0**53
 _TIMESTAMP_SECONDS_MIN = -62_135_596_800
 _TIMESTAMP_SECONDS_MAX = 253_402_300_799
 """Years 1 to 9999, the range of google.protobuf.Timestamp."""
+
+_SHOWN_LENGTH_MAX = 64 * 1024
+"""JSON that may be shown as an object: it takes up to six times the bytes, and a third of a second for 1 MiB."""
+_SHOWN_DEPTH_MAX = 30
+"""Each level takes three of the hundred that protobuf reads."""
 
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
@@ -97,12 +109,14 @@ def payload_in(message: job_pb2.Payload, field: str) -> Payload | None:
 
 
 def payload_out(payload: Payload, *, as_object: bool = False) -> job_pb2.Payload:
-    """The message; `as_object` shows a JSON object as `object`, for reading by eye."""
+    """The message; `as_object` shows a JSON object as `object`, unless it is too large or deep to be read by eye."""
     content, content_type = payload
     if isinstance(content, bytes):
         return job_pb2.Payload(data=content, content_type=content_type)
-    if as_object and content.lstrip()[:1] == "{":
-        return job_pb2.Payload(object=struct(content), content_type=content_type)
+    if as_object and content.lstrip()[:1] == "{" and len(content) <= _SHOWN_LENGTH_MAX:
+        shown = orjson.loads(content)
+        if _nests_within(shown, _SHOWN_DEPTH_MAX):
+            return job_pb2.Payload(object=struct(content), content_type=content_type)
     return job_pb2.Payload(json=content, content_type=content_type)
 
 
@@ -141,6 +155,14 @@ def struct(text: str) -> Struct:
     return message
 
 
+def _nests_within(value: Json, depth: int) -> bool:
+    if not isinstance(value, (dict, list)):
+        return True
+    return depth > 0 and all(
+        _nests_within(part, depth - 1) for part in (value.values() if isinstance(value, dict) else value)
+    )
+
+
 def _plain_object(message: Struct, field: str) -> dict[str, Json]:
     return {key: _plain(value, f"{field}.{key}") for key, value in message.fields.items()}
 
@@ -173,19 +195,27 @@ def _number(value: float, field: str) -> int | float:
 
 # --- progress ---
 
+_PROGRESS_TEXTS = (
+    ("step", STEP_BYTES_MAX),
+    ("stage", STEP_BYTES_MAX),
+    ("message", TEXT_BYTES_MAX),
+    ("unit", UNIT_BYTES_MAX),
+)
 MALFORMED_PROGRESS = Progress(percent=math.nan)
 """What stands for a progress that cannot be kept: the session refuses it and names its token in the next ack."""
 
 
 def progress_in(message: job_pb2.Progress) -> Progress:
-    """The progress; one whose details cannot be JSON, or are too long, is MALFORMED_PROGRESS."""
+    """The progress; one whose details cannot be JSON, or with a text that is too long, is MALFORMED_PROGRESS."""
+    if any(len(getattr(message, name).encode()) > limit for name, limit in _PROGRESS_TEXTS):
+        return MALFORMED_PROGRESS
     details = None
     if message.HasField("details"):
+        if message.details.ByteSize() > PROGRESS_DETAILS_BYTES_MAX:
+            return MALFORMED_PROGRESS
         try:
             details = struct_text(message.details, "details")
         except FieldInvalidError:
-            return MALFORMED_PROGRESS
-        if len(details.encode()) > PROGRESS_DETAILS_BYTES_MAX:
             return MALFORMED_PROGRESS
     return Progress(
         step=message.step,

@@ -11,6 +11,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from jobhall.errors import ApiError, FieldInvalidError, FieldNotSupportedError, ProtocolViolationError
 from jobhall.limits import (
+    CAPACITY_MAX,
     CODE_BYTES_MAX,
     ERROR_DETAILS_BYTES_MAX,
     ERROR_STACK_BYTES_MAX,
@@ -44,6 +45,7 @@ from jobhall_server.hall.frames import (
 from jobhall_server.hall.store import LogLine
 from jobhall_server.rpc.convert import digest_of, microseconds, payload_digest, payload_in, progress_in, struct_text
 
+_NUMBER_MAX = 2**53 - 1
 _LEVELS = {int(level): level for level in LogLevel if level}
 
 
@@ -66,9 +68,9 @@ def hello_in(message: worker_service_pb2.Hello) -> Hello:
 
 
 def capacity_in(message: task_pb2.Capacity) -> Capacity:
-    """The worker's credit; ProtocolViolationError below zero."""
-    if message.tasks_max < 0:
-        raise ProtocolViolationError(f"capacity.tasks_max is {message.tasks_max}; it cannot be below zero")
+    """The worker's credit; ProtocolViolationError outside what Welcome allows."""
+    if not 0 <= message.tasks_max <= CAPACITY_MAX:
+        raise ProtocolViolationError(f"capacity.tasks_max is {message.tasks_max}; it must lie in 0..{CAPACITY_MAX}")
     return Capacity(message.tasks_max, _type_limits(message))
 
 
@@ -221,15 +223,15 @@ def _log_line(entry: job_pb2.LogEntry, now_us: int) -> LogLine:
 
 
 def _details(message: Struct, limit: int, field: str) -> str:
-    text = struct_text(message, field)
-    if len(text.encode()) > limit:
-        raise FieldInvalidError(field, f"has more than {limit} bytes of JSON")
-    return text
+    # By the message and not by its JSON: a sender can measure that, and nobody's lines are lost over a difference.
+    if (size := message.ByteSize()) > limit:
+        raise FieldInvalidError(field, f"has {size} bytes; the limit is {limit}")
+    return struct_text(message, field)
 
 
 def _first_number(number: int) -> int:
-    if number < 1:
-        raise FieldInvalidError("first_number", f"is {number}; items of a task are numbered from 1")
+    if not 1 <= number <= _NUMBER_MAX:
+        raise FieldInvalidError("first_number", f"is {number}; items of a task are numbered from 1 to {_NUMBER_MAX}")
     return number
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple, NoReturn
 
 from jobhall.errors import FieldInvalidError, FilterUnsupportedError
-from jobhall.limits import FILTER_BYTES_MAX
+from jobhall.limits import FILTER_BYTES_MAX, LABEL_KEY_PATTERN
 from jobhall.states import JobState
 from jobhall_server.hall.store import JobFilter
 
@@ -22,6 +22,7 @@ _TOKEN = re.compile(
     rf"(?:(?P<field>labels\.{_QUOTED})|(?P<word>[\w\-.:/@]+)|(?P<quoted>{_QUOTED})|(?P<sign><=|>=|!=|[()=<>!,]))",
     re.DOTALL,
 )
+_LABEL_KEY = re.compile(LABEL_KEY_PATTERN)
 _SPACE = re.compile(r"\s*")
 _STATES = {state.name: state for state in JobState if state}
 _CHOICES = ("state", "type", "owner")
@@ -179,6 +180,8 @@ def _gather(gathered: _Gathered, alternatives: list[_Comparison]) -> None:
         gathered.path = _same(gathered.path, first)
     elif first.field.startswith("labels.") and len(first.field) > len("labels."):
         key = first.field.removeprefix("labels.")
+        if not _LABEL_KEY.fullmatch(key):
+            _invalid(f"{key[:80]!r} is no label's key; it must match {LABEL_KEY_PATTERN}", first.at)
         gathered.labels[key] = _same(gathered.labels.get(key), first)
     else:
         _fail(f"names {first.field[:80]!r}; fields are state, type, owner, path, labels.KEY and create_time", first.at)

@@ -12,6 +12,7 @@ from jobhall.limits import (
     BATCH_GET_MAX,
     BATCH_SUBMIT_MAX,
     INCLUDED_ERRORS_MAX,
+    MESSAGE_BYTES_MAX,
     WAIT_TIMEOUT_DEFAULT,
     WAIT_TIMEOUT_MAX,
 )
@@ -38,6 +39,8 @@ from jobhall_server.rpc.streams import Stream
 from jobhall_server.rpc.submit_stream import serve_submits
 from jobhall_server.rpc.watch import serve_watch
 
+_FULL_AT_ONCE = 50
+"""Jobs read with their payloads at once: 100 MiB at worst, not 2 GiB."""
 _NEWEST_FIRST = ("", "create_time desc")
 
 
@@ -80,14 +83,19 @@ class JobServicer(JobServiceServicer):
         refuse_set(request, ("include_errors",))
         _check_count(len(request.job_ids), BATCH_GET_MAX, "job_ids")
         basic = view_is_basic(request.view, basic_default=False)
-        jobs = await self._jobs.get_many(principal(), request.job_ids, full=not basic)
-        messages = [self._job(job, basic=basic, as_object=request.object_payloads) for job in jobs]
+        asked = {checks.job_id(text, f"job_ids[{place}]"): text for place, text in enumerate(request.job_ids)}
+        ids = list(asked)
+        if basic:
+            jobs = await self._jobs.get_many(principal(), ids, full=False)
+            messages, read = [basic_job_out(job) for job in jobs], len(ids)
+        else:
+            messages, read = await self._read_full(ids, as_object=request.object_payloads)
         fitting = how_many_fit(messages)
         found = {message.id for message in messages}
         return job_service_pb2.BatchGetJobsResponse(
             jobs=messages[:fitting],
-            missing_job_ids=[job_id for job_id in request.job_ids if checks.job_id(job_id) not in found],
-            remaining_job_ids=[message.id for message in messages[fitting:]],
+            missing_job_ids=[asked[job_id] for job_id in ids[:read] if job_id not in found],
+            remaining_job_ids=[message.id for message in messages[fitting:]] + ids[read:],
         )
 
     async def ListJobs(
@@ -109,8 +117,7 @@ class JobServicer(JobServiceServicer):
         async def encode(jobs: Sequence[JobView]) -> list[job_pb2.Job]:
             if basic:
                 return [basic_job_out(job) for job in jobs]
-            ids = [job.job_id for job in jobs]
-            return [self._full(job) for job in await self._jobs.get_many(principal(), ids, full=True)]
+            return (await self._read_full([job.job_id for job in jobs]))[0]
 
         jobs, token = await page_that_fits(ask, encode, page_size_in(request.page_size))
         return job_service_pb2.ListJobsResponse(jobs=jobs, next_page_token=token)
@@ -185,6 +192,19 @@ class JobServicer(JobServiceServicer):
         self, request: job_service_pb2.WatchJobsRequest, context: Context
     ) -> AsyncIterator[job_service_pb2.WatchJobsResponse]:
         return serve_watch(self._hall, request)
+
+    async def _read_full(self, ids: Sequence[str], *, as_object: bool = False) -> tuple[list[job_pb2.Job], int]:
+        """Those of the jobs that exist, read until they are more than one answer holds; and how many ids that took."""
+        messages: list[job_pb2.Job] = []
+        size = 0
+        for start in range(0, len(ids), _FULL_AT_ONCE):
+            if size > MESSAGE_BYTES_MAX:
+                return messages, start
+            jobs = await self._jobs.get_many(principal(), ids[start : start + _FULL_AT_ONCE], full=True)
+            more = [self._job(job, basic=False, as_object=as_object) for job in jobs]
+            size += sum(message.ByteSize() for message in more)
+            messages += more
+        return messages, len(ids)
 
     def _full(self, job: JobView) -> job_pb2.Job:
         return job_out(job, now_us=self._hall.clock.now_us())

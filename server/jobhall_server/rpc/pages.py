@@ -49,9 +49,8 @@ async def page_that_fits(
     """A page and the token of the next one; where the answer would be too large, a shorter page asked for anew."""
     entries, token = await ask(page_size)
     messages = await encode(entries)
-    fitting = how_many_fit(messages)
-    if fitting == len(messages):
-        return messages, token
-    entries, token = await ask(fitting)
-    messages = await encode(entries)
-    return messages[: how_many_fit(messages)], token
+    while (fitting := how_many_fit(messages)) < len(messages):
+        # Until all of them fit: the list may have changed in between, and the token stands after the last one.
+        entries, token = await ask(fitting)
+        messages = await encode(entries)
+    return messages, token

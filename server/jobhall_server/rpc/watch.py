@@ -9,7 +9,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from jobhall.errors import FieldInvalidError
-from jobhall.limits import LABELS_MAX, MESSAGE_BYTES_MAX, WATCH_JOB_IDS_MAX
+from jobhall.limits import MESSAGE_BYTES_MAX, WATCH_JOB_IDS_MAX
 from jobhall.states import EventType
 from jobhall.v1 import event_pb2, job_service_pb2
 from jobhall.v1.job_service_pb2 import WatchJobsResponse
@@ -48,8 +48,7 @@ def request_in(request: job_service_pb2.WatchJobsRequest) -> WatchRequest:
     refuse_set(request, ("batch_id",))
     if len(request.job_ids) > WATCH_JOB_IDS_MAX:
         raise FieldInvalidError("job_ids", f"has {len(request.job_ids)} ids; the limit is {WATCH_JOB_IDS_MAX}")
-    if len(request.labels) > LABELS_MAX:
-        raise FieldInvalidError("labels", f"has {len(request.labels)} labels; the limit is {LABELS_MAX}")
+    checks.check_labels(request.labels, "labels")
     if request.expired_cursor_action not in _ACTIONS:
         raise FieldInvalidError("expired_cursor_action", f"{request.expired_cursor_action} is no such action")
     job_ids = frozenset(checks.job_id(text, f"job_ids[{place}]") for place, text in enumerate(request.job_ids))

@@ -1,1 +1,1 @@
-"""The store on SQLite and PostgreSQL: the only room that knows SQL."""
+"""The store on SQLite, its statements compiled for PostgreSQL too: the only room that knows SQL."""

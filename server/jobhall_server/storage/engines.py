@@ -76,8 +76,7 @@ def parse_database_url(text: str, *, folder: Path | None = None) -> Database:
         # The text may hold a password, and a URL that cannot be parsed cannot be redacted.
         raise DatabaseUrlError("the database URL is malformed: write sqlite:///jobhall.db") from None
     if url.drivername not in _DRIVERS:
-        known = "sqlite:///FILE or postgresql://USER@HOST/NAME"
-        raise DatabaseUrlError(f"databases of the kind {url.drivername!r} are not supported: write {known}")
+        raise DatabaseUrlError(f"databases of the kind {url.drivername!r} are not supported: write sqlite:///FILE")
     url = url.set(drivername=_DRIVERS[url.drivername])
     if url.get_backend_name() != "sqlite":
         return Database(url)

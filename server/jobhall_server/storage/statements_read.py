@@ -112,16 +112,18 @@ def stale_sessions(tables: Tables) -> sa.Select[Any]:
 
 @lru_cache(maxsize=8)
 def held_by_lost_sessions(tables: Tables) -> sa.Select[Any]:
-    """Jobs that lost sessions still hold, with the session; found from holder to holder, not over all that is held."""
+    """Jobs that ended sessions still hold, with the session; found from holder to holder, not over all that is held."""
     j, s = tables.jobs, tables.sessions
     first = sa.select(sa.func.min(j.c.held_by).label("key")).where(j.c.held_by.is_not(None))
     holders = first.cte("holders", recursive=True)
     following = sa.select(sa.func.min(j.c.held_by)).where(j.c.held_by > holders.c.key).scalar_subquery()
+    # A closed one holds a job where a claim for it crossed its end and could not be given back.
+    ended = (s.c.state == int(SessionState.LOST)) | (s.c.state == int(SessionState.CLOSED))
     holders = holders.union_all(sa.select(following).where(holders.c.key.is_not(None)))
     return (
         sa.select(j.c.key, j.c.held_by)
         .select_from(holders)
-        .join(s, (s.c.key == holders.c.key) & (s.c.state == int(SessionState.LOST)))
+        .join(s, (s.c.key == holders.c.key) & ended)
         .join(j, j.c.held_by == s.c.key)
         .limit(_LIMIT)
     )
