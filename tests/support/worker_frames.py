@@ -10,8 +10,8 @@ from jobhall_server.hall.frames import (
     Body,
     CompletedBody,
     FailedBody,
-    HeldTask,
     Hello,
+    ListedTask,
     ReleasedBody,
     Report,
     ReportKind,
@@ -24,7 +24,7 @@ def hello(
     tasks_max: int = 10,
     type_limits: dict[str, int] | None = None,
     job_types: tuple[str, ...] = ("resize",),
-    held: tuple[HeldTask, ...] = (),
+    held: tuple[ListedTask, ...] = (),
 ) -> Hello:
     """The first frame of a worker that serves `resize` in the default namespace."""
     return Hello(

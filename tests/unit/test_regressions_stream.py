@@ -12,7 +12,7 @@ from jobhall.task import Task
 from jobhall.v1.task_pb2 import TaskLog, TaskUpdate
 from jobhall_server.domain.job import Payload
 from jobhall_server.domain.progress import Progress
-from jobhall_server.hall.frames import Assignments, HeldTask, Reports, StreamSettings
+from jobhall_server.hall.frames import Assignments, ListedTask, Reports, StreamSettings
 from jobhall_server.hall.session import SessionMachine
 from jobhall_server.logs import configure_logs
 from tests.support.stream_machine import Bench, items_of, kinds_of
@@ -21,7 +21,7 @@ from tests.support.worker_frames import assignment, hello, progress, token
 
 def opened(settings: StreamSettings) -> SessionMachine:
     machine = SessionMachine(settings, 0.0)
-    machine.receive(hello(held=(HeldTask(token(1), started=True),)), 0.0)
+    machine.receive(hello(held=(ListedTask(token(1), started=True),)), 0.0)
     machine.opened("session-1", "resume-1", 1)
     machine.frames()
     return machine

@@ -16,8 +16,8 @@ from jobhall_server.hall.frames import (
     FrameOut,
     Heartbeat,
     HeartbeatReply,
-    HeldTask,
     Hello,
+    ListedTask,
     Report,
     ReportKind,
     Reports,
@@ -79,7 +79,7 @@ def test_a_second_hello_is_a_violation() -> None:
 
 def test_the_welcome_tells_the_session_the_pace_and_what_becomes_of_held_tasks() -> None:
     machine = SessionMachine(SETTINGS, 0.0)
-    machine.receive(hello(held=(HeldTask(token(1), started=True),)), 0.0)
+    machine.receive(hello(held=(ListedTask(token(1), started=True),)), 0.0)
 
     machine.opened("session-1", "resume-1", 3)
 
@@ -241,7 +241,7 @@ def test_acked_items_and_progress_do_not_count_as_unacked() -> None:
 
 
 def test_reports_on_tasks_of_an_older_stream_are_judged_by_their_token() -> None:
-    machine = opened(first=hello(held=(HeldTask(token(9), started=True),)))
+    machine = opened(first=hello(held=(ListedTask(token(9), started=True),)))
 
     tell(machine, progress(token(9), Progress(percent=50)), completed(1, token(9)))
 
@@ -369,7 +369,7 @@ def test_a_draining_worker_is_given_nothing_and_ends_when_its_last_end_is_acked(
 
 
 def test_a_worker_that_drains_does_not_leave_before_its_late_words_are_acked() -> None:
-    machine = opened(first=hello(held=(HeldTask(token(9), started=True),)))
+    machine = opened(first=hello(held=(ListedTask(token(9), started=True),)))
     machine.receive(WorkerDrain("deploy"), 0.0)
     tell(machine, completed(1, token(9)))
     steps = [machine.finished]

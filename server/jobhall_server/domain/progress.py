@@ -22,6 +22,8 @@ class Progress:
     unit: str = ""
     details: str | None = None
     """A JSON text, or None."""
+    reported_at: int | None = None
+    """When the server took it, microseconds UTC."""
 
     @property
     def percent_done(self) -> float | None:

@@ -154,7 +154,7 @@ class Feed:
     def publish_progress(self, assignment: Assignment, progress: Progress) -> None:
         """Tell watchers how far a running task is; best effort."""
         if self._count:
-            event = WatchEvent(_progress_row(assignment), progress)
+            event = WatchEvent(_progress_row(assignment, progress.reported_at or 0), progress)
             for subscription in self._index.find(event.row):
                 subscription.offer_progress(event)
 
@@ -223,7 +223,7 @@ def visible(principal: Principal, row: EventRow) -> bool:
     return may_touch(principal, owner=row.owner, organization_id=row.organization_id)
 
 
-def _progress_row(assignment: Assignment) -> EventRow:
+def _progress_row(assignment: Assignment, at: int) -> EventRow:
     job = assignment.claimed
     return EventRow(
         number=0,
@@ -241,5 +241,5 @@ def _progress_row(assignment: Assignment) -> EventRow:
         owner=job.owner,
         organization_id=job.organization_id,
         labels=job.labels,
-        at=0,
+        at=at,
     )

@@ -82,7 +82,7 @@ class Report(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class HeldTask:
+class ListedTask:
     """A task that the worker still holds when it says Hello."""
 
     token: bytes
@@ -104,7 +104,7 @@ class Hello:
     session_id: str
     resume_token: str
     connection: int
-    held: tuple[HeldTask, ...] = ()
+    held: tuple[ListedTask, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

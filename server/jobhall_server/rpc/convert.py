@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Collection
 
 import orjson
@@ -230,6 +231,7 @@ def progress_in(message: job_pb2.Progress) -> Progress:
         failed=message.items_failed,
         unit=message.unit,
         details=details,
+        reported_at=time.time_ns() // 1000,
     )
 
 
@@ -251,4 +253,6 @@ def progress_out(progress: Progress, *, basic: bool = False) -> job_pb2.Progress
     message.unit = progress.unit
     if progress.details is not None:
         message.details.CopyFrom(struct(progress.details))
+    if progress.reported_at is not None:
+        message.update_time.CopyFrom(timestamp(progress.reported_at))
     return message

@@ -32,9 +32,9 @@ from jobhall_server.hall.frames import (
     CompletedBody,
     FailedBody,
     Heartbeat,
-    HeldTask,
     Hello,
     ItemErrorsBody,
+    ListedTask,
     LogsBody,
     Rejection,
     ReleasedBody,
@@ -63,7 +63,7 @@ def hello_in(message: worker_service_pb2.Hello) -> Hello:
         session_id=message.session_id,
         resume_token=message.resume_token or secrets.token_urlsafe(24),
         connection=message.connection or 1,
-        held=tuple(HeldTask(held.lease_token, held.started) for held in message.held_tasks),
+        held=tuple(ListedTask(held.lease_token, held.started) for held in message.held_tasks),
     )
 
 
