@@ -70,6 +70,7 @@ async def test_a_result_comes_back_with_all_that_the_handler_said_on_the_way(
     assert (job.state, job.result, job.attempt) == (JobState.COMPLETED, {"sum": 6}, 1)
     assert (job.progress.items_processed, job.progress.items_total, job.progress.unit) == (3, 3, "items")
     assert job.progress.updated_at is not None
+    assert job.created_at is not None
     assert job.progress.updated_at > job.created_at
     assert [(error.index, error.key, error.code) for error in job.item_errors] == [(2, "b", "ODD")]
     logs = (await server.jobs.ListJobLogs(ListJobLogsRequest(job_id=job.id))).log_entries
