@@ -237,7 +237,7 @@ def test_log_lines_are_cut_and_those_without_a_time_are_stamped() -> None:
 def claimed(key: int, parameters: str) -> Assignment:
     names = (None, None, None, None, "me", "")
     job = Claimed(Lease(key, 1, 7), f"job-{key}", 1, 1, 4, 0, 1_800_000_000_000_000, *names, Payload(parameters))
-    return Assignment(job, "default", "score")
+    return Assignment(job, "default", "score", job.lease.token())
 
 
 def test_assignments_are_cut_at_64_kib_or_one_task_and_numbered_one_by_one() -> None:

@@ -71,7 +71,7 @@ def assignment(job_key: int, *, job_type: str = "resize") -> Assignment:
         organization_id="",
         parameters=None,
     )
-    return Assignment(claimed, "default", job_type)
+    return Assignment(claimed, "default", job_type, claimed.lease.token())
 
 
 def report(seq: int, task_token: bytes, kind: ReportKind, body: Body = None) -> Report:

@@ -167,11 +167,12 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A task for the worker, with its names looked up."""
+    """A task for the worker, with its names looked up and its token made."""
 
     claimed: Claimed
     namespace: str
     job_type: str
+    token: bytes
 
 
 @dataclass(frozen=True, slots=True)

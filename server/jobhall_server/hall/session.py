@@ -199,7 +199,7 @@ class SessionMachine:
         self._delivery += 1
         deadline = now + self.settings.accept_seconds
         for assignment in tasks:
-            token = assignment.claimed.lease.token()
+            token = assignment.token
             self.held[token] = HeldTask(assignment.claimed.lease, without_payload(assignment), self._delivery)
             self._unaccepted.append((deadline, token))
         self._assignments.append(Assignments(self._delivery, tasks))
@@ -229,7 +229,7 @@ class SessionMachine:
     def _withdraw(self, tokens: set[bytes]) -> None:
         """Take tasks out of assignments not sent yet: those go out last, after the word that the tasks are gone."""
         self._assignments = [
-            Assignments(frame.number, [task for task in frame.tasks if task.claimed.lease.token() not in tokens])
+            Assignments(frame.number, [task for task in frame.tasks if task.token not in tokens])
             for frame in self._assignments
         ]
 

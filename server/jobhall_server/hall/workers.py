@@ -211,7 +211,10 @@ class Connection:
             _ = self._hall.spawn(self._give_back_now(unwanted), "give back a claim")
         if wanted:
             queue = self._hall.registry.queue
-            tasks = [Assignment(job, (known := queue(job.queue_key)).namespace, known.job_type) for job in wanted]
+            tasks = [
+                Assignment(job, (known := queue(job.queue_key)).namespace, known.job_type, job.lease.token())
+                for job in wanted
+            ]
             self.machine.deliver(tasks, self._hall.clock.monotonic())
             self._wake.set()
 

@@ -168,7 +168,7 @@ def _add_task(tasks: Any, assignment: Assignment) -> None:
     job = assignment.claimed
     seconds, rest = divmod(job.created_at, 1_000_000)
     task = tasks.add(
-        lease_token=job.lease.token(),
+        lease_token=assignment.token,
         job_id=job.job_id,
         job_type=assignment.job_type,
         attempt=job.attempt,
