@@ -90,6 +90,7 @@ async def test_item_errors_and_log_lines_are_read_in_pages_and_in_order(client: 
     errors = [error async for error in client.jobs.item_errors(submitted.id)]
     lines = [line async for line in client.jobs.logs(submitted.id)]
     job = await client.jobs.get_job(submitted.id, include_errors=True)
+    (listed,) = await client.jobs.get_jobs([submitted.id], include_errors=True)
 
     assert errors == [ItemError(number, f"row {number}", "ODD", "not even") for number in range(250)]
     assert [line.message for line in lines] == [f"line {number}" for number in range(250)]
@@ -97,6 +98,7 @@ async def test_item_errors_and_log_lines_are_read_in_pages_and_in_order(client: 
     assert [line.number for line in lines] == list(range(1, 251))
     assert {(line.level, line.attempt) for line in lines} == {(LogLevel.WARNING, 1)}
     assert (job.item_error_count, list(job.item_errors)) == (250, errors[:100])
+    assert listed.item_errors == job.item_errors
 
 
 async def test_a_job_that_left_nothing_behind_has_empty_lists_and_an_unknown_one_none(client: AsyncClient) -> None:

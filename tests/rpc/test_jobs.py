@@ -202,6 +202,10 @@ async def test_item_errors_and_log_lines_are_listed_in_pages(server: Running) ->
         (3, "three", 1),
     ]
     assert [error.index for error in shown.item_errors] == [0, 1, 2]
+    for view in (job_pb2.JOB_VIEW_FULL, job_pb2.JOB_VIEW_BASIC):
+        several = pb.BatchGetJobsRequest(job_ids=[job.id], view=view, include_errors=True)
+        (listed,) = (await server.jobs.BatchGetJobs(several)).jobs
+        assert [error.index for error in listed.item_errors] == [0, 1, 2]
     await worker.end()
 
 

@@ -94,17 +94,23 @@ class Jobs:
         if job is None:
             raise JobNotFoundError(job_id)
         job = self._hall.with_live_progress(job)
-        if include_errors:
-            found = await self._reads.item_errors(job.key, after_number=0, limit=INCLUDED_ERRORS_MAX)
-            job = replace(job, item_errors=tuple(error for _, error in found))
-        return job
+        return await self._with_errors(job) if include_errors else job
 
-    async def get_many(self, principal: Principal, job_ids: Sequence[str], *, full: bool) -> list[JobView]:
-        """Those of the jobs that exist for the caller, in the order asked."""
+    async def _with_errors(self, job: JobView) -> JobView:
+        if not job.item_error_count:
+            return job
+        found = await self._reads.item_errors(job.key, after_number=0, limit=INCLUDED_ERRORS_MAX)
+        return replace(job, item_errors=tuple(error for _, error in found))
+
+    async def get_many(
+        self, principal: Principal, job_ids: Sequence[str], *, full: bool, include_errors: bool = False
+    ) -> list[JobView]:
+        """Those of the jobs that exist for the caller, in the order asked, as `get` reads them."""
         checks.check_count(len(job_ids), BATCH_GET_MAX, "job_ids")
         ids = [checks.job_id(job_id, f"job_ids[{place}]") for place, job_id in enumerate(job_ids)]
         views = {job.job_id: job for job in await self._reads.jobs_by_id(principal, ids, full=full)}
-        return [self._hall.with_live_progress(views[job_id]) for job_id in dict.fromkeys(ids) if job_id in views]
+        jobs = [self._hall.with_live_progress(views[job_id]) for job_id in dict.fromkeys(ids) if job_id in views]
+        return [await self._with_errors(job) for job in jobs] if include_errors else jobs
 
     async def page(
         self, principal: Principal, where: JobFilter, *, page_size: int, page_token_text: str, skip: int

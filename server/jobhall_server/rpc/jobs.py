@@ -80,16 +80,13 @@ class JobServicer(JobServiceServicer):
     async def BatchGetJobs(
         self, request: job_service_pb2.BatchGetJobsRequest, context: Context
     ) -> job_service_pb2.BatchGetJobsResponse:
-        refuse_set(request, ("include_errors",))
         _check_count(len(request.job_ids), BATCH_GET_MAX, "job_ids")
         basic = view_is_basic(request.view, basic_default=False)
         asked = {checks.job_id(text, f"job_ids[{place}]"): text for place, text in enumerate(request.job_ids)}
         ids = list(asked)
-        if basic:
-            jobs = await self._jobs.get_many(principal(), ids, full=False)
-            messages, read = [basic_job_out(job) for job in jobs], len(ids)
-        else:
-            messages, read = await self._read_full(ids, as_object=request.object_payloads)
+        messages, read = await self._read(
+            ids, basic=basic, include_errors=request.include_errors, as_object=request.object_payloads
+        )
         fitting = how_many_fit(messages)
         found = {message.id for message in messages}
         return job_service_pb2.BatchGetJobsResponse(
@@ -117,7 +114,7 @@ class JobServicer(JobServiceServicer):
         async def encode(jobs: Sequence[JobView]) -> list[job_pb2.Job]:
             if basic:
                 return [basic_job_out(job) for job in jobs]
-            return (await self._read_full([job.job_id for job in jobs]))[0]
+            return (await self._read([job.job_id for job in jobs], basic=False))[0]
 
         jobs, token = await page_that_fits(ask, encode, page_size_in(request.page_size))
         return job_service_pb2.ListJobsResponse(jobs=jobs, next_page_token=token)
@@ -193,15 +190,19 @@ class JobServicer(JobServiceServicer):
     ) -> AsyncIterator[job_service_pb2.WatchJobsResponse]:
         return serve_watch(self._hall, request)
 
-    async def _read_full(self, ids: Sequence[str], *, as_object: bool = False) -> tuple[list[job_pb2.Job], int]:
+    async def _read(
+        self, ids: Sequence[str], *, basic: bool, include_errors: bool = False, as_object: bool = False
+    ) -> tuple[list[job_pb2.Job], int]:
         """Those of the jobs that exist, read until they are more than one answer holds; and how many ids that took."""
         messages: list[job_pb2.Job] = []
         size = 0
-        for start in range(0, len(ids), _FULL_AT_ONCE):
+        at_once = len(ids) if basic and not include_errors else _FULL_AT_ONCE
+        for start in range(0, len(ids), at_once or 1):
             if size > MESSAGE_BYTES_MAX:
                 return messages, start
-            jobs = await self._jobs.get_many(principal(), ids[start : start + _FULL_AT_ONCE], full=True)
-            more = [self._job(job, basic=False, as_object=as_object) for job in jobs]
+            some = ids[start : start + at_once]
+            jobs = await self._jobs.get_many(principal(), some, full=not basic, include_errors=include_errors)
+            more = [self._job(job, basic=basic, as_object=as_object) for job in jobs]
             size += sum(message.ByteSize() for message in more)
             messages += more
         return messages, len(ids)
