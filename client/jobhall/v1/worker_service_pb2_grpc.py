@@ -78,6 +78,9 @@ class WorkerServiceStub:
     it is LOST, or to CANCEL it. Send everything that was not acked again, numbered anew from 1. Read nothing more from
     the old stream. A worker that chooses session_id and resume_token itself (both random UUIDs, say) can do so even if
     its first Welcome was lost.
+    The server may have forgotten the session, and versions before 0.1.0 never take one over: they end the stream with
+    SESSION_EXPIRED. Then open a new session at once, the tokens in held_tasks, and go on with what you hold: its
+    completions are taken by their tokens for as long as nobody else has claimed the job.
 
     WHEN REPORTS ARE TOO LATE. The first outcome of a task is recorded; the same again is OK; another one is
     RESULT_CONFLICT. A task whose job went on without it (run elsewhere, cancelled, deleted) is LEASE_LOST. Such items
@@ -198,6 +201,9 @@ class WorkerServiceServicer:
     it is LOST, or to CANCEL it. Send everything that was not acked again, numbered anew from 1. Read nothing more from
     the old stream. A worker that chooses session_id and resume_token itself (both random UUIDs, say) can do so even if
     its first Welcome was lost.
+    The server may have forgotten the session, and versions before 0.1.0 never take one over: they end the stream with
+    SESSION_EXPIRED. Then open a new session at once, the tokens in held_tasks, and go on with what you hold: its
+    completions are taken by their tokens for as long as nobody else has claimed the job.
 
     WHEN REPORTS ARE TOO LATE. The first outcome of a task is recorded; the same again is OK; another one is
     RESULT_CONFLICT. A task whose job went on without it (run elsewhere, cancelled, deleted) is LEASE_LOST. Such items
@@ -389,6 +395,9 @@ class WorkerService:
     it is LOST, or to CANCEL it. Send everything that was not acked again, numbered anew from 1. Read nothing more from
     the old stream. A worker that chooses session_id and resume_token itself (both random UUIDs, say) can do so even if
     its first Welcome was lost.
+    The server may have forgotten the session, and versions before 0.1.0 never take one over: they end the stream with
+    SESSION_EXPIRED. Then open a new session at once, the tokens in held_tasks, and go on with what you hold: its
+    completions are taken by their tokens for as long as nobody else has claimed the job.
 
     WHEN REPORTS ARE TOO LATE. The first outcome of a task is recorded; the same again is OK; another one is
     RESULT_CONFLICT. A task whose job went on without it (run elsewhere, cancelled, deleted) is LEASE_LOST. Such items
