@@ -119,6 +119,7 @@ def test_a_file_may_be_served_again_when_its_server_has_ended(tmp_path: Path) ->
 def test_databases_with_servers_of_their_own_need_no_lock() -> None:
     database = parse_database_url("postgresql://localhost/jobs")
 
+    assert database.lock_path is None
     with serving(database), serving(database):
         pass
 

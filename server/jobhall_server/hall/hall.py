@@ -18,7 +18,7 @@ from jobhall_server.hall.feed import Feed
 from jobhall_server.hall.frames import StreamSettings
 from jobhall_server.hall.job_types import JobTypes
 from jobhall_server.hall.jobs import Jobs
-from jobhall_server.hall.reaper import reap
+from jobhall_server.hall.reaper import JOBS_PER_PASS, reap
 from jobhall_server.hall.registry import Registry
 from jobhall_server.hall.retention import CUT_EVERY_SECONDS, cut_what_is_old
 from jobhall_server.hall.store import Store
@@ -115,7 +115,7 @@ class Hall:
             await asyncio.sleep(seconds)
 
     async def _reap(self) -> None:
-        while await reap(self) >= 1000:
+        while await reap(self) >= JOBS_PER_PASS:
             continue
         self.dispatcher.poll()
 

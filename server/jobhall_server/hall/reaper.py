@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+JOBS_PER_PASS = 1000
+"""What `Reads.expired` names at a time; a pass that moved so many on is followed by another at once."""
+
 
 async def reap(hall: Hall) -> int:
     """One pass; answers how many jobs it moved on.
 
     Sessions of a replica that is gone are detached as of now, sessions detached for longer than their time to live are
-    lost, and what lost sessions hold goes back to the queue, at most 1,000 jobs a pass.
+    lost, and what lost sessions hold goes back to the queue, at most JOBS_PER_PASS jobs a pass.
     """
     ttl_us = int(hall.settings.stream.session_ttl_seconds * 1_000_000)
     expired = await hall.store.reads.expired(ttl_us=ttl_us)

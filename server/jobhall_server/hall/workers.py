@@ -308,7 +308,13 @@ class Connection:
         await self._hall.registry.refresh()
         self._workers.attach(self, opened.session)
         self.machine.opened(new.session_id, new.resume_token, opened.session.epoch)
-        log.info("worker_joined", worker=new.worker_name, session=new.session_id, job_types=list(new.job_types))
+        log.info(
+            "worker_joined",
+            worker=new.worker_name,
+            session=new.session_id,
+            job_types=list(new.job_types),
+            principal=self._principal.subject,
+        )
         self._hall.dispatcher.poll()
 
     async def _move_on(self, overdue: Overdue) -> None:

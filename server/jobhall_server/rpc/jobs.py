@@ -13,6 +13,7 @@ from jobhall.limits import (
     BATCH_SUBMIT_MAX,
     INCLUDED_ERRORS_MAX,
     MESSAGE_BYTES_MAX,
+    SKIP_MAX,
     WAIT_TIMEOUT_DEFAULT,
     WAIT_TIMEOUT_MAX,
 )
@@ -34,7 +35,7 @@ from jobhall_server.rpc.convert_jobs import (
 )
 from jobhall_server.rpc.filters import parse_filter
 from jobhall_server.rpc.interceptor import Context
-from jobhall_server.rpc.pages import how_many_fit, page_size_in, page_that_fits, skip_in
+from jobhall_server.rpc.pages import how_many_fit, page_size_in, page_that_fits
 from jobhall_server.rpc.streams import Stream
 from jobhall_server.rpc.submit_stream import serve_submits
 from jobhall_server.rpc.watch import serve_watch
@@ -104,11 +105,11 @@ class JobServicer(JobServiceServicer):
         where = parse_filter(
             request.filter, JobFilter(namespace=checks.listed_namespace(request.namespace, "namespace"))
         )
-        skip = skip_in(request.skip)
+        checks.check_range(request.skip, 0, SKIP_MAX, "skip")
 
         async def ask(size: int) -> tuple[list[JobView], str]:
             return await self._jobs.page(
-                principal(), where, page_size=size, page_token_text=request.page_token, skip=skip
+                principal(), where, page_size=size, page_token_text=request.page_token, skip=request.skip
             )
 
         async def encode(jobs: Sequence[JobView]) -> list[job_pb2.Job]:

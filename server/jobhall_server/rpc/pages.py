@@ -8,7 +8,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from jobhall.errors import FieldInvalidError
-from jobhall.limits import MESSAGE_BYTES_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, SKIP_MAX
+from jobhall.limits import MESSAGE_BYTES_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
@@ -22,13 +22,6 @@ def page_size_in(page_size: int) -> int:
     if not 0 <= page_size <= PAGE_SIZE_MAX:
         raise FieldInvalidError("page_size", f"is {page_size}; write 1 to {PAGE_SIZE_MAX}, or 0 for the default")
     return page_size or PAGE_SIZE_DEFAULT
-
-
-def skip_in(skip: int) -> int:
-    """How many entries to pass over."""
-    if not 0 <= skip <= SKIP_MAX:
-        raise FieldInvalidError("skip", f"is {skip}; it must lie in 0..{SKIP_MAX}")
-    return skip
 
 
 def how_many_fit(messages: Sequence[Message], *, limit: int = MESSAGE_BYTES_MAX) -> int:
