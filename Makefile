@@ -6,7 +6,7 @@ STAMP := .venv/.setup-stamp
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools protos check check-protos test system bench demo serve image
+.PHONY: help setup tools protos check check-protos test system mutants bench demo serve image
 
 help:  ## Show these lines
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1|/' | column -t -s '|' 2>/dev/null \
@@ -38,8 +38,11 @@ test: tools  ## Every test: unit, storage, rpc, docs, then system
 	$(PYTEST) -n 2 tests --ignore=tests/system
 	$(PYTEST) tests/system
 
-system: tools  ## Only the tests with real processes
-	$(PYTEST) tests/system
+system: tools  ## The tests with real processes, the proofs in their long form; many minutes
+	$(PYTEST) tests/system --long
+
+mutants: $(STAMP)  ## Deliberate faults in the protocol: the simulation must find each; minutes
+	$(BIN)/python scripts/mutants.py
 
 bench: $(STAMP)  ## The benchmark with its two yardsticks; minutes
 	$(BIN)/python -m bench

@@ -25,20 +25,27 @@ Every change of a job's state is one of the moves drawn here: what is not in the
 reports counts only under the lease token of the job's newest claim. `complete` from a waiting state is the late answer
 of a worker whose session was lost; it is taken as long as nobody else has claimed the job.
 
-What the table lacks is not built yet: nothing makes a job SCHEDULED, no attempt is tried again after a failure, there
-is no RetryJob and no retention, and of timeouts there are those of acceptance, of a session, and of a cancel's grace.
+Every state but PENDING has an end of its own: a SCHEDULED job falls due, a CLAIMED one must be accepted, a RUNNING one
+lasts while its session lives and lists it (or to its timeouts), a CANCELLING one has its grace. A PENDING job waits for
+a worker.
 """
 
 MEANINGS = {
     "claim": "the dispatcher leases the job to a worker's session",
     "accept": "the worker started it: it says so, or an update or log of the task implies it",
     "return": "the delivery was not accepted in time, or the worker's beat does not list it; at no cost",
-    "release": "the worker gives it back unfinished, or confirms a cancel; the attempt is not counted",
+    "release": "the worker gives it back unfinished, or confirms a cancel; the attempt is not counted; it may ask for a "
+    "delay, and from the third release on the job backs off by itself",
     "complete": "the worker finished it",
-    "fail": "the worker's handler failed",
+    "fail": "the worker's handler failed: tried again after a delay, by the job's retry policy or the worker's word, until "
+    "no attempt is left",
     "lose": "its session is lost, or the worker lost the task",
+    "take back": "a worker that comes back lists it among what it holds, and nobody else has claimed it; same attempt",
+    "time out": "the attempt ran for longer than run_timeout, or was silent for longer than progress_timeout",
+    "fall due": "its back-off or delay is over",
     "cancel": "a caller wants it stopped",
     "stop": "the grace of a cancelled task is over",
+    "retry": "a caller wants it run again: attempts and losses start from zero, the fence goes on",
 }
 
 

@@ -1,7 +1,8 @@
-"""Fetches the programs that only the tests need: grpcurl, and the packages of the worker written for Node.
+"""Fetches the programs that only the tests need: grpcurl, the packages of the worker written for Node, and strace.
 
-Go and Node themselves come from the machine, else from the packages that ship their binaries. What cannot be had is
-said loudly, and the tests that need it are skipped; with `CI=true` that is an error.
+Go and Node themselves come from the machine, else from the packages that ship their binaries; strace from the machine's
+own packages, where this is root. What cannot be had is said loudly, and the tests that need it are skipped; with
+`CI=true` that is an error.
 """
 
 import os
@@ -20,7 +21,7 @@ NODE_WORKER = ROOT / "examples" / "node_worker"
 
 
 def main() -> None:
-    missing = [reason for reason in (grpcurl(), node_packages()) if reason]
+    missing = [reason for reason in (grpcurl(), node_packages(), strace()) if reason]
     for reason in missing:
         print(f"\n*** NOT HERE: {reason} ***\n", file=sys.stderr)
     if missing and os.environ.get("CI") == "true":
@@ -58,6 +59,19 @@ def node_packages() -> str | None:
         return "the packages of examples/node_worker (npm failed): that worker will not be run"
     done.touch()
     return None
+
+
+def strace() -> str | None:
+    if find("strace"):
+        return None
+    reason = "strace: the test that cuts the power will not be run"
+    apt = find("apt-get")
+    if apt is None or os.geteuid() != 0:
+        return f"{reason} (Debian, Ubuntu: apt-get install strace)"
+    print("installing strace, once …", flush=True)
+    run([apt, "update", "--quiet"])
+    run([apt, "install", "--yes", "--quiet", "--no-install-recommends", "strace"])
+    return None if find("strace") else reason
 
 
 def find(name: str) -> str | None:

@@ -1,6 +1,8 @@
-"""What holds for every test: a clean environment, and hypothesis without time limits of its own."""
+"""What holds for every test: a clean environment, hypothesis without time limits, the two lengths of the proofs."""
 
 import os
+import sys
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -8,6 +10,48 @@ from hypothesis import HealthCheck, settings
 # Two cores run everything at once here: how long one example takes says nothing.
 settings.register_profile("jobhall", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("jobhall")
+
+FIGURES = "figures"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="the proofs in their long form, minutes each (make system)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        marker = item.get_closest_marker("long_timeout")
+        if marker and config.getoption("--long"):
+            item.add_marker(pytest.mark.timeout(*marker.args), append=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The figures of the proofs, whether they held or not."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    lines = [
+        f"{report.nodeid}: {value}" for report in reports for name, value in report.user_properties if name == FIGURES
+    ]
+    if lines:
+        terminalreporter.section(FIGURES)
+        terminalreporter.write("\n".join([*sorted(set(lines)), ""]))
+
+
+@pytest.fixture(scope="session")
+def long(pytestconfig: pytest.Config) -> bool:
+    """Whether the proofs run in their long form."""
+    return bool(pytestconfig.getoption("--long"))
+
+
+@pytest.fixture
+def figures(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Prints what a proof has measured, `figures(seed=7, kills=12)`; the run's summary repeats it."""
+
+    def show(**measured: object) -> None:
+        line = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in measured.items())
+        sys.stdout.write(f"{line}\n")
+        record_property(FIGURES, line)
+
+    return show
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,6 +18,7 @@ from jobhall.model import (
     JobType,
     LogEntry,
     Progress,
+    RetryPolicy,
     ServerInfo,
     Submission,
     Submitted,
@@ -26,14 +27,15 @@ from jobhall.model import (
     Visibility,
     WatchUpdate,
 )
-from jobhall.retry import RetryPolicy
-from jobhall.states import EventType, FailureKind, JobState, LogLevel
+from jobhall.retry import CallRetry
+from jobhall.states import BackoffStrategy, EventType, FailureKind, JobState, LogLevel, WorkerState
+from jobhall.worker_info import RuntimeInfo, WorkerInfo
 
 if TYPE_CHECKING:
     from jobhall.aio import AsyncClient
     from jobhall.client import Client
     from jobhall.submit_stream import SubmitStream
-    from jobhall.task import Task, TaskCancelled, TaskFailed
+    from jobhall.task import StopCause, Task, TaskCancelled, TaskFailed, TaskReleased
     from jobhall.worker import Worker
 
 __version__ = "0.1.0.dev0"
@@ -42,6 +44,8 @@ __all__ = [
     "AccessControl",
     "ApiError",
     "AsyncClient",
+    "BackoffStrategy",
+    "CallRetry",
     "Client",
     "EventType",
     "FailureKind",
@@ -61,8 +65,10 @@ __all__ = [
     "LogLevel",
     "Progress",
     "RetryPolicy",
+    "RuntimeInfo",
     "ServerInfo",
     "ServerUnreachableError",
+    "StopCause",
     "Submission",
     "SubmitStream",
     "Submitted",
@@ -70,20 +76,25 @@ __all__ = [
     "TaskCancelled",
     "TaskFailed",
     "TaskInfo",
+    "TaskReleased",
     "Timing",
     "Visibility",
     "WatchUpdate",
     "Worker",
+    "WorkerInfo",
+    "WorkerState",
 ]
 
 # What needs gRPC comes when it is first asked for, so that `jobhall.errors`, `states` and `limits` need nothing.
 _LAZY = {
     "AsyncClient": "jobhall.aio",
     "Client": "jobhall.client",
+    "StopCause": "jobhall.task",
     "SubmitStream": "jobhall.submit_stream",
     "Task": "jobhall.task",
     "TaskCancelled": "jobhall.task",
     "TaskFailed": "jobhall.task",
+    "TaskReleased": "jobhall.task",
     "Worker": "jobhall.worker",
 }
 

@@ -14,16 +14,19 @@ import grpc
 import grpc.aio
 
 from jobhall import calls
-from jobhall.calls import Call, Page, PageOptions, SubmitOptions, seconds
+from jobhall.calls import Call, Page, PageOptions, SubmitOptions
 from jobhall.channel import CHANNEL_OPTIONS, Endpoint, resolve_endpoint
 from jobhall.errors import ApiError
+from jobhall.filters import WorkerSelection
 from jobhall.model import ItemError, Job, JobPage, Jobs, JobType, LogEntry, ServerInfo, Submission, WatchUpdate
 from jobhall.procedures import Pause, Procedure, Procedures, client_closed
-from jobhall.retry import RetryPolicy
+from jobhall.retry import CallRetry
+from jobhall.spans import seconds
 from jobhall.submit_stream import SubmitStream
 from jobhall.v1 import job_service_pb2 as jobs_pb2
 from jobhall.watching import WatchOptions, WatchPlace
 from jobhall.wire_errors import error_from_call
+from jobhall.worker_info import WorkerInfo
 
 T = TypeVar("T")
 
@@ -44,16 +47,17 @@ class AsyncClient:
         *,
         token: str | None = None,
         timeout: float | timedelta = 30.0,
-        retry: RetryPolicy | None = None,
+        retry: CallRetry | None = None,
         channel: grpc.aio.Channel | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         endpoint = resolve_endpoint(address, token)
         self._driver = _Driver(endpoint, channel, sleep)
-        self._procedures = Procedures(retry or RetryPolicy(), seconds(timeout, field="timeout"), clock)
+        self._procedures = Procedures(retry or CallRetry(), seconds(timeout, field="timeout"), clock)
         self.jobs = AsyncJobsApi(self._driver, self._procedures)
         self.types = AsyncJobTypesApi(self._driver, self._procedures)
+        self.workers = AsyncWorkersApi(self._driver, self._procedures)
 
     @property
     def address(self) -> str:
@@ -78,7 +82,7 @@ class AsyncClient:
 
 
 class AsyncJobsApi:
-    """`client.jobs`: submits, reads, waits for, watches, cancels and deletes jobs; see `JobsApi` for the details."""
+    """`client.jobs`: submits, reads, waits for, watches, cancels, retries and deletes jobs; see `JobsApi`."""
 
     def __init__(self, driver: _Driver, procedures: Procedures) -> None:
         self._driver = driver
@@ -146,9 +150,13 @@ class AsyncJobsApi:
         )
         return await self._driver.run(procedure)
 
-    async def cancel_job(self, job_id: str, *, reason: str = "") -> Job:
-        """Cancels a job: it is CANCELLED, or CANCELLING while its worker stops. Raises JobTerminalError."""
-        return await self._call(calls.cancel_job(job_id, reason=reason))
+    async def cancel_job(self, job_id: str, *, reason: str = "", grace: float | timedelta | None = None) -> Job:
+        """Cancels a job: it is CANCELLED, or CANCELLING while its worker stops, for `grace` seconds at most."""
+        return await self._call(calls.cancel_job(job_id, reason=reason, grace=grace))
+
+    async def retry_job(self, job_id: str) -> Job:
+        """Makes a FAILED or CANCELLED job PENDING again, with all its attempts; raises JobTerminalError."""
+        return await self._call(calls.retry_job(job_id))
 
     async def delete_job(self, job_id: str) -> Job:
         """Deletes a job and returns it as it last was; raises JobRunningError while a worker holds it."""
@@ -181,6 +189,27 @@ class AsyncJobTypesApi:
     def list(self, *, namespace: str = "") -> AsyncIterator[JobType]:
         """Goes through the job types of the namespace and those of `@global`, by name."""
         return self._driver.pages(self._procedures, partial(calls.list_job_types, namespace=namespace))
+
+
+class AsyncWorkersApi:
+    """`client.workers`: lists the workers that are there, and sends one away."""
+
+    def __init__(self, driver: _Driver, procedures: Procedures) -> None:
+        self._driver = driver
+        self._procedures = procedures
+
+    def list(self, **selection: Unpack[WorkerSelection]) -> AsyncIterator[WorkerInfo]:
+        """Goes through the matching workers, the newest first; those that have left are not there."""
+        return self._driver.pages(self._procedures, partial(calls.list_workers, selection))
+
+    async def get(self, worker_id: str) -> WorkerInfo:
+        """Reads one worker by its id, which is its session's; raises WorkerNotFoundError."""
+        return await self._driver.run(self._procedures.call(calls.get_worker(worker_id)))
+
+    async def drain(self, worker_id: str, *, timeout: float | timedelta | None = None, reason: str = "") -> WorkerInfo:
+        """Lets a worker finish what it holds, and leave; what it holds after `timeout` runs elsewhere."""
+        call = calls.drain_worker(worker_id, timeout=timeout, reason=reason)
+        return await self._driver.run(self._procedures.call(call))
 
 
 class _Driver:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypedDict, TypeVar
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from jobhall.errors import FieldInvalidError, MessageTooLargeError
-from jobhall.filters import JobSelection, filter_text
+from jobhall.errors import MessageTooLargeError
+from jobhall.filters import JobSelection, WorkerSelection, filter_text, worker_filter_text
 from jobhall.ids import new_id
 from jobhall.limits import MESSAGE_BYTES_MAX
 from jobhall.model import (
@@ -21,6 +22,7 @@ from jobhall.model import (
     Jobs,
     JobType,
     LogEntry,
+    RetryPolicy,
     ServerInfo,
     Submission,
 )
@@ -28,6 +30,7 @@ from jobhall.v1 import admin_service_pb2 as admin_pb2
 from jobhall.v1 import job_pb2, job_type_pb2
 from jobhall.v1 import job_service_pb2 as jobs_pb2
 from jobhall.v1 import job_type_service_pb2 as types_pb2
+from jobhall.v1 import worker_service_pb2 as workers_pb2
 from jobhall.wire import (
     item_error_from_wire,
     job_from_wire,
@@ -36,7 +39,9 @@ from jobhall.wire import (
     server_info_from_wire,
     submission_to_wire,
 )
-from jobhall.wire_values import duration_to_wire
+from jobhall.wire_values import duration_to_wire, span_to_wire
+from jobhall.wire_workers import worker_from_wire
+from jobhall.worker_info import WorkerInfo
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -81,6 +86,9 @@ class SubmitOptions(TypedDict, total=False):
     priority: int | None
     job_id: str
     max_attempts: int
+    retry_policy: RetryPolicy | None
+    run_timeout: float | timedelta | None
+    progress_timeout: float | timedelta | None
 
 
 class PageOptions(JobSelection, total=False):
@@ -173,10 +181,15 @@ def wait_job(job_id: str, *, hold_seconds: float) -> Call[Job]:
     return _job_call("WaitJob", request, jobs_pb2.WaitJobResponse, held_seconds=hold_seconds)
 
 
-def cancel_job(job_id: str, *, reason: str) -> Call[Job]:
+def cancel_job(job_id: str, *, reason: str, grace: float | timedelta | None) -> Call[Job]:
     """Cancels a job; the answer is CANCELLED, or CANCELLING while its worker stops."""
-    request = jobs_pb2.CancelJobRequest(job_id=job_id, reason=reason)
+    request = jobs_pb2.CancelJobRequest(job_id=job_id, reason=reason, grace=_span(grace, field="grace"))
     return _job_call("CancelJob", request, jobs_pb2.CancelJobResponse)
+
+
+def retry_job(job_id: str) -> Call[Job]:
+    """Makes a failed or cancelled job PENDING again; the answer is the job as it then is."""
+    return _job_call("RetryJob", jobs_pb2.RetryJobRequest(job_id=job_id), jobs_pb2.RetryJobResponse)
 
 
 def delete_job(job_id: str) -> Call[Job]:
@@ -202,6 +215,35 @@ def list_job_logs(job_id: str, *, page_token: str) -> Call[Page[LogEntry]]:
         jobs_pb2.ListJobLogsResponse,
         lambda answer: Page([log_entry_from_wire(entry) for entry in answer.log_entries], answer.next_page_token),
     )
+
+
+# --- workers ---
+
+
+def get_worker(worker_id: str) -> Call[WorkerInfo]:
+    """Reads one worker."""
+    request = workers_pb2.GetWorkerRequest(worker_id=worker_id)
+    return _worker_call("GetWorker", request, workers_pb2.GetWorkerResponse)
+
+
+def list_workers(selection: WorkerSelection, *, page_token: str) -> Call[Page[WorkerInfo]]:
+    """Reads one page of the workers that are there."""
+    request = workers_pb2.ListWorkersRequest(
+        namespace=selection.get("namespace", ""), page_token=page_token, filter=worker_filter_text(selection)
+    )
+    return Call(
+        "/jobhall.v1.WorkerService/ListWorkers",
+        request,
+        workers_pb2.ListWorkersResponse,
+        lambda answer: Page([worker_from_wire(worker) for worker in answer.workers], answer.next_page_token),
+    )
+
+
+def drain_worker(worker_id: str, *, timeout: float | timedelta | None, reason: str) -> Call[WorkerInfo]:
+    """Lets a worker finish what it holds, and leave; the answer is the worker, DRAINING."""
+    span = _span(timeout, field="timeout")
+    request = workers_pb2.DrainWorkerRequest(worker_id=worker_id, timeout=span, reason=reason)
+    return _worker_call("DrainWorker", request, workers_pb2.DrainWorkerResponse)
 
 
 # --- job types and the server ---
@@ -240,14 +282,6 @@ def server_info() -> Call[ServerInfo]:
     )
 
 
-def seconds(span: float | timedelta, *, field: str) -> float:
-    """The span in seconds; refuses a negative one."""
-    value = span.total_seconds() if isinstance(span, timedelta) else float(span)
-    if not value >= 0:
-        raise FieldInvalidError(field, f"is {value} s; it has to be zero or more")
-    return value
-
-
 def _job_call(name: str, request: Message, response: type[Message], *, held_seconds: float = 0.0) -> Call[Job]:
     path = f"/jobhall.v1.JobService/{name}"
     return Call(path, request, response, lambda answer: job_from_wire(answer.job), held_seconds)
@@ -256,3 +290,12 @@ def _job_call(name: str, request: Message, response: type[Message], *, held_seco
 def _job_type_call(name: str, request: Message, response: type[Message]) -> Call[JobType]:
     path = f"/jobhall.v1.JobTypeService/{name}"
     return Call(path, request, response, lambda answer: job_type_from_wire(answer.job_type))
+
+
+def _worker_call(name: str, request: Message, response: type[Message]) -> Call[WorkerInfo]:
+    path = f"/jobhall.v1.WorkerService/{name}"
+    return Call(path, request, response, lambda answer: worker_from_wire(answer.worker))
+
+
+def _span(span: float | timedelta | None, *, field: str) -> Duration | None:
+    return None if span is None else span_to_wire(span, field=field)

@@ -13,15 +13,18 @@ from typing import Any, Self, TypeVar, Unpack
 import grpc
 
 from jobhall import calls
-from jobhall.calls import Call, Page, PageOptions, SubmitOptions, seconds
+from jobhall.calls import Call, Page, PageOptions, SubmitOptions
 from jobhall.channel import CHANNEL_OPTIONS, Endpoint, resolve_endpoint
 from jobhall.errors import ApiError
+from jobhall.filters import WorkerSelection
 from jobhall.model import ItemError, Job, JobPage, Jobs, JobType, LogEntry, ServerInfo, Submission, WatchUpdate
 from jobhall.procedures import Pause, Procedure, Procedures, client_closed
-from jobhall.retry import RetryPolicy
+from jobhall.retry import CallRetry
+from jobhall.spans import seconds
 from jobhall.v1 import job_service_pb2 as jobs_pb2
 from jobhall.watching import WatchOptions, WatchPlace
 from jobhall.wire_errors import error_from_call
+from jobhall.worker_info import WorkerInfo
 
 T = TypeVar("T")
 
@@ -46,17 +49,18 @@ class Client:
         *,
         token: str | None = None,
         timeout: float | timedelta = 30.0,
-        retry: RetryPolicy | None = None,
+        retry: CallRetry | None = None,
         channel: grpc.Channel | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         endpoint = resolve_endpoint(address, token)
-        policy = retry or RetryPolicy()
+        policy = retry or CallRetry()
         self._driver = _Driver(endpoint, channel or _open_channel(endpoint), sleep)
         self._procedures = Procedures(policy, seconds(timeout, field="timeout"), clock)
         self.jobs = JobsApi(self._driver, self._procedures)
         self.types = JobTypesApi(self._driver, self._procedures)
+        self.workers = WorkersApi(self._driver, self._procedures)
 
     @property
     def address(self) -> str:
@@ -81,7 +85,7 @@ class Client:
 
 
 class JobsApi:
-    """`client.jobs`: submits, reads, waits for, watches, cancels and deletes jobs."""
+    """`client.jobs`: submits, reads, waits for, watches, cancels, retries and deletes jobs."""
 
     def __init__(self, driver: _Driver, procedures: Procedures) -> None:
         self._driver = driver
@@ -149,9 +153,19 @@ class JobsApi:
         )
         return self._driver.run(procedure)
 
-    def cancel_job(self, job_id: str, *, reason: str = "") -> Job:
-        """Cancels a job: it is CANCELLED, or CANCELLING while its worker stops. Raises JobTerminalError."""
-        return self._call(calls.cancel_job(job_id, reason=reason))
+    def cancel_job(self, job_id: str, *, reason: str = "", grace: float | timedelta | None = None) -> Job:
+        """Cancels a job: it is CANCELLED, or CANCELLING while its worker stops. Raises JobTerminalError.
+
+        `grace` is how long the worker may take, in seconds or as a timedelta; None means what the server is set to.
+        """
+        return self._call(calls.cancel_job(job_id, reason=reason, grace=grace))
+
+    def retry_job(self, job_id: str) -> Job:
+        """Makes a FAILED or CANCELLED job PENDING again: its attempts and worker losses start from zero.
+
+        One that has not ended is left as it is; raises JobTerminalError where it is COMPLETED.
+        """
+        return self._call(calls.retry_job(job_id))
 
     def delete_job(self, job_id: str) -> Job:
         """Deletes a job and returns it as it last was; raises JobRunningError while a worker holds it."""
@@ -189,6 +203,31 @@ class JobTypesApi:
     def list(self, *, namespace: str = "") -> Iterator[JobType]:
         """Goes through the job types of the namespace and those of `@global`, by name."""
         return self._driver.pages(self._procedures, partial(calls.list_job_types, namespace=namespace))
+
+
+class WorkersApi:
+    """`client.workers`: lists the workers that are there, and sends one away."""
+
+    def __init__(self, driver: _Driver, procedures: Procedures) -> None:
+        self._driver = driver
+        self._procedures = procedures
+
+    def list(self, **selection: Unpack[WorkerSelection]) -> Iterator[WorkerInfo]:
+        """Goes through the matching workers, the newest first; those that have left are not there."""
+        return self._driver.pages(self._procedures, partial(calls.list_workers, selection))
+
+    def get(self, worker_id: str) -> WorkerInfo:
+        """Reads one worker by its id, which is its session's; raises WorkerNotFoundError."""
+        return self._driver.run(self._procedures.call(calls.get_worker(worker_id)))
+
+    def drain(self, worker_id: str, *, timeout: float | timedelta | None = None, reason: str = "") -> WorkerInfo:
+        """Lets a worker finish what it holds, and leave: it gets no more tasks, and its program is told to stop.
+
+        What it still holds after `timeout`, seconds or a timedelta (None: what the server is set to), is taken from
+        it and runs elsewhere. Answers at once, with the worker DRAINING; raises WorkerNotFoundError.
+        """
+        call = calls.drain_worker(worker_id, timeout=timeout, reason=reason)
+        return self._driver.run(self._procedures.call(call))
 
 
 class _Driver:

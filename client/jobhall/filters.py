@@ -1,4 +1,4 @@
-"""Which jobs a list names: keywords to the filter text of the contract (a subset of AIP-160)."""
+"""Which jobs or workers a list names: keywords to the filter text of the contract (a subset of AIP-160)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TypedDict
 
-from jobhall.states import JobState
+from jobhall.states import JobState, WorkerState
 
 
 class JobSelection(TypedDict, total=False):
@@ -28,12 +28,25 @@ class JobSelection(TypedDict, total=False):
     """More conditions, as filter text."""
 
 
+class WorkerSelection(TypedDict, total=False):
+    """Conditions on workers; all that are given must hold."""
+
+    namespace: str
+    """Which serve it; empty means `default`, `-` any."""
+    states: Iterable[WorkerState]
+    job_types: Iterable[str]
+    name: str
+    labels: dict[str, str]
+    filter: str
+    """More conditions, as filter text."""
+
+
 def filter_text(selection: JobSelection) -> str:
     """The selection's conditions as filter text, its own text last."""
     terms = [
         _any_of("state", [state.name for state in selection.get("states", ())]),
         _any_of("job_type", [_quoted(name) for name in selection.get("job_types", ())]),
-        *(f"labels.{_label_key(key)} = {_quoted(value)}" for key, value in selection.get("labels", {}).items()),
+        *_label_terms(selection.get("labels", {})),
     ]
     if owner := selection.get("owner"):
         terms.append(f"owner = {_quoted(owner)}")
@@ -49,9 +62,27 @@ def filter_text(selection: JobSelection) -> str:
     return " AND ".join(term for term in terms if term)
 
 
+def worker_filter_text(selection: WorkerSelection) -> str:
+    """The same of workers."""
+    terms = [
+        _any_of("state", [state.name for state in selection.get("states", ())]),
+        _any_of("type", [_quoted(name) for name in selection.get("job_types", ())]),
+        *_label_terms(selection.get("labels", {})),
+    ]
+    if name := selection.get("name"):
+        terms.append(f"name = {_quoted(name)}")
+    if text := selection.get("filter"):
+        terms.append(text)
+    return " AND ".join(term for term in terms if term)
+
+
 def _any_of(name: str, values: list[str]) -> str:
     text = " OR ".join(f"{name} = {value}" for value in values)
     return f"({text})" if len(values) > 1 else text
+
+
+def _label_terms(labels: dict[str, str]) -> list[str]:
+    return [f"labels.{_label_key(key)} = {_quoted(value)}" for key, value in labels.items()]
 
 
 def _label_key(key: str) -> str:

@@ -53,6 +53,14 @@ PRIORITY_MAX: Final = 100
 ATTEMPTS_DEFAULT: Final = 4
 ATTEMPTS_MAX: Final = 1000
 WORKER_LOSSES_MAX: Final = 3
+NON_RETRYABLE_CODES_MAX: Final = 100
+RULE_DURATION_MAX: Final = timedelta(days=365)
+"""The longest delay, timeout or grace that a job or a caller may ask for."""
+RETRY_INITIAL_DELAY: Final = timedelta(seconds=1)
+RETRY_MAX_DELAY: Final = timedelta(minutes=10)
+RETRY_MULTIPLIER: Final = 2.0
+RETRY_JITTER: Final = 0.2
+"""The share of each delay that is random."""
 
 # --- what a task may report ---
 STEP_BYTES_MAX: Final = 255
@@ -91,6 +99,14 @@ CANCEL_GRACE: Final = timedelta(seconds=30)
 DRAIN_TIMEOUT: Final = timedelta(seconds=30)
 REAPER_INTERVAL: Final = timedelta(seconds=1)
 RECONNECT_BACKOFF_MAX: Final = timedelta(seconds=10)
+
+# --- without a stream ---
+CLAIM_TASKS_MAX: Final = 1000
+CLAIM_TIMEOUT_MAX: Final = timedelta(seconds=60)
+LEASE_DURATION: Final = timedelta(seconds=60)
+LEASE_DURATION_MIN: Final = timedelta(seconds=1)
+LEASE_DURATION_MAX: Final = timedelta(days=1)
+"""How long a unary session may live without being heard of."""
 
 # --- waiting and watching ---
 WAIT_TIMEOUT_DEFAULT: Final = timedelta(seconds=30)

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any, overload
 
-from jobhall.states import EventType, FailureKind, JobState, LogLevel
+from jobhall.limits import RETRY_INITIAL_DELAY, RETRY_JITTER, RETRY_MULTIPLIER
+from jobhall.states import BackoffStrategy, EventType, FailureKind, JobState, LogLevel
 
 
 class Visibility(IntEnum):
@@ -34,6 +35,23 @@ class FileInfo:
 
     name: str
     size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When a failed attempt at a job is followed by another; how often, `max_attempts` says."""
+
+    strategy: BackoffStrategy = BackoffStrategy.EXPONENTIAL
+    initial_delay: timedelta = RETRY_INITIAL_DELAY
+    """Before the second attempt."""
+    max_delay: timedelta | None = None
+    """No delay is longer; None means 10 minutes, or the initial delay where that is longer."""
+    multiplier: float = RETRY_MULTIPLIER
+    """Growth per attempt where it is EXPONENTIAL, at least 1."""
+    jitter: float = RETRY_JITTER
+    """Share of each delay that is random, 0 to 1."""
+    non_retryable_codes: tuple[str, ...] = ()
+    """Codes of a failure that end the job at once, at most 100."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +169,7 @@ class Job:
     result: Any = None
     result_content_type: str = ""
     error: JobError | None = None
+    """Why it failed; of a job that waits for another attempt, or runs again, why the attempt before did."""
     cancel_reason: str = ""
     cancelled_by: str = ""
     progress: Progress = field(default_factory=Progress)
@@ -171,8 +190,13 @@ class Job:
     attempt: int = 0
     max_attempts: int = 0
     worker_losses: int = 0
+    """How many workers in a row were lost while they held it."""
+    retry_policy: RetryPolicy | None = None
+    """What holds for it, the defaults spelled out."""
     run_timeout: timedelta | None = None
+    """How long one attempt may run; None: without bound."""
     progress_timeout: timedelta | None = None
+    """How long one attempt may be silent between two reports; None: without bound."""
     batch_id: str = ""
     unique_key: str = ""
     current_task: TaskInfo | None = None
@@ -246,6 +270,12 @@ class Submission:
     """A UUID of your own, by which a repeated submit is known; empty: a fresh one."""
     max_attempts: int = field(default=0, kw_only=True)
     """Worker losses included; 1 means never run twice, 0 the type's default."""
+    retry_policy: RetryPolicy | None = field(default=None, kw_only=True)
+    """None means the type's default."""
+    run_timeout: float | timedelta | None = field(default=None, kw_only=True)
+    """How long one attempt may run, in seconds where it is a number; None means the type's default, else no bound."""
+    progress_timeout: float | timedelta | None = field(default=None, kw_only=True)
+    """How long one attempt may be silent between two reports; the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from jobhall.calls import Call
 from jobhall.errors import ApiError, Code, JobFailedError, JobTimeoutError
 from jobhall.limits import BATCH_GET_MAX, WAIT_TIMEOUT_DEFAULT
 from jobhall.model import Job, Jobs
-from jobhall.retry import RetryPolicy, may_try_again
+from jobhall.retry import CallRetry, may_try_again
 from jobhall.states import JobState
 
 _GRACE_SECONDS = 3.0
@@ -40,7 +40,7 @@ Procedure = Generator[Send | Pause, Any, T]
 class Procedures:
     """The procedures of one client: its patience and its clock (monotonic seconds)."""
 
-    policy: RetryPolicy
+    policy: CallRetry
     timeout_seconds: float
     """For one call with all its retries."""
     clock: Callable[[], float]

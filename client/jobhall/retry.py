@@ -17,7 +17,7 @@ Every call may be sent twice: a submit carries a job_id chosen here, and all oth
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class CallRetry:
     """Exponential back-off with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015)."""
 
     attempts_max: int = 10

@@ -1,4 +1,4 @@
-"""Where a job is, how it failed and what its log says: the words of SDK, server and protos, with their numbers."""
+"""Where jobs and workers are, how jobs fail, what logs say: the words of SDK, server and protos, with their numbers."""
 
 from __future__ import annotations
 
@@ -110,3 +110,28 @@ class LogLevel(IntEnum):
     WARNING = 3
     ERROR = 4
     CRITICAL = 5
+
+
+class BackoffStrategy(IntEnum):
+    """How the delay grows from one failed attempt to the next."""
+
+    UNSPECIFIED = 0
+    """Read as EXPONENTIAL."""
+    EXPONENTIAL = 1
+    """initial_delay * multiplier ** (attempt - 1)."""
+    LINEAR = 2
+    """initial_delay * attempt."""
+    FIXED = 3
+    """initial_delay, each time."""
+
+
+class WorkerState(IntEnum):
+    """Whether a worker is there."""
+
+    UNSPECIFIED = 0
+    ATTACHED = 1
+    """Its stream is open, or, of a unary session, its lease is not over."""
+    DETACHED = 2
+    """Its stream is gone; it has the session's time to live to come back."""
+    DRAINING = 3
+    """It gets no more tasks, and leaves when it holds none."""

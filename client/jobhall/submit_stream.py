@@ -16,7 +16,7 @@ from jobhall.errors import ApiError, Code
 from jobhall.ids import new_id
 from jobhall.limits import MESSAGE_BYTES_MAX, STREAM_SUBMIT_MAX, STREAM_SUBMIT_UNACKED_MAX
 from jobhall.model import Submission, Submitted
-from jobhall.retry import RetryPolicy
+from jobhall.retry import CallRetry
 from jobhall.v1 import job_pb2
 from jobhall.v1 import job_service_pb2 as jobs_pb2
 from jobhall.wire import outcome_from_wire, submission_to_wire
@@ -33,7 +33,7 @@ class SubmitStream:
     sent again, under the same ids. Leaving the block waits for all answers.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, endpoint: Endpoint, policy: RetryPolicy) -> None:
+    def __init__(self, channel: grpc.aio.Channel, endpoint: Endpoint, policy: CallRetry) -> None:
         self._open = channel.stream_stream(
             SUBMIT_STREAM,
             request_serializer=jobs_pb2.SubmitJobStreamRequest.SerializeToString,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from functools import cached_property
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from jobhall.limits import (
 from jobhall.model import FileInfo, ItemError, LogEntry, Progress
 from jobhall.states import LogLevel
 from jobhall.v1.job_pb2 import LogEntry as LogEntryMessage
+from jobhall.v1.task_pb2 import TaskCheckpoint, TaskUpdate
 from jobhall.wire import (
     file_info_from_wire,
     item_error_to_wire,
@@ -33,18 +35,18 @@ from jobhall.wire import (
     progress_from_wire,
     progress_to_wire,
 )
-from jobhall.wire_values import payload_from_wire
+from jobhall.wire_values import duration_from_wire, payload_from_wire, payload_to_wire
 
 if TYPE_CHECKING:
-    from jobhall.worker_handover import Handover
-    from jobhall.worker_held import HeldTask
+    from jobhall.worker.handover import Handover
+    from jobhall.worker.held import HeldTask
 
 
 class TaskFailed(JobhallError):  # noqa: N818 - reads as what the handler says: raise jobhall.TaskFailed(...)
     """Raised by a handler to fail its task in its own words: no stack trace, but that of a `raise ... from`.
 
-    `retryable` None leaves it to the job's retry policy whether, and `retry_delay` None when, it is tried again. This
-    version's server has no retry policies yet: it tries nothing again, and takes no `retry_delay`.
+    `retryable` None leaves it to the job's retry policy whether, and `retry_delay` None when, it is tried again; both
+    are the handler's own word, and go before the policy. No word gives more attempts than the job has.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class TaskFailed(JobhallError):  # noqa: N818 - reads as what the handler says: 
         details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
+        _check_delay("retry_delay", retry_delay)
         self.message = message
         self.code = code
         self.retryable = retryable
@@ -64,11 +67,40 @@ class TaskFailed(JobhallError):  # noqa: N818 - reads as what the handler says: 
         self.details = details
 
 
+class TaskReleased(JobhallError):  # noqa: N818 - as TaskFailed
+    """Raised by a handler to give its task back unfinished: the attempt is not counted, the job waits for a worker.
+
+    With `delay` nobody gets it before that has passed; from its third release on the job backs off as well.
+    `not_mine`: this worker does not get it again as long as its session lasts.
+    """
+
+    def __init__(self, message: str = "", *, delay: timedelta | None = None, not_mine: bool = False) -> None:
+        super().__init__(message)
+        _check_delay("delay", delay)
+        self.message = message
+        self.delay = delay
+        self.not_mine = not_mine
+
+
 class TaskCancelled(BaseException):
     """Raised by every `task.*` report once the task is to stop; a handler cleans up and lets it pass.
 
     Not an Exception, so that the `except Exception` around one item of a loop does not swallow it.
     """
+
+
+class StopCause(Enum):
+    """Why a task is to stop: `Task.stop_cause`."""
+
+    CANCELLED = "somebody cancelled the job"
+    RUN_TIMEOUT = "run_timeout is over"
+    """To finish all the same is worth it: a completion is taken until another worker has the job."""
+    PROGRESS_TIMEOUT = "no progress within progress_timeout"
+    """The same."""
+    LEASE_LOST = "the lease is lost: another worker may run the job"
+    """Nothing that is said of the task will be taken."""
+    WORKER_STOPS = "the worker stops"
+    """The task is given back, its attempt not counted; a completion that comes at once is taken."""
 
 
 class Task:
@@ -79,7 +111,6 @@ class Task:
         self._handover = handover
         self._assignment = held.assignment
         self._progress: Progress | None = None
-        self._item_errors_count = 0
 
     def __repr__(self) -> str:
         return f"<Task {self.job_type} {self.job_id} attempt {self.attempt}>"
@@ -132,6 +163,21 @@ class Task:
         return file_info_from_wire(self._assignment.file_info) if self._assignment.HasField("file_info") else None
 
     @property
+    def run_timeout(self) -> timedelta | None:
+        """How long this attempt may run; None: without bound."""
+        return duration_from_wire(self._assignment, "run_timeout")
+
+    @property
+    def progress_timeout(self) -> timedelta | None:
+        """How long this attempt may be silent between two reports; None: without bound."""
+        return duration_from_wire(self._assignment, "progress_timeout")
+
+    @cached_property
+    def checkpoint_state(self) -> Any:
+        """What the attempt before saved last by `checkpoint`, decoded as `parameters` are; None if it saved nothing."""
+        return payload_from_wire(self._assignment.checkpoint)[0]
+
+    @property
     def cancelled(self) -> bool:
         """Whether the task is to stop: cancelled, its lease lost, or the worker leaving."""
         return self._held.cancel_reason is not None
@@ -140,6 +186,11 @@ class Task:
     def cancel_reason(self) -> str:
         """Why it is to stop, for people; empty while it is not."""
         return self._held.cancel_reason or ""
+
+    @property
+    def stop_cause(self) -> StopCause | None:
+        """Why it is to stop, for programs; None while it is not."""
+        return self._held.stop_cause
 
     # --- what it reports ---
 
@@ -200,16 +251,31 @@ class Task:
             raise ValueError(f"item_error: index is {index}; the place of an item in the input is not negative")
         if (errors := self._held.item_errors) is None:
             errors = self._held.item_errors = deque()
-        self._item_errors_count += 1
-        kept = self._item_errors_count <= ITEM_ERRORS_KEPT_MAX
-        error = ItemError(
-            index=index,
-            key=clip(key, CODE_BYTES_MAX),
-            code=clip(code, CODE_BYTES_MAX),
-            # Beyond those that are kept only the number counts, and a million texts would be held for nothing.
-            message=clip(message, TEXT_BYTES_MAX) if kept else "",
-        )
-        errors.append(item_error_to_wire(error))
+        # Beyond those that are kept only the number counts, and a million texts would be held for nothing.
+        if self._held.item_errors_count < ITEM_ERRORS_KEPT_MAX:
+            code, key = clip(code, CODE_BYTES_MAX), clip(key, CODE_BYTES_MAX)
+            error = ItemError(index=index, key=key, code=code, message=clip(message, TEXT_BYTES_MAX))
+            errors.append(item_error_to_wire(error))
+        self._held.item_errors_count += 1
+        self._report()
+
+    def checkpoint(self, state: Any, **progress: Any) -> None:
+        """Saves what the next attempt is to start from, if there is one: it finds it in `checkpoint_state`.
+
+        `state` is what JSON can say, or bytes, at most 1 MiB; the other arguments are those of `progress`, and the next
+        attempt counts on from there. The latest wins; it is on the server before this attempt's end is. Raises
+        FieldInvalidError or PayloadTooLargeError where it cannot be saved, else as `progress` does.
+        """
+        self._check_cancelled()
+        payload = payload_to_wire(state, field="state")
+        if payload is None:
+            raise ValueError("checkpoint: state is None; to begin anew next time, save what says so")
+        if progress:
+            self.progress(**progress)
+        checkpoint = TaskCheckpoint(state=payload, progress=self._held.progress)
+        if (checkpoints := self._held.checkpoints) is None:
+            checkpoints = self._held.checkpoints = deque(maxlen=1)
+        checkpoints.append(TaskUpdate(lease_token=self._held.token, checkpoint=checkpoint))
         self._report()
 
     def log(self, text: str | bytes, level: str | LogLevel = "info", **fields: Any) -> None:
@@ -235,6 +301,11 @@ class Task:
         if not self._held.report_waits:
             self._held.report_waits = True
             self._handover.report(self._held)
+
+
+def _check_delay(name: str, delay: timedelta | None) -> None:
+    if delay is not None and delay < timedelta(0):
+        raise ValueError(f"{name} is {delay}; it is not negative")
 
 
 def _check_progress(progress: Progress) -> None:

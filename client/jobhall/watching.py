@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from jobhall.errors import ApiError
 from jobhall.model import WatchUpdate
-from jobhall.retry import RetryPolicy, may_try_again
+from jobhall.retry import CallRetry, may_try_again
 from jobhall.states import EventType
 from jobhall.v1 import event_pb2
 from jobhall.v1 import job_service_pb2 as jobs_pb2
@@ -40,9 +40,7 @@ class WatchOptions(TypedDict, total=False):
 class WatchPlace:
     """Where one watch is; a client asks it for the request to open a stream with, and tells it what came."""
 
-    def __init__(
-        self, options: WatchOptions, policy: RetryPolicy, *, draw: Callable[[], float] = random.random
-    ) -> None:
+    def __init__(self, options: WatchOptions, policy: CallRetry, *, draw: Callable[[], float] = random.random) -> None:
         self._policy = policy
         self._draw = draw
         self._failures = 0

@@ -13,6 +13,7 @@ from jobhall.model import (
     JobType,
     LogEntry,
     Progress,
+    RetryPolicy,
     ServerInfo,
     Submission,
     Submitted,
@@ -21,7 +22,7 @@ from jobhall.model import (
     Visibility,
     WatchUpdate,
 )
-from jobhall.states import EventType, FailureKind, JobState, LogLevel
+from jobhall.states import BackoffStrategy, EventType, FailureKind, JobState, LogLevel
 from jobhall.v1 import admin_service_pb2, event_pb2, job_pb2, job_service_pb2, job_type_pb2
 from jobhall.wire_errors import error_from_status
 from jobhall.wire_values import (
@@ -29,6 +30,7 @@ from jobhall.wire_values import (
     enum_from_wire,
     payload_from_wire,
     payload_to_wire,
+    span_to_wire,
     struct_from_wire,
     struct_to_wire,
     time_from_wire,
@@ -55,7 +57,25 @@ def submission_to_wire(submission: Submission, *, job_id: str, field: str = "job
     if submission.file_info is not None:
         message.file_info.name = submission.file_info.name
         message.file_info.size_bytes = submission.file_info.size_bytes
+    if submission.retry_policy is not None:
+        message.retry_policy.CopyFrom(retry_policy_to_wire(submission.retry_policy, field=f"{field}.retry_policy"))
+    if submission.run_timeout is not None:
+        message.run_timeout.CopyFrom(span_to_wire(submission.run_timeout, field=f"{field}.run_timeout"))
+    if submission.progress_timeout is not None:
+        message.progress_timeout.CopyFrom(span_to_wire(submission.progress_timeout, field=f"{field}.progress_timeout"))
     return message
+
+
+def retry_policy_to_wire(policy: RetryPolicy, *, field: str) -> job_pb2.RetryPolicy:
+    """When to try again; `field` is its place in the request, for errors."""
+    return job_pb2.RetryPolicy(
+        strategy=job_pb2.BackoffStrategy.ValueType(int(policy.strategy)),
+        initial_delay=span_to_wire(policy.initial_delay, field=f"{field}.initial_delay"),
+        max_delay=None if policy.max_delay is None else span_to_wire(policy.max_delay, field=f"{field}.max_delay"),
+        multiplier=policy.multiplier,
+        jitter=policy.jitter,
+        non_retryable_codes=policy.non_retryable_codes,
+    )
 
 
 def progress_to_wire(progress: Progress, *, number: int = 0) -> job_pb2.Progress:
@@ -130,6 +150,7 @@ def job_from_wire(message: job_pb2.Job) -> Job:
         attempt=message.attempt,
         max_attempts=message.max_attempts,
         worker_losses=message.worker_losses,
+        retry_policy=retry_policy_from_wire(message.retry_policy) if message.HasField("retry_policy") else None,
         run_timeout=duration_from_wire(message, "run_timeout"),
         progress_timeout=duration_from_wire(message, "progress_timeout"),
         batch_id=message.batch_id,
@@ -143,6 +164,20 @@ def job_from_wire(message: job_pb2.Job) -> Job:
         etag=message.etag,
         item_error_count=message.item_error_count,
         item_errors=tuple(item_error_from_wire(error) for error in message.item_errors),
+    )
+
+
+def retry_policy_from_wire(message: job_pb2.RetryPolicy) -> RetryPolicy:
+    """When to try again; what is left out reads as its default."""
+    default = RetryPolicy()
+    initial_delay = duration_from_wire(message, "initial_delay")
+    return RetryPolicy(
+        strategy=enum_from_wire(BackoffStrategy, message.strategy) or default.strategy,
+        initial_delay=default.initial_delay if initial_delay is None else initial_delay,
+        max_delay=duration_from_wire(message, "max_delay"),
+        multiplier=message.multiplier or default.multiplier,
+        jitter=message.jitter if message.HasField("jitter") else default.jitter,
+        non_retryable_codes=tuple(message.non_retryable_codes),
     )
 
 

@@ -14,10 +14,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobhall.errors import FieldInvalidError, PayloadTooLargeError
 from jobhall.limits import CONTENT_TYPE_BYTES, CONTENT_TYPE_JSON, PAYLOAD_BYTES_MAX
+from jobhall.spans import seconds
 from jobhall.v1.job_pb2 import Payload
 
 _encode_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _WHOLE_MAX = 2.0**53
+_SPAN_SECONDS_MAX = 315_576_000_000
+"""Of the longest Duration that there is."""
 _E = TypeVar("_E", bound=IntEnum)
 
 
@@ -100,6 +103,14 @@ def duration_to_wire(span: timedelta) -> Duration:
     duration = Duration()
     duration.FromTimedelta(span)
     return duration
+
+
+def span_to_wire(span: float | timedelta, *, field: str) -> Duration:
+    """What a caller gave as a span as a Duration; FIELD_INVALID where it cannot be one."""
+    value = seconds(span, field=field)
+    if value > _SPAN_SECONDS_MAX:
+        raise FieldInvalidError(field, f"is {value:g} s, which is more than ten thousand years")
+    return duration_to_wire(timedelta(seconds=value))
 
 
 def duration_from_wire(message: Any, field: str) -> timedelta | None:

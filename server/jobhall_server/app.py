@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,7 @@ from jobhall_server.rpc.admin import About
 from jobhall_server.rpc.caller import Authenticator, NoAuthentication
 from jobhall_server.rpc.server import RpcServer
 from jobhall_server.settings import Settings, load_settings
+from jobhall_server.storage.backups import back_up
 from jobhall_server.storage.engines import Database, Synchronous, open_write_engine, parse_database_url, serving
 from jobhall_server.storage.migrations import migrate
 from jobhall_server.storage.store import Store
@@ -60,6 +62,7 @@ class App:
                 prefix=self.settings.table_prefix,
                 clock=self._clock,
                 synchronous=Synchronous[self.settings.synchronous],
+                wait=self.settings.wait,
             )
         )
         hall = await stack.enter_async_context(Hall.open(store, _hall_settings(self.settings), self._clock))
@@ -104,6 +107,13 @@ def migrate_database(settings: Settings) -> str:
             return f"{database} is at revision {migrate(engine, prefix=settings.table_prefix)}"
         finally:
             engine.dispose()
+
+
+def back_up_database(settings: Settings, target: Path) -> str:
+    """Copy the database, served or not, to a new file, and say what the copy holds."""
+    database = parse_database_url(settings.database_url.get_secret_value())
+    made = back_up(database, target, prefix=settings.table_prefix)
+    return f"{made.path}: {made.jobs} jobs, {made.size_bytes / 1e6:.1f} MB, in {made.seconds:.1f} s"
 
 
 def _hall_settings(settings: Settings) -> HallSettings:

@@ -1,4 +1,4 @@
-"""`jobhall-server`: serve, migrate, config, healthcheck. What goes wrong is one line on stderr and an exit code."""
+"""`jobhall-server`: serve, migrate, backup, config, healthcheck. What goes wrong: a line on stderr, an exit code."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from jobhall_server.settings import Loaded, Settings, SettingsError, load_settin
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
+
+    from jobhall_server.app import App
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -84,7 +86,7 @@ def serve(
     loaded = _load(config, flags)
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(loaded, address_file))
+        runner.run(_serve_until_told(loaded, address_file))
     if address_file is not None:
         address_file.unlink(missing_ok=True)
 
@@ -97,6 +99,24 @@ def migrate(*, config: _Config = None, flags: _Flags = None) -> None:
     loaded = _load(config, flags)
     _warn(loaded)
     _say(migrate_database(loaded.settings))
+
+
+@cli.command
+def backup(
+    file: Annotated[Path, Parameter(help="the new file; it is there when it is whole, and not before")],
+    /,
+    *,
+    config: _Config = None,
+    flags: _Flags = None,
+) -> None:
+    """Copy the database to FILE, from under a running server or not; to restore it, serve the copy."""
+    from jobhall_server.app import back_up_database
+
+    loaded = _load(config, flags)
+    _warn(loaded)
+    # Of itself this signal would leave half a copy behind.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    _say(back_up_database(loaded.settings, file))
 
 
 @cli.command(name="config")
@@ -146,16 +166,30 @@ def main() -> None:
         sys.exit(128 + signal.SIGINT)
 
 
-async def _serve(loaded: Loaded, address_file: Path | None) -> None:
+async def _serve_until_told(loaded: Loaded, address_file: Path | None) -> None:
     from jobhall_server import app, logs
 
     settings = loaded.settings
     logs.configure_logs(form=settings.log_format, level=settings.log_level)
     for warning in loaded.warnings:
         logs.warn(warning)
+    server = app.build(settings)
     stopping = asyncio.Event()
-    async with app.build(settings) as server:
-        _on_signals(stopping.set)
+    serving = asyncio.create_task(_serve(server, stopping, address_file), name="serve")
+
+    def stop() -> None:
+        stopping.set()
+        if not server.address:
+            serving.cancel()  # It stands by, or starts: nobody has been told of it yet.
+
+    _on_signals(stop)
+    await asyncio.wait({serving})
+    if not serving.cancelled():
+        serving.result()
+
+
+async def _serve(server: App, stopping: asyncio.Event, address_file: Path | None) -> None:
+    async with server:
         _spare_the_collector()
         _say(f"jobhall-server {jobhall.__version__} on {server.address}, database {server.database}")
         if address_file is not None:

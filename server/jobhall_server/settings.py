@@ -40,6 +40,9 @@ class Settings(BaseModel):
     allow_unauthenticated_network: bool = Field(
         default=False, description="listen beyond this machine without authentication"
     )
+    wait: bool = Field(
+        default=False, description="stand by while another process serves the file, and take over when it ends"
+    )
     table_prefix: str = Field(
         "jobhall_", pattern=r"^[a-z][a-z0-9_]{0,30}$", description="what names of tables begin with"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jobhall import AsyncClient, EventType, JobEvent, JobState, RetryPolicy, Submission, Submitted, WatchUpdate
+from jobhall import AsyncClient, CallRetry, EventType, JobEvent, JobState, Submission, Submitted, WatchUpdate
 from jobhall.errors import (
     ApiError,
     Code,
@@ -27,7 +27,7 @@ from tests.support.ports import free_port
 from tests.support.servers import Running, running_server
 from tests.support.waiting import eventually_async
 
-PATIENT = RetryPolicy(attempts_max=1000, delay_max=timedelta(seconds=0.2))
+PATIENT = CallRetry(attempts_max=1000, delay_max=timedelta(seconds=0.2))
 IN_FLIGHT = 64
 STATE_EVENTS = [EventType.SUBMITTED, EventType.CLAIMED, EventType.RUNNING, EventType.COMPLETED]
 

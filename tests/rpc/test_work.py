@@ -127,8 +127,8 @@ BAD_ITEMS: dict[str, tuple[dict[str, Any], str]] = {
     "NaN in a result": ({"completed": {"result": {"object": {"x": float("nan")}}}}, "FIELD_INVALID"),
     "item errors from 0": ({"item_errors": {"first_number": 0, "item_errors": [{}]}}, "FIELD_INVALID"),
     "long key": ({"item_errors": {"first_number": 1, "item_errors": [{"key": "x" * 256}]}}, "FIELD_INVALID"),
-    "a delay to release": ({"released": {"delay": {"seconds": 1}}}, "FIELD_NOT_SUPPORTED"),
-    "a delay to retry": ({"failed": {"retry_delay": {"seconds": 1}}}, "FIELD_NOT_SUPPORTED"),
+    "a delay into the past": ({"released": {"delay": {"seconds": -1}}}, "FIELD_INVALID"),
+    "a retry in the past": ({"failed": {"retry_delay": {"seconds": -1}}}, "FIELD_INVALID"),
     "empty checkpoint": ({"checkpoint": {}}, "FIELD_INVALID"),
     "nothing": ({}, "FIELD_INVALID"),
 }

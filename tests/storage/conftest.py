@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobhall_server.storage.store import Store
+from jobhall_server.hall.store import Store
 from tests.support.stores import ENGINES, Floor, SetClock, open_store
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from jobhall.states import EventType, JobState
-from jobhall_server.domain import moves
+from jobhall_server.domain import server_moves
 from jobhall_server.domain.job import Lease, Payload
-from jobhall_server.domain.session import NewSession, SessionRecord, SessionState
+from jobhall_server.domain.session import NewSession, SessionRecord
 from jobhall_server.hall.store import Claimed, Group, Want
 from jobhall_server.storage.claims import PARAMETERS_BYTES_MAX
-from tests.support.stores import Act, ActAfterSave, Floor, SetClock
+from tests.support.stores import Act, ActAfterSave, Floor, SetClock, sql_only
 
 
 def keys(claimed: list[Claimed]) -> list[int]:
@@ -26,7 +26,7 @@ async def lose_all(floor: Floor, wanted: list[int], *, confirmed: bool) -> None:
             for task in claimed:
                 job = group.job(task.lease.job_key)
                 assert job is not None
-                group.change(job, moves.LOSE_UNSTARTED if confirmed and job.key == key else moves.RETURN)
+                group.change(job, server_moves.LOSE_UNSTARTED if confirmed and job.key == key else server_moves.RETURN)
 
         await floor.store.run(Act(lose, job_keys=keys(claimed)))
 
@@ -42,6 +42,7 @@ async def test_a_worker_is_told_all_it_needs(floor: Floor, clock: SetClock) -> N
         organization_id="acme",
         priority=5,
         max_attempts=2,
+        rules='{"run":5}',
     )
     [key] = await floor.submit_all([new])
     session = await floor.session()
@@ -62,6 +63,7 @@ async def test_a_worker_is_told_all_it_needs(floor: Floor, clock: SetClock) -> N
         file_size=3,
         owner="ann",
         organization_id="acme",
+        rules='{"run":5}',
         parameters=Payload('{"a": "ü"}', "application/json"),
     )
 
@@ -84,14 +86,13 @@ async def test_only_an_attached_session_at_its_newest_epoch_is_given_work(floor:
     session, gone, old = [await floor.session() for _ in range(3)]
 
     def move(group: Group) -> None:
-        for key, states in (
-            (gone.key, [SessionState.DETACHED]),
-            (old.key, [SessionState.DETACHED, SessionState.ATTACHED]),
-        ):
-            for state in states:
-                found = group.session(key)
-                assert found is not None
-                group.set_session_state(found, state)
+        for key in (gone.key, old.key):
+            found = group.session(key)
+            assert found is not None
+            group.save_session(found.detached(group.now))
+        back = group.session(old.key)
+        assert back is not None
+        group.save_session(back.attached(replica_key=back.replica_key, connection=2))
 
     await floor.store.run(Act(move, session_keys=[gone.key, old.key]))
 
@@ -132,8 +133,8 @@ async def test_a_returned_job_waits_from_its_return(floor: Floor, clock: SetCloc
     def give_back(group: Group) -> None:
         job = group.job(first)
         assert job is not None
-        assert moves.return_undelivered(job, lease) is moves.RETURN
-        group.change(job, moves.RETURN)
+        assert server_moves.return_undelivered(job, lease) == (server_moves.RETURN, ())
+        group.change(job, server_moves.RETURN)
 
     await floor.store.run(Act(give_back, job_keys=[first]))
 
@@ -170,6 +171,7 @@ async def test_a_claim_ends_early_rather_than_hold_too_many_bytes_but_never_with
     assert sizes == [[3], [2], [0]]
 
 
+@sql_only
 async def test_what_was_claimed_is_held_and_no_longer_waits(floor: Floor) -> None:
     [key] = await floor.submit()
 

@@ -1,17 +1,29 @@
 """Opening a database: what URLs name, what a connection is set to, and the clear refusals."""
 
+import asyncio
 import os
 import re
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import structlog.testing
 
 from jobhall_server.storage import engines
-from jobhall_server.storage.engines import Database, Synchronous, open_write_engine, parse_database_url, serving
+from jobhall_server.storage.engines import (
+    Database,
+    Synchronous,
+    clearly_refused,
+    open_write_engine,
+    parse_database_url,
+    serving,
+    serving_in_turn,
+)
 from jobhall_server.storage.errors import DatabaseLockedError, DatabaseUnusableError, DatabaseUrlError
+from tests.support.waiting import eventually_async
 
 
 def test_a_relative_file_is_taken_from_the_given_folder_and_shown_as_an_absolute_path(tmp_path: Path) -> None:
@@ -102,6 +114,7 @@ with serving(parse_database_url("sqlite:///jobhall.db", folder=Path({str(tmp_pat
         with pytest.raises(DatabaseLockedError, match=f"served by the process with pid {process.pid}") as refused:
             serving(database).__enter__()
 
+        assert "--wait" in str(refused.value)
         assert refused.value.path == database.path
         assert refused.value.pid == process.pid
         process.kill()
@@ -114,6 +127,84 @@ def test_a_file_may_be_served_again_when_its_server_has_ended(tmp_path: Path) ->
     for _ in range(2):
         with serving(database), pytest.raises(DatabaseLockedError), serving(database):
             pass
+
+
+async def test_whoever_waits_serves_as_soon_as_the_other_has_ended_and_says_once_for_whom_it_waits(
+    tmp_path: Path,
+) -> None:
+    database = _database(tmp_path)
+    turns: list[str] = []
+
+    async def wait() -> None:
+        async with serving_in_turn(database):
+            turns.append("second")
+
+    with structlog.testing.capture_logs() as lines:
+        with serving(database):
+            waiting = asyncio.create_task(wait())
+            await eventually_async(lambda: bool(lines), within=5, what="it says that it waits")
+            await asyncio.sleep(3 * engines.STANDBY_SECONDS)  # sleeps: it must not say so again, nor serve
+            turns.append("first")
+        await asyncio.wait_for(waiting, 1)
+
+    assert turns == ["first", "second"]
+    assert [(line["event"], line.get("served_by_pid")) for line in lines] == [
+        ("standing_by", os.getpid()),
+        ("taking_over", None),
+    ]
+
+
+async def test_where_nobody_serves_there_is_nothing_to_wait_for(tmp_path: Path) -> None:
+    database = _database(tmp_path)
+
+    with structlog.testing.capture_logs() as lines:
+        async with serving_in_turn(database):
+            with pytest.raises(DatabaseLockedError):
+                serving(database).__enter__()
+
+    assert not lines
+
+
+async def test_whoever_waits_can_be_told_to_stop_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    database = _database(tmp_path)
+    with serving(database):
+        descriptors = _descriptors()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05), serving_in_turn(database):
+                raise AssertionError("two serve one file")
+        assert _descriptors() == descriptors
+
+    with serving(database):
+        pass
+
+
+async def test_what_keeps_a_standby_from_ever_serving_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnusableError, match="does not exist"):
+        await serving_in_turn(parse_database_url("sqlite:///missing/jobhall.db", folder=tmp_path)).__aenter__()
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (sqlite3.SQLITE_FULL, "its disk takes no writes: make room there, or make it writable"),
+        (sqlite3.SQLITE_READONLY, "its disk takes no writes"),
+        (sqlite3.SQLITE_IOERR_FSYNC, "its disk may fail"),
+        (sqlite3.SQLITE_CORRUPT, "name another file"),
+    ],
+)
+def test_a_disk_that_is_to_blame_is_named_with_what_to_do(tmp_path: Path, code: int, advice: str) -> None:
+    error = sqlite3.OperationalError("what SQLite says")
+    error.sqlite_errorcode = code
+
+    said = pytest.raises(DatabaseUnusableError, match=f"jobhall.db cannot be used: what SQLite says; .*{advice}")
+    with said, clearly_refused(_database(tmp_path)):
+        raise error
+
+
+def test_a_statement_that_is_to_blame_stays_the_bug_that_it_is(tmp_path: Path) -> None:
+    bug = pytest.raises(sqlite3.OperationalError, match="no such table")
+    with closing(sqlite3.connect(":memory:")) as connection, bug, clearly_refused(_database(tmp_path)):
+        connection.execute("SELECT * FROM misspelled")
 
 
 def test_databases_with_servers_of_their_own_need_no_lock() -> None:
@@ -173,6 +264,10 @@ def test_a_python_with_too_old_a_sqlite_is_told_so(tmp_path: Path, monkeypatch: 
 
     with pytest.raises(DatabaseUnusableError, match=f"SQLite {sqlite3.sqlite_version}; jobhall needs 99.1 or newer"):
         open_write_engine(_database(tmp_path))
+
+
+def _descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def _database(folder: Path) -> Database:

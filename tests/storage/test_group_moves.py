@@ -6,12 +6,12 @@ import pytest
 
 from jobhall.ids import new_id
 from jobhall.states import HELD_STATES, TERMINAL_STATES, EventType, FailureKind, JobState, LogLevel
-from jobhall_server.domain import moves
+from jobhall_server.domain import moves, server_moves, worker_moves
 from jobhall_server.domain.change import Change
 from jobhall_server.domain.job import ItemError, JobFailure, JobRecord, Lease, Payload
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.store import Group, LogLine, PayloadKind
-from tests.support.stores import Act, Floor, SetClock
+from tests.support.stores import Act, Floor, SetClock, sql_only
 
 
 def taken(group: Group, key: int, decision: object) -> JobRecord:
@@ -26,12 +26,12 @@ def taken(group: Group, key: int, decision: object) -> JobRecord:
     return after
 
 
-def completed(group: Group, lease: Lease, digest: int = moves.NO_RESULT_DIGEST) -> JobRecord:
-    return taken(group, lease.job_key, moves.complete(group.job(lease.job_key), lease, digest))
+def completed(group: Group, lease: Lease, digest: int = worker_moves.NO_RESULT_DIGEST) -> JobRecord:
+    return taken(group, lease.job_key, worker_moves.complete(group.job(lease.job_key), lease, digest))
 
 
 def accepted(group: Group, lease: Lease) -> JobRecord:
-    return taken(group, lease.job_key, moves.accept(group.job(lease.job_key), lease))
+    return taken(group, lease.job_key, worker_moves.accept(group.job(lease.job_key), lease, group.now))
 
 
 async def test_a_job_goes_its_way_and_every_step_is_logged(floor: Floor, clock: SetClock) -> None:
@@ -92,7 +92,7 @@ async def test_a_start_that_is_given_back_in_the_same_group_is_logged_with_its_o
 
     def both(group: Group) -> JobRecord:
         accepted(group, lease)
-        return taken(group, key, moves.release(group.job(key), lease, 5))
+        return taken(group, key, worker_moves.release(group.job(key), lease, 5, now=group.now, chance=0))
 
     after = await floor.store.run(Act(both, job_keys=[key]))
 
@@ -109,8 +109,8 @@ async def test_the_failure_is_told_by_the_last_event_alone(floor: Floor) -> None
     failure = JobFailure(FailureKind.APPLICATION, "no", code="E1", details="{}", stack="line 1", attempt=1)
 
     def end(group: Group) -> None:
-        told = moves.fail(group.job(key), lease, 5, kind=failure.kind, code=failure.code, retryable=failure.retryable)
-        taken(group, key, told)
+        told = {"kind": failure.kind, "code": failure.code, "retryable": failure.retryable}
+        taken(group, key, worker_moves.fail(group.job(key), lease, 5, now=group.now, chance=0, **told))
         group.save_failure(key, failure)
 
     await floor.store.run(Act(end, job_keys=[key]))
@@ -131,12 +131,13 @@ async def test_a_move_from_another_state_than_the_job_is_in_is_a_bug_that_is_tol
     def wrong(group: Group) -> None:
         job = group.job(key)
         assert job is not None
-        group.change(job, moves.ACCEPT)
+        group.change(job, worker_moves.ACCEPT)
 
     with pytest.raises(ValueError, match=r"accept of job \d+ in PENDING"):
         await floor.store.run(Act(wrong, job_keys=[key]))
 
 
+@sql_only
 async def test_ready_held_by_and_terminal_follow_the_state(floor: Floor) -> None:
     [key] = await floor.submit(priority=-2)
     lease = await floor.claim_one()
@@ -152,7 +153,7 @@ async def test_ready_held_by_and_terminal_follow_the_state(floor: Floor) -> None
     steps = [await columns()]
     for step in (
         lambda group: accepted(group, lease),
-        lambda group: taken(group, key, moves.lose(group.job(key), confirmed=True)),
+        lambda group: taken(group, key, server_moves.lose(group.job(key), confirmed=True)),
         lambda group: completed(group, lease),
     ):
         await floor.store.run(Act(step, job_keys=[key]))
@@ -191,6 +192,7 @@ async def test_what_a_lease_reports_is_kept_once_however_often_it_is_sent(floor:
     assert view.progress == Progress(step="last", processed=2, total=3, percent=0.0)
 
 
+@sql_only
 async def test_deleting_a_job_removes_all_that_goes_with_it_and_logs_it(floor: Floor) -> None:
     job_id = new_id()
     [key, other] = await floor.submit_all(
@@ -199,8 +201,9 @@ async def test_deleting_a_job_removes_all_that_goes_with_it_and_logs_it(floor: F
     lease = await floor.claim_one()
 
     def fill(group: Group) -> None:
-        for kind in (PayloadKind.RESULT, PayloadKind.CHECKPOINT):
-            group.save_payload(key, kind, Payload("1"))
+        group.save_payload(key, PayloadKind.RESULT, Payload("1"))
+        group.save_checkpoint(key, Payload("2"), Progress(step="x"))
+        group.exclude(key, lease.job_key)
         group.save_failure(key, JobFailure(FailureKind.APPLICATION, "no"))
         group.save_progress(key, lease.fence, Progress(step="x"))
         group.add_item_errors(key, lease.fence, 1, [ItemError(1, "", "", "")])
@@ -226,7 +229,7 @@ async def test_deleting_a_job_removes_all_that_goes_with_it_and_logs_it(floor: F
         JobState.COMPLETED,
         5,
     )
-    tables = ["parameters", "results", "checkpoints", "failures", "progress", "item_errors", "logs"]
+    tables = ["parameters", "results", "checkpoints", "failures", "progress", "item_errors", "logs", "exclusions"]
     left = {table: floor.rows(f"SELECT job_key FROM jobhall_{table}") for table in tables}
     assert left == {table: [(other,)] if table == "parameters" else [] for table in tables}
 

@@ -8,12 +8,12 @@ import pytest
 
 from jobhall.ids import new_id
 from jobhall.states import EventType, FailureKind, JobState, LogLevel
-from jobhall_server.domain import moves
+from jobhall_server.domain import server_moves, worker_moves
 from jobhall_server.domain.access import ANYBODY
 from jobhall_server.domain.change import Change
 from jobhall_server.domain.job import ItemError, JobFailure, JobView, NewJob, Payload
 from jobhall_server.domain.progress import Progress
-from jobhall_server.domain.session import NewSession, SessionState
+from jobhall_server.domain.session import NewSession
 from jobhall_server.hall.store import Claimed, Group, JobFilter, LogLine, Page, PayloadKind, Unit, Want
 from jobhall_server.storage.store import Store
 
@@ -50,7 +50,7 @@ async def test_a_running_job_shows_its_task_and_all_that_the_task_wrote(store: S
     lines = [LogLine(5, LogLevel.WARNING, "slow", None, '{"s":1}'), LogLine(6, LogLevel.INFO, "", b"\xff\x00", None)]
 
     def report(group: Group) -> None:
-        take(group, key, lambda job: moves.accept(job, lease))
+        take(group, key, lambda job: worker_moves.accept(job, lease, group.now)[0])
         group.save_progress(key, lease.fence, progress)
         group.add_item_errors(key, lease.fence, 1, errors)
         group.add_logs(key, lease.fence, 1, lines)
@@ -72,7 +72,7 @@ async def test_a_completed_job_shows_its_result_and_no_task(store: Store) -> Non
     result = Payload(b"\x00\x01", "application/octet-stream")
 
     def complete(group: Group) -> None:
-        take(group, key, lambda job: moves.complete(job, claimed.lease, 77)[0], (77,))
+        take(group, key, lambda job: worker_moves.complete(job, claimed.lease, 77)[0], (77,))
         group.save_payload(key, PayloadKind.RESULT, result)
 
     await run(store, complete, job_keys=(key,))
@@ -100,7 +100,8 @@ async def test_a_failed_job_shows_its_error(store: Store) -> None:
 
     def fail(group: Group) -> None:
         kind = FailureKind.APPLICATION
-        decision = moves.fail(group.job(key), claimed.lease, 5, kind=kind, code="ValueError", retryable=False)
+        told: dict[str, Any] = {"kind": kind, "code": "ValueError", "retryable": False, "now": group.now, "chance": 0.0}
+        decision = worker_moves.fail(group.job(key), claimed.lease, 5, **told)
         take(group, key, lambda _: decision[0], decision[1])
         group.save_failure(key, failure)
 
@@ -116,19 +117,21 @@ async def test_what_a_lost_session_holds_is_found_and_runs_again_without_its_old
     claimed, session_key = await claim(store)
 
     def start(group: Group) -> None:
-        take(group, key, lambda job: moves.accept(job, claimed.lease))
+        take(group, key, lambda job: worker_moves.accept(job, claimed.lease, group.now)[0])
         group.save_progress(key, claimed.lease.fence, Progress(percent=90.0))
 
     def lose_session(group: Group) -> None:
         session = group.session(session_key)
         assert session is not None
-        group.set_session_state(session, SessionState.LOST)
+        group.save_session(session.lost(group.now))
 
     await run(store, start, job_keys=(key,))
     await run(store, lose_session, session_keys=(session_key,))
     assert (await store.reads.expired(ttl_us=1)).held == ((key, session_key),)
 
-    await run(store, lambda group: take(group, key, lambda job: moves.lose(job, confirmed=True)), job_keys=(key,))
+    await run(
+        store, lambda group: take(group, key, lambda job: server_moves.lose(job, confirmed=True)[0]), job_keys=(key,)
+    )
     again, _ = await claim(store)
 
     assert (await store.reads.expired(ttl_us=1)).held == ()
@@ -184,7 +187,7 @@ async def claim(store: Store) -> tuple[Claimed, int]:
     names = {"worker_name": "scorer", "namespaces": ("default",), "job_types": ("score",), "labels": "{}"}
     new = NewSession(
         session_id=new_id(),
-        resume_token="r",
+        resume_digest="r",
         runtime="{}",
         tasks_max=1,
         replica_key=store.replica_key,

@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import resource
 import sqlite3
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,17 +13,16 @@ from jobhall.errors import CursorExpiredError, DatabaseBusyError
 from jobhall.limits import EVENT_LOG_AGE
 from jobhall.states import JobState
 from jobhall_server.domain.access import ANYBODY
-from jobhall_server.domain.session import SessionState
 from jobhall_server.hall import tokens
 from jobhall_server.hall.feed import Feed
 from jobhall_server.hall.leases import LoseTasks
 from jobhall_server.hall.retention import cut_what_is_old
-from jobhall_server.hall.sessions import MoveSessions
-from jobhall_server.hall.store import EventRow, JobFilter
+from jobhall_server.hall.store import EventRow, Group, JobFilter
 from jobhall_server.hall.watch import WatchRequest, watch
 from jobhall_server.storage.checkpoints import LOG_PAGES, Checkpoints
 from jobhall_server.storage.store import Store
-from tests.support.stores import Floor, SetClock
+from tests.support.disks import no_file_longer_than
+from tests.support.stores import Act, Floor, SetClock
 from tests.support.waiting import eventually_async
 
 
@@ -35,7 +32,11 @@ async def test_a_job_claimed_by_a_session_that_was_closed_is_moved_on(floor: Flo
     (key,) = await floor.submit(1)
     session = await floor.session()
     await floor.claim(floor.want(session, 1))
-    await floor.store.run(MoveSessions((session.key,), SessionState.ATTACHED, SessionState.CLOSED))
+
+    def close(group: Group) -> None:
+        group.save_session(session.closed(group.now))
+
+    await floor.store.run(Act(close, session_keys=[session.key]))
 
     held = dict((await floor.store.reads.expired(ttl_us=15_000_000)).held)
     await floor.store.run(LoseTasks(held, confirmed=set()))
@@ -44,16 +45,6 @@ async def test_a_job_claimed_by_a_session_that_was_closed_is_moved_on(floor: Flo
     assert held == {key: session.key}
     assert record is not None
     assert (record.state, record.worker_losses) == (JobState.PENDING, 0)
-
-
-@contextlib.contextmanager
-def no_file_grows_beyond(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_checkpoint_that_finds_no_room_waits_and_ends_nothing(tmp_path: Path) -> None:
@@ -68,7 +59,7 @@ def test_a_checkpoint_that_finds_no_room_waits_and_ends_nothing(tmp_path: Path) 
         before = path.stat().st_size
         checkpoints = Checkpoints(connection)
 
-        with no_file_grows_beyond(before):
+        with no_file_longer_than(before):
             checkpoints.after_group(2 * LOG_PAGES)
         without_room = path.stat().st_size
         checkpoints.after_group(2 * LOG_PAGES)

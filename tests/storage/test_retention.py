@@ -7,14 +7,12 @@ import pytest
 from jobhall.errors import CursorExpiredError
 from jobhall.limits import EVENT_LOG_AGE
 from jobhall_server.domain.access import ANYBODY
-from jobhall_server.domain.session import SessionState
 from jobhall_server.hall import tokens
 from jobhall_server.hall.feed import Feed
 from jobhall_server.hall.retention import ROWS_PER_STEP, cut_what_is_old
-from jobhall_server.hall.sessions import MoveSessions
-from jobhall_server.hall.store import JobFilter, Page
+from jobhall_server.hall.store import Group, JobFilter, Page
 from jobhall_server.hall.watch import WatchRequest, watch
-from tests.support.stores import Floor, SetClock
+from tests.support.stores import Act, Floor, SetClock, sql_only
 
 
 def pass_time(clock: SetClock, time: timedelta) -> None:
@@ -56,12 +54,17 @@ async def test_a_cursor_from_before_the_cut_is_told_so_or_begins_anew(floor: Flo
     assert (await anext(watch(feed, floor.store.reads, ANYBODY, resetting))).reset
 
 
+@sql_only
 async def test_a_session_that_is_over_goes_but_not_one_that_still_holds_a_job(floor: Floor, clock: SetClock) -> None:
     await floor.submit(1)
     holding, idle = await floor.session(), await floor.session()
     await floor.claim(floor.want(holding, 1))
-    for session in (holding, idle):
-        await floor.store.run(MoveSessions((session.key,), SessionState.ATTACHED, SessionState.LOST))
+
+    def end(group: Group) -> None:
+        for session in (holding, idle):
+            group.save_session(session.lost(group.now))
+
+    await floor.store.run(Act(end, session_keys=[holding.key, idle.key]))
     pass_time(clock, EVENT_LOG_AGE * 2)
 
     await cut_what_is_old(floor.store)

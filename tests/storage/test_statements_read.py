@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from jobhall_server import storage
-from jobhall_server.storage import statements_read, statements_read_jobs
+from jobhall_server.storage import statements_read, statements_read_jobs, statements_read_sessions
 from jobhall_server.storage.dialect import prepared
 from jobhall_server.storage.read_clauses import Sight
 from jobhall_server.storage.schema import tables
@@ -93,7 +93,9 @@ def test_every_statement_that_reads_jobs_for_a_caller_has_the_access_clause(
 
 
 def test_only_statements_with_a_sight_select_the_columns_of_jobs() -> None:
-    blind = [case for case in STATEMENTS if "sight" not in case.values[1]]
+    # What sessions hold is read for those sessions, not for a caller.
+    of_the_server = statements_read_sessions.held
+    blind = [case for case in STATEMENTS if "sight" not in case.values[1] and case.values[0] is not of_the_server]
 
     for case in blind:
         function, given = case.values
@@ -158,19 +160,36 @@ def test_what_a_task_wrote_is_read_in_its_place(rows: Rows) -> None:
 
 
 def test_the_reaper_looks_at_living_sessions_and_at_the_index_of_holders_only(rows: Rows) -> None:
-    expired, stale, held = (
+    expired, stale, held, drained = (
         _plan(rows, statement)
         for statement in (
-            statements_read.expired_sessions(TABLES),
-            statements_read.stale_sessions(TABLES),
-            statements_read.held_by_lost_sessions(TABLES),
+            statements_read_sessions.expired_sessions(TABLES),
+            statements_read_sessions.stale_sessions(TABLES),
+            statements_read_sessions.held_by_lost_sessions(TABLES),
+            statements_read_sessions.drained_sessions(TABLES),
         )
     )
 
-    assert "SEARCH jobhall_sessions USING INDEX jobhall_sessions_living (state=? AND detached_at<?)" in expired
+    assert "SEARCH jobhall_sessions USING INDEX jobhall_sessions_living (state=?)" in expired
+    assert "SCAN jobhall_sessions USING INDEX jobhall_sessions_living" in drained
     assert "SEARCH jobhall_sessions USING INDEX jobhall_sessions_living (state=?)" in stale
     assert "SEARCH jobhall_jobs USING COVERING INDEX jobhall_jobs_held_by (held_by=?)" in held
-    assert not [step for step in (*expired, *stale, *held) if step.startswith(("SCAN jobhall_jobs", "SCAN jobhall_s"))]
+    steps = [step for step in (*expired, *stale, *held) if step != "SCAN jobhall_service"]
+    assert not [step for step in steps if step.startswith(("SCAN jobhall_jobs", "SCAN jobhall_s"))]
+
+
+def test_jobs_that_fall_due_are_found_by_their_time(rows: Rows) -> None:
+    plan = _plan(rows, statements_read_sessions.due_jobs(TABLES))
+
+    assert "SEARCH jobhall_jobs USING INDEX jobhall_jobs_due (due_at<?)" in plan
+    assert not [step for step in plan if step.startswith("SCAN jobhall_jobs") or "B-TREE" in step]
+
+
+def test_what_sessions_hold_is_read_in_the_order_of_the_index_of_holders(rows: Rows) -> None:
+    plan = _plan(rows, statements_read_sessions.held(TABLES))
+
+    assert plan[0] == "SEARCH jobhall_jobs USING INDEX jobhall_jobs_held_by (held_by=?)"
+    assert not [step for step in plan if step.startswith("SCAN jobhall_") or "B-TREE" in step]
 
 
 def _plan(rows: Rows, statement: sa.Select[Any]) -> list[str]:

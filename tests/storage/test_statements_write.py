@@ -6,6 +6,7 @@ import functools
 import importlib
 import inspect
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -14,10 +15,10 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import psycopg
 
 from jobhall.states import FailureKind, JobState
-from jobhall_server.domain import moves
+from jobhall_server.domain import moves, server_moves, worker_moves
 from jobhall_server.domain.change import Change
 from jobhall_server.domain.job import JobRecord, Lease, LeaseState
-from jobhall_server.domain.session import SessionState
+from jobhall_server.domain.rules import Rules
 from jobhall_server.storage import statements_claim, statements_jobs, statements_write
 from jobhall_server.storage.dialect import ROWS_MAX, Prepared, prepared
 from jobhall_server.storage.statements_jobs import ChangeShape
@@ -27,35 +28,43 @@ DIALECTS: list[sa.Dialect] = [sqlite.dialect(paramstyle="qmark"), psycopg.dialec
 MODULES = ("statements_claim", "statements_cut", "statements_jobs", "statements_write")
 
 
-def record(state: JobState, lease: LeaseState = LeaseState.OPEN) -> JobRecord:
-    return JobRecord(1, state, 1, 1, 1, 1, lease, 1, 1, 2, 1, 0, 0, 0, 3)
+def record(
+    state: JobState, lease: LeaseState = LeaseState.OPEN, *, due_at: int | None = None, rules: str | None = None
+) -> JobRecord:
+    return JobRecord(1, state, 1, 1, 1, 1, lease, 1, 1, 2, 1, 0, 0, 0, 3, due_at=due_at, started_at=1, rules=rules)
 
 
 def changes() -> Iterator[Change]:
-    """Every Change that a move can answer."""
+    """Every Change that a move can answer, but for the words of constants."""
+    timeouts = Rules(run_timeout_us=5, progress_timeout_us=5).text()
+    for state, lease, due_at, rules in product(list(JobState)[1:], LeaseState, (None, 1), (None, timeouts)):
+        for decision in decisions(record(state, lease, due_at=due_at, rules=rules)):
+            change = decision[0] if isinstance(decision, tuple) else decision
+            if isinstance(change, Change):
+                yield change
+
+
+def decisions(job: JobRecord) -> Iterator[object]:
+    """What every move says to the job."""
     lease = Lease(1, 1, 1)
-    for state in JobState:
-        for standing in LeaseState:
-            job = record(state, standing)
-            said: list[Any] = [
-                moves.accept(job, lease),
-                *(moves.complete(job, lease, digest) for digest in (moves.NO_RESULT_DIGEST, 5)),
-                *(
-                    moves.fail(job, lease, 5, kind=FailureKind.APPLICATION, code="E", retryable=retryable)
-                    for retryable in (False, True)
-                ),
-                moves.release(job, lease, 5),
-                moves.note_item_errors(job, lease, 5),
-                moves.return_undelivered(job, lease),
-                *(moves.lose(job, confirmed=confirmed) for confirmed in (False, True)),
-                moves.stop(job, lease),
-            ]
-            if state is not JobState.UNSPECIFIED:
-                said.append(moves.cancel(job, reason="r", by="b"))
-            for answer in said:
-                change = answer[0] if isinstance(answer, tuple) else answer
-                if isinstance(change, Change) and state is not JobState.UNSPECIFIED:
-                    yield change
+    when: dict[str, Any] = {"now": 10, "chance": 0.0}
+    yield moves.cancel(job, reason="r", by="b", stop_at=20)
+    yield moves.retry(job)
+    yield worker_moves.accept(job, lease, 10)
+    yield worker_moves.note_item_errors(job, 5)
+    yield worker_moves.note_checkpoint(job, 5)
+    for digest in (worker_moves.NO_RESULT_DIGEST, 5):
+        yield worker_moves.complete(job, lease, digest)
+    for retryable, delay_us in product((False, True), (0, 5)):
+        told = {"kind": FailureKind.APPLICATION, "code": "E", "retryable": retryable, "delay_us": delay_us}
+        yield worker_moves.fail(job, lease, 5, **told, **when)
+        yield worker_moves.release(job, lease, 5, delay_us=delay_us, not_mine=retryable, **when)
+    yield server_moves.return_undelivered(job, lease)
+    for yes in (False, True):
+        yield server_moves.lose(job, confirmed=yes)
+        resumed = server_moves.resume(job, lease, session_key=2, started=yes, now=10)
+        yield resumed.change, resumed.values
+    yield server_moves.fall_due(job, 10, 0.0)
 
 
 SHAPES = sorted({ChangeShape.of(change) for change in changes()}, key=str)
@@ -76,7 +85,7 @@ def choices(function: Any) -> list[tuple[Any, ...]]:
     names = tuple(inspect.signature(function).parameters)
     known: dict[tuple[str, ...], list[tuple[Any, ...]]] = {
         ("tables",): [(TABLES,)],
-        ("tables", "target"): [(TABLES, state) for state in SessionState],
+        ("tables", "names"): [(TABLES, ("state", "drain_at", "labels"))],
         ("tables", "shape"): [(TABLES, shape) for shape in SHAPES],
         ("table",): [(table,) for table in TABLES.of_one_job],
         ("table", "constant", "varying"): [
@@ -114,12 +123,22 @@ PLANS = {
     "load": (statements_jobs.jobs_by_key(TABLES), {"SEARCH jobhall_jobs USING INTEGER PRIMARY KEY"}),
     "load by id": (statements_jobs.jobs_by_id(TABLES), {"SEARCH jobhall_jobs USING INDEX jobhall_jobs_job_id"}),
     "lease": (statements_claim.lease_jobs(TABLES), {"SEARCH jobhall_jobs USING INTEGER PRIMARY KEY"}),
+    "candidates after": (
+        statements_claim.candidates_after(TABLES),
+        {"SEARCH jobhall_jobs USING INDEX jobhall_jobs_ready"},
+    ),
+    "candidates named": (
+        statements_claim.candidates_named(TABLES),
+        {"SEARCH jobhall_jobs USING INTEGER PRIMARY KEY"},
+    ),
+    "exclusions": (statements_claim.exclusions(TABLES), {"SEARCH jobhall_exclusions USING PRIMARY KEY"}),
+    "held": (statements_jobs.held_jobs(TABLES), {"SEARCH jobhall_jobs USING INDEX jobhall_jobs_held_by"}),
     "lost": (
         statements_claim.holders_of_lost(TABLES),
         {"SEARCH jobhall_jobs USING COVERING INDEX jobhall_jobs_held_by"},
     ),
     "accept": (
-        statements_jobs.move_jobs(TABLES, ChangeShape.of(moves.ACCEPT)),
+        statements_jobs.move_jobs(TABLES, ChangeShape.of(worker_moves.ACCEPT)),
         {"SEARCH jobhall_jobs USING INTEGER PRIMARY KEY"},
     ),
     "events": (statements_jobs.log_events(TABLES), {"SEARCH jobhall_jobs USING INTEGER PRIMARY KEY"}),
@@ -141,7 +160,7 @@ def test_the_hot_statements_find_their_rows_by_an_index_and_sort_nothing(name: s
 
 
 def test_a_move_with_values_of_its_own_finds_each_row_by_its_key(groups: Groups) -> None:
-    change, _ = moves.complete(record(JobState.RUNNING), Lease(1, 1, 1), 5)
+    change, _ = worker_moves.complete(record(JobState.RUNNING), Lease(1, 1, 1), 5)
     assert isinstance(change, Change)
     made = prepared(statements_jobs.move_jobs(TABLES, ChangeShape.of(change)))
     text, bound = made.with_rows([(1, 5)] * 3, dict.fromkeys(made._names, 1))
@@ -154,7 +173,7 @@ def test_a_move_with_values_of_its_own_finds_each_row_by_its_key(groups: Groups)
 
 def test_an_accept_writes_the_row_and_no_index(groups: Groups) -> None:
     """A partial index that names `state`, or one over a column that the accept sets, would be rewritten each time."""
-    made = prepared(statements_jobs.move_jobs(TABLES, ChangeShape.of(moves.ACCEPT)))
+    made = prepared(statements_jobs.move_jobs(TABLES, ChangeShape.of(worker_moves.ACCEPT)))
 
     values = dict.fromkeys(made._names, 1) | {"keys": "[1]"}
     code = groups.connection.execute(f"EXPLAIN {made.text}", made.values(values)).fetchall()

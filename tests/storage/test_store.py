@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from jobhall_server.domain.access import ANYBODY
-from jobhall_server.domain.session import SessionState
+from jobhall_server.domain.session import SessionRecord, SessionState
 from jobhall_server.hall.store import Group
 from jobhall_server.storage.checkpoints import LOG_PAGES, Checkpoints
 from jobhall_server.storage.statements_write import PAUSE_US
-from tests.support.stores import Act, Floor, SetClock, open_store
+from tests.support.stores import Act, Floor, SetClock, open_store, sql_only
 
 
 async def test_what_was_written_is_there_when_the_store_is_opened_again(engine: str, tmp_path: Path) -> None:
@@ -44,6 +46,7 @@ async def test_time_never_goes_back_whatever_the_clock_does(engine: str, tmp_pat
         assert await store.run(Act(lambda group: group.now)) == late
 
 
+@sql_only
 async def test_served_time_begins_anew_after_a_pause_and_only_then(floor: Floor, clock: SetClock) -> None:
     start = clock.at
     served = "SELECT resumed_at, last_at FROM jobhall_service"
@@ -59,6 +62,7 @@ async def test_served_time_begins_anew_after_a_pause_and_only_then(floor: Floor,
     assert renewed_at == clock.at
 
 
+@sql_only
 async def test_a_replica_whose_row_is_gone_is_told_and_serves_no_time(floor: Floor, clock: SetClock) -> None:
     with closing(sqlite3.connect(floor.folder / "jobhall.db")) as other, other:
         other.execute("DELETE FROM jobhall_replicas")
@@ -69,30 +73,39 @@ async def test_a_replica_whose_row_is_gone_is_told_and_serves_no_time(floor: Flo
     assert floor.rows("SELECT last_at FROM jobhall_service") == [(clock.at - 1,)]
 
 
+@sql_only
 async def test_a_session_is_stamped_where_it_goes_and_every_move_is_an_epoch(floor: Floor, clock: SetClock) -> None:
     session = await floor.session()
 
-    async def go(*states: SessionState) -> list[tuple[object, ...]]:
+    def attached(record: SessionRecord, _now: int) -> SessionRecord:
+        return record.attached(replica_key=9, connection=record.connection + 1)
+
+    async def go(*moves: Callable[[SessionRecord, int], SessionRecord]) -> SessionRecord:
         clock.at += 1
 
         def move(group: Group) -> None:
-            for state in states:
+            for make in moves:
                 found = group.session(session.key)
                 assert found is not None
-                group.set_session_state(found, state)
+                group.save_session(make(found, group.now))
 
         await floor.store.run(Act(move, session_keys=[session.key]))
-        return floor.rows("SELECT state, epoch, detached_at, ended_at FROM jobhall_sessions")
+        found = await floor.store.run(Act(lambda group: group.session(session.key), session_keys=[session.key]))
+        assert found is not None
+        return found
 
-    assert await go(SessionState.DETACHED) == [(SessionState.DETACHED, 2, clock.at, None)]
-    assert await go(SessionState.ATTACHED) == [(SessionState.ATTACHED, 3, None, None)]
-    assert await go(SessionState.DETACHED, SessionState.ATTACHED) == [(SessionState.ATTACHED, 5, None, None)]
-    assert await go(SessionState.DETACHED, SessionState.LOST) == [(SessionState.LOST, 7, None, clock.at)]
-    found = await floor.store.run(Act(lambda group: group.session(session.key), session_keys=[session.key]))
-    assert found is not None
-    assert (found.state, found.epoch) == (SessionState.LOST, 7)
+    detached, lost = SessionRecord.detached, SessionRecord.lost
+    record = await go(detached)
+    assert record == replace(session, state=SessionState.DETACHED, epoch=2, detached_at=clock.at)
+    record = await go(attached)
+    assert record == replace(session, epoch=3, replica_key=9, connection=2)
+    record = await go(detached, attached)
+    assert record == replace(session, epoch=5, replica_key=9, connection=3)
+    record = await go(detached, lost)
+    assert (record.state, record.epoch, record.ended_at) == (SessionState.LOST, 7, clock.at)
 
 
+@sql_only
 async def test_tables_bear_the_prefix_that_was_asked_for(engine: str, tmp_path: Path) -> None:
     async with open_store(engine, tmp_path, prefix="host_") as store:
         floor = await Floor.of(store, tmp_path)

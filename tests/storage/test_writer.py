@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,32 +14,17 @@ import sqlalchemy as sa
 
 from jobhall.errors import DatabaseBusyError, DatabaseFullError, DrainingError, QueueFullError
 from jobhall.states import JobState
-from jobhall_server.domain import moves
+from jobhall_server.domain import worker_moves
 from jobhall_server.domain.change import Change
 from jobhall_server.domain.job import Payload
 from jobhall_server.hall.store import Group
 from jobhall_server.storage.group import Group as SqlGroup
 from jobhall_server.storage.store import Store
 from jobhall_server.storage.writer import WAITING_MAX
-from tests.support.stores import FILE_NAME, Act, ActAfterSave, Floor, claim_unit, open_store
+from tests.support.held_back import held_back
+from tests.support.stores import FILE_NAME, Act, ActAfterSave, Floor, claim_unit, open_store, sql_only
 
-
-@asynccontextmanager
-async def held_back(store: Store) -> AsyncIterator[None]:
-    """Units queued in the block wait for each other, as they do behind a busy writer."""
-    loop, held, go = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
-
-    def hold(_: Group) -> None:
-        loop.call_soon_threadsafe(held.set)
-        go.wait(10)
-
-    holding = store.run(Act(hold))
-    await held.wait()
-    try:
-        yield
-    finally:
-        go.set()
-        await holding
+pytestmark = sql_only
 
 
 def inserting(floor: Floor, count: int = 1, **fields: Any) -> Act[tuple[list[int], Group]]:
@@ -255,7 +239,9 @@ async def test_a_group_takes_about_thirty_steps_whatever_its_size(floor: Floor, 
 
     def complete_all(group: Group) -> None:
         for task in claimed:
-            change, values = moves.complete(group.job(task.lease.job_key), task.lease, moves.NO_RESULT_DIGEST)
+            change, values = worker_moves.complete(
+                group.job(task.lease.job_key), task.lease, worker_moves.NO_RESULT_DIGEST
+            )
             assert isinstance(change, Change)
             job = group.job(task.lease.job_key)
             assert job is not None

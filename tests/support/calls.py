@@ -105,6 +105,10 @@ class RawWorker:
             if message.WhichOneof("response") == kind:
                 return message  # type: ignore[no-any-return]
 
+    def cut(self) -> None:
+        """Go away without a word."""
+        self._stream.cancel()
+
     async def end(self) -> ApiError | None:
         """Half-close, and answer what the stream ends with: None is OK."""
         await self._stream.done_writing()

@@ -11,9 +11,9 @@ import grpc
 import grpc_testing
 from google.protobuf.message import Message
 
-from jobhall import Client, RetryPolicy
+from jobhall import CallRetry, Client
 from jobhall.errors import ApiError
-from jobhall.v1 import admin_service_pb2, job_service_pb2, job_type_service_pb2
+from jobhall.v1 import admin_service_pb2, job_service_pb2, job_type_service_pb2, worker_service_pb2
 from jobhall.wire_errors import status_from_error
 from tests.support.waiting import eventually
 
@@ -24,6 +24,7 @@ SERVICES = [
     for module, name in (
         (job_service_pb2, "JobService"),
         (job_type_service_pb2, "JobTypeService"),
+        (worker_service_pb2, "WorkerService"),
         (admin_service_pb2, "AdminService"),
     )
 ]
@@ -33,7 +34,7 @@ METHODS = {method.name: method for service in SERVICES for method in service.met
 class FakeServer:
     """Takes the client's calls one by one, in the test's own words; `pauses` are the seconds that the client slept."""
 
-    def __init__(self, pool: ThreadPoolExecutor, *, timeout: float, retry: RetryPolicy | None, token: str) -> None:
+    def __init__(self, pool: ThreadPoolExecutor, *, timeout: float, retry: CallRetry | None, token: str) -> None:
         self.time = grpc_testing.strict_fake_time(0.0)
         self.channel = grpc_testing.channel(SERVICES, self.time)
         self.pauses: list[float] = []
@@ -100,7 +101,7 @@ class FakeServer:
 
 
 @contextmanager
-def fake_server(*, timeout: float = 30.0, retry: RetryPolicy | None = None, token: str = "") -> Iterator[FakeServer]:
+def fake_server(*, timeout: float = 30.0, retry: CallRetry | None = None, token: str = "") -> Iterator[FakeServer]:
     """A fake server, and the client that talks to it."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         yield FakeServer(pool, timeout=timeout, retry=retry, token=token)

@@ -11,6 +11,8 @@ LEASE = Lease(job_key=7, fence=3, nonce=4242)
 STATES = tuple(state for state in JobState if state)
 TERMINAL = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 LOST = (LeaseState.LOST_UNSTARTED, LeaseState.LOST_STARTED)
+NOW = 1_800_000_000_000_000
+SECOND = 1_000_000
 
 
 def job_record(
@@ -23,9 +25,17 @@ def job_record(
     outcome_fence: int = 0,
     outcome_digest: int = 0,
     item_error_count: int = 0,
+    releases: int = 0,
+    rules: str | None = None,
+    due_at: int | None = None,
+    started_at: int | None = None,
 ) -> JobRecord:
-    """A job of that state; its lease is open where a session holds it, else spent."""
+    """A job of that state; its lease is open where a session holds it, else spent. It falls due where it must."""
     held = state in HELD_STATES
+    if due_at is None and state in (JobState.SCHEDULED, JobState.CANCELLING):
+        due_at = NOW + SECOND
+    if started_at is None and state in (JobState.RUNNING, JobState.CANCELLING):
+        started_at = NOW - SECOND
     if lease is None:
         lease = LeaseState.OPEN if held else LeaseState.SPENT
     return JobRecord(
@@ -44,6 +54,10 @@ def job_record(
         outcome_digest=outcome_digest,
         item_error_count=item_error_count,
         revision=1,
+        due_at=due_at,
+        started_at=started_at,
+        releases=releases,
+        rules=rules,
     )
 
 
@@ -60,7 +74,7 @@ def saved(job: JobRecord, change: Change, values: Values = ()) -> Saved:
     assert job.state is change.source
     columns: dict[str, object] = {name: getattr(job, name) for name in JobRecord.__slots__}
     for name, constant in change.sets:
-        columns[name] = job.fence if constant is Stamp.FENCE else "now" if constant is Stamp.NOW else constant
+        columns[name] = job.fence if constant is Stamp.FENCE else NOW if constant is Stamp.NOW else constant
     for name, step in change.adds:
         before = columns[name]
         assert isinstance(before, int)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ class Entry:
     job_id: str
     fence: int
     what: str
-    """`start` or `end`."""
+    """`start`, or `end` where the handler came to its end by itself."""
     at: float
     """By the monotonic clock, which all processes of a machine share."""
 
@@ -31,6 +32,11 @@ def write(journal: Path, task: jobhall.Task, what: str) -> None:
         os.fdatasync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def executions(folder: Path) -> Counter[str]:
+    """How often each job was started, whoever did it."""
+    return Counter(entry.job_id for entry in read(folder) if entry.what == "start")
 
 
 def read(folder: Path) -> list[Entry]:

@@ -78,6 +78,12 @@ class Server(Program):
 
     address: str = ""
     database: Path
+    address_file: Path
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has said where it listens."""
+        return self.address_file.exists() and bool(self.address_file.read_text().strip())
 
 
 class Processes:
@@ -94,28 +100,59 @@ class Processes:
         """Starts a command in the folder; `session_ttl_seconds=2` becomes JOBHALL_SESSION_TTL_SECONDS=2."""
         return self._start(Program, name, command, settings)
 
-    def serve(self, database: str = "jobhall.db", *, listen: str = "127.0.0.1:0", **settings: object) -> Server:
-        """A server on a database file in the folder, once it says where it listens."""
-        server = self.start_server(database, listen=listen, **settings)
-        server.address = self._address(server)
+    def serve(
+        self,
+        database: str = "jobhall.db",
+        *,
+        listen: str = "127.0.0.1:0",
+        under: Sequence[str] = (),
+        **settings: object,
+    ) -> Server:
+        """A server on a database file in the folder, once it says where it listens.
+
+        `under` is a command that runs it, such as strace; the server's pid is that command's then.
+        """
+        server = self.start_server(database, listen=listen, under=under, **settings)
+        self.await_ready(server)
         return server
 
-    def start_server(self, database: str = "jobhall.db", *, listen: str = "127.0.0.1:0", **settings: object) -> Server:
+    def start_server(
+        self,
+        database: str = "jobhall.db",
+        *,
+        listen: str = "127.0.0.1:0",
+        under: Sequence[str] = (),
+        **settings: object,
+    ) -> Server:
         """The same without waiting; one that will not come up is no failure here."""
         path = self.folder / database
-        address_file = self._address_file(len(self._programs))
+        address_file = self.folder / f"{len(self._programs)}.address"
         program = str(BIN / "jobhall-server")
-        command = [program, "serve", "--listen", listen, "--address-file", str(address_file)]
+        command = [*under, program, "serve", "--listen", listen, "--address-file", str(address_file)]
         settings = {"database_url": f"sqlite:///{path}", "log_format": "json", **settings}
         server = self._start(Server, "server", command, settings)
         server.database = path
+        server.address_file = address_file
         return server
 
-    def work(self, name: str, server: Server, *, concurrency: int = 1) -> Program:
-        """A worker with the handlers of `journal_worker`; its journal is `NAME.journal` in the folder."""
-        journal = str(self.folder / f"{name}.journal")
-        command = [sys.executable, "-m", "tests.support.journal_worker", name, journal, str(concurrency)]
-        return self.start(name, command, address=server.address)
+    def await_ready(self, server: Server) -> None:
+        """Waits until the server says where it listens."""
+
+        def listens() -> bool:
+            assert server.status is None, f"the server ended ({server.status})\n{server.output}"
+            return server.ready
+
+        eventually(listens, within=START_SECONDS, what="the server says where it listens")
+        server.address = server.address_file.read_text().strip()
+
+    def work(self, name: str, address: str, *, concurrency: int = 1, life: int = 1) -> Program:
+        """A worker with the handlers of `journal_worker`; its journal is `NAME.journal` in the folder.
+
+        Several processes may have the same name, as different `life` of it: each has a journal of its own.
+        """
+        journal = self.folder / (f"{name}.journal" if life == 1 else f"{name}.{life}.journal")
+        command = [sys.executable, "-m", "tests.support.journal_worker", name, str(journal), str(concurrency)]
+        return self.start(journal.stem, command, address=address)
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -145,18 +182,6 @@ class Processes:
         program = kind(name, process, log)
         self._programs.append(program)
         return program
-
-    def _address(self, server: Server) -> str:
-        file = self._address_file(self._programs.index(server))
-
-        def listens() -> str:
-            assert server.status is None, f"the server ended ({server.status})\n{server.output}"
-            return file.read_text().strip() if file.exists() else ""
-
-        return eventually(listens, within=START_SECONDS, what="the server says where it listens")
-
-    def _address_file(self, number: int) -> Path:
-        return self.folder / f"{number}.address"
 
 
 def _end(program: Program) -> bool:

@@ -69,7 +69,7 @@ class Rows:
     def session(self, key: int, state: SessionState = SessionState.ATTACHED, **columns: Any) -> str:
         words = {"worker_name": "w", "namespaces": "[]", "job_types": "[]", "labels": "{}", "runtime": "{}"}
         numbers = {"tasks_max": 1, "replica_key": THIS_REPLICA, "created_at": NOW}
-        session = {"key": key, "session_id": f"session-{key}", "resume_token": b"t", "state": state, **words, **numbers}
+        session = {"key": key, "session_id": f"session-{key}", "resume_digest": "d", "state": state, **words, **numbers}
         self.put(self.tables.sessions, **session | columns)
         return f"session-{key}"
 
@@ -97,6 +97,7 @@ def job_row(key: int, *, state: JobState = JobState.PENDING, **columns: Any) -> 
         "ready": NOW if state is JobState.PENDING else None,
         "held_by": columns.get("session_key") if state.held else None,
         "terminal": NOW if state.terminal else None,
+        "due_at": NOW if state in (JobState.SCHEDULED, JobState.CANCELLING) else None,
         "queue_key": 1,
         "namespace_key": 1,
         "max_attempts": 4,

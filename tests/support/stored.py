@@ -66,9 +66,10 @@ class Stored:
             for job, events in groupby(sorted(self.events(), key=lambda event: event[:2]), key=lambda event: event[0])
         }
         assert all(counted == list(range(1, len(counted) + 1)) for counted in revisions.values())
+        deleted = {job for job, _, kind in self.events() if kind is EventType.DELETED}
         rows = self.rows("SELECT job_id, revision FROM jobhall_jobs")
         assert {_text(job_id): revision for job_id, revision in rows} == {
-            job: len(counted) for job, counted in revisions.items()
+            job: len(counted) for job, counted in revisions.items() if job not in deleted
         }
 
 

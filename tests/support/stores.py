@@ -1,27 +1,36 @@
-"""A real store on a real file, units of one function, and the few steps that most tests of writing begin with."""
+"""A store on each engine, units of one function, and the few steps that most tests of writing begin with."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
+
+import pytest
 
 from jobhall.ids import new_id
 from jobhall_server.domain.access import ANYBODY
 from jobhall_server.domain.job import JobRecord, JobView, Lease, NewJob
 from jobhall_server.domain.session import NewSession, SessionRecord
 from jobhall_server.hall.clock import Clock
-from jobhall_server.hall.store import Claimed, EventRow, Group, Unit, Want
+from jobhall_server.hall.store import Claimed, EventRow, Group, Store, Unit, Want
 from jobhall_server.storage.schema import PREFIX_DEFAULT
-from jobhall_server.storage.store import Store
+from jobhall_server.storage.store import Store as SqlStore
+from tests.support.memory.store import MemoryStore
+from tests.support.memory.tables import Tables
 from tests.support.stored import Stored
 
 T = TypeVar("T")
 
-ENGINES = ("sqlite",)
-"""The databases that the conformance cases run on."""
+SQL_ENGINES = ("sqlite",)
+ENGINES = (*SQL_ENGINES, "memory")
+"""What the conformance cases run on: whatever passes them all is a store. The simulation runs on the last one."""
+
+sql_only = pytest.mark.parametrize("engine", SQL_ENGINES)
+"""For cases that look at the rows themselves, or break what only a database on a disk has."""
 
 FILE_NAME = "jobhall.db"
 START_US = 1_800_000_000_000_000
@@ -40,6 +49,10 @@ class SetClock:
         return self.at / 1_000_000
 
 
+_TABLES: dict[Path, Tables] = {}
+"""The databases in memory, by the folder in which another engine would keep its file."""
+
+
 @asynccontextmanager
 async def open_store(
     engine: str,
@@ -50,10 +63,14 @@ async def open_store(
     on_fatal: Callable[[BaseException], None] | None = None,
 ) -> AsyncIterator[Store]:
     """A store of its own on that engine; opened again in the same folder it finds what was there."""
-    assert engine == "sqlite", engine
+    if engine == "memory":
+        kept = MemoryStore(_TABLES.setdefault(folder, Tables()), clock=clock or SetClock())
+        yield kept
+        kept.close()
+        return
     url = f"sqlite:///{quote(str(folder / FILE_NAME))}"
     fatal = on_fatal or _unexpected
-    async with Store.open(url, prefix=prefix, clock=clock or SetClock(), on_fatal=fatal) as store:
+    async with SqlStore.open(url, prefix=prefix, clock=clock or SetClock(), on_fatal=fatal) as store:
         yield store
 
 
@@ -67,11 +84,13 @@ class Act(Unit[T]):
         job_keys: Sequence[int] = (),
         job_ids: Sequence[str] = (),
         session_keys: Sequence[int] = (),
+        session_ids: Sequence[str] = (),
     ) -> None:
         self._decide = decide
         self.job_keys = job_keys
         self.job_ids = job_ids
         self.session_keys = session_keys
+        self.session_ids = session_ids
 
     def decide(self, group: Group) -> T:
         return self._decide(group)
@@ -111,8 +130,13 @@ class Floor:
     async def submit_all(self, jobs: Sequence[NewJob]) -> list[int]:
         return await self.store.run(Act(lambda group: [group.insert_job(new) for new in jobs]))
 
-    async def session(self, worker: str = "w") -> SessionRecord:
-        new = NewSession(new_id(), "token", worker, ("default",), ("score",), "{}", "{}", 10, self.store.replica_key, 1)
+    def hello(self, worker: str = "w", **fields: Any) -> NewSession:
+        replica_key = self.store.replica_key
+        new = NewSession(new_id(), "digest", worker, ("default",), ("score",), "{}", "{}", 10, replica_key, 1)
+        return replace(new, **fields)
+
+    async def session(self, worker: str = "w", **fields: Any) -> SessionRecord:
+        new = self.hello(worker, **fields)
         return await self.store.run(Act(lambda group: group.open_session(new)))
 
     def want(self, session: SessionRecord, credit: int, **fields: Any) -> Want:
@@ -129,7 +153,7 @@ class Floor:
         return claimed.lease
 
     def rows(self, statement: str) -> list[tuple[object, ...]]:
-        """What the database holds, read beside the store."""
+        """What a database on disk holds, read beside the store; for cases that are `sql_only`."""
         return Stored(self.folder / FILE_NAME).rows(statement)
 
     async def record(self, key: int) -> JobRecord | None:

@@ -22,11 +22,11 @@ from jobhall.v1.worker_service_pb2 import (
     WorkSettings,
 )
 from jobhall.wire_errors import status_from_error
-from jobhall.worker_credit import Credit
-from jobhall.worker_handover import Handover
-from jobhall.worker_held import Handler, HeldTask
-from jobhall.worker_outcomes import Outcome, outcome_of_result
-from jobhall.worker_stream import Effects, Introduction, WorkerStream
+from jobhall.worker.credit import Credit
+from jobhall.worker.handover import Handover
+from jobhall.worker.held import Handler, HeldTask
+from jobhall.worker.outcomes import Outcome, outcome_of_result
+from jobhall.worker.stream import Effects, Introduction, WorkerStream
 
 QUICK_SECONDS = 0.001
 

@@ -19,16 +19,16 @@ def needed_tool(name: str) -> Path:
     """The program's path; without it the test is skipped and says so, or fails where `CI=true`."""
     if found := available(name):
         return found
-    raise _not_run(f"{name} is not here; `make tools` fetches it where it can")
+    raise not_run(f"{name} is not here; `make tools` fetches it where it can")
 
 
 def needed_folder(path: Path) -> Path:
     """The folder that `make tools` fills (a `node_modules`); without it as `needed_tool`."""
     if path.is_dir():
         return path
-    raise _not_run(f"{path.name} of {path.parent.name} is not here; `make tools` fetches it where it can")
+    raise not_run(f"{path.name} of {path.parent.name} is not here; `make tools` fetches it where it can")
 
 
-def _not_run(reason: str) -> BaseException:
+def not_run(reason: str) -> BaseException:
     failing = os.environ.get("CI") == "true"
     return pytest.fail.Exception(reason) if failing else pytest.skip.Exception(reason, allow_module_level=True)

@@ -1,10 +1,10 @@
 """Builders of what a worker sends over its stream and of what it is given, for tests without a stream."""
 
 from jobhall.limits import PROTOCOL_VERSION
-from jobhall.states import FailureKind
+from jobhall.states import FailureKind, JobState
 from jobhall_server.domain.job import JobFailure, Lease, Payload
-from jobhall_server.domain.moves import NO_RESULT_DIGEST
 from jobhall_server.domain.progress import Progress
+from jobhall_server.domain.worker_moves import NO_RESULT_DIGEST
 from jobhall_server.hall.frames import (
     Assignment,
     Body,
@@ -16,7 +16,7 @@ from jobhall_server.hall.frames import (
     Report,
     ReportKind,
 )
-from jobhall_server.hall.store import Claimed
+from jobhall_server.hall.store import Claimed, HeldRow
 
 
 def hello(
@@ -53,12 +53,12 @@ def token(job_key: int) -> bytes:
     return lease(job_key).token()
 
 
-def assignment(job_key: int, *, job_type: str = "resize") -> Assignment:
+def assignment(job_key: int, *, job_type: str = "resize", queue_key: int = 1, parameters: str = "") -> Assignment:
     """The task for that lease, as the dispatcher hands it out."""
     claimed = Claimed(
         lease=lease(job_key),
         job_id=f"00000000-0000-7000-8000-{job_key:012d}",
-        queue_key=1,
+        queue_key=queue_key,
         attempt=1,
         max_attempts=4,
         priority=0,
@@ -69,9 +69,17 @@ def assignment(job_key: int, *, job_type: str = "resize") -> Assignment:
         file_size=None,
         owner="",
         organization_id="",
-        parameters=None,
+        rules=None,
+        parameters=Payload(parameters) if parameters else None,
     )
     return Assignment(claimed, "default", job_type, claimed.lease.token())
+
+
+def held_row(job_key: int, *, state: JobState = JobState.RUNNING, epoch: int = 1) -> HeldRow:
+    """The same task as the store has it."""
+    facts = assignment(job_key).claimed
+    due_at = 5_000_000 if state is JobState.CANCELLING else None
+    return HeldRow(facts.lease, 1, epoch, state, 1, due_at, "changed my mind", facts.job_id, 1, "", "", None)
 
 
 def report(seq: int, task_token: bytes, kind: ReportKind, body: Body = None) -> Report:

@@ -6,30 +6,23 @@ import pty
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 import jobhall
+from tests.support.command_line import COMMAND, Hall
 from tests.support.ports import free_port
 from tests.support.processes import START_SECONDS, Processes, Program
-from tests.support.tools import BIN
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
-COMMAND = str(BIN / "jobhall")
 UNKNOWN = "01977c0e-0000-7000-8000-000000000000"
 TASKS = """
 import time
 import jobhall
 
 worker = jobhall.Worker(name="cli-worker")
-
-@worker.handler("tasks")
-def hello(task):
-    pass  # Its type is how the tests see that this worker is there.
 
 @worker.handler("double")
 def double(task):
@@ -47,43 +40,6 @@ def count(task):
         task.progress(total=rows, processed=row + 1, succeeded=row + 1, unit="rows")
     return {"rows": rows}
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Hall:
-    """A running server, and how to call the command on it."""
-
-    processes: Processes
-    address: str
-
-    @property
-    def folder(self) -> Path:
-        return self.processes.folder
-
-    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [COMMAND, *arguments],
-            cwd=self.folder,
-            env=self.environment(),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-
-    def start(self, name: str, *arguments: str) -> Program:
-        return self.processes.start(name, [COMMAND, *arguments], address=self.address)
-
-    def work(self, module: str) -> Program:
-        """A worker of that module, once it has said hello."""
-        worker = self.start(module, "worker", "run", f"{module}:worker")
-        with jobhall.Client(self.address) as client:
-            eventually(lambda: _serves(client, module, worker), within=START_SECONDS, what=f"{module} says hello")
-        return worker
-
-    def environment(self) -> dict[str, str]:
-        return os.environ | {"JOBHALL_ADDRESS": self.address, "TERM": "xterm-256color", "COLUMNS": "160"}
 
 
 @pytest.fixture(scope="module")
@@ -292,17 +248,11 @@ def test_a_reader_that_leaves_early_costs_no_traceback(hall: Hall) -> None:
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_stops_when_asked(hall: Hall, how: signal.Signals) -> None:
     module = f"tasks_{how.name.lower()}"
-    (hall.folder / f"{module}.py").write_text(TASKS.replace('"tasks"', f'"{module}"'))
+    (hall.folder / f"{module}.py").write_text(TASKS)
     worker = hall.work(module)
 
     assert worker.stop(how) == 0
     assert "serves" in worker.output
-
-
-def _serves(client: jobhall.Client, job_type: str, worker: Program) -> bool:
-    """Whether the worker has said hello, which registers its types."""
-    assert worker.status is None, worker.output
-    return job_type in {registered.name for registered in client.types.list()}
 
 
 def on_terminal(hall: Hall, *arguments: str, **variables: str) -> str:

@@ -10,6 +10,8 @@ import pytest
 
 from jobhall import (
     ApiError,
+    BackoffStrategy,
+    CallRetry,
     Client,
     EventType,
     FileInfo,
@@ -23,6 +25,7 @@ from jobhall import (
     Task,
     TaskFailed,
     Worker,
+    WorkerState,
     __version__,
 )
 from jobhall.errors import (
@@ -35,6 +38,7 @@ from jobhall.errors import (
     JobTerminalError,
     JobTypeNotFoundError,
     PayloadTooLargeError,
+    WorkerNotFoundError,
 )
 from jobhall.ids import new_id
 from tests.support.ports import free_port
@@ -44,7 +48,7 @@ from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
-PATIENT = RetryPolicy(attempts_max=1000, delay_max=timedelta(seconds=0.2))
+PATIENT = CallRetry(attempts_max=1000, delay_max=timedelta(seconds=0.2))
 WAIT_SECONDS = 10.0
 ROUNDS = 3
 
@@ -84,6 +88,12 @@ def worker(server: Server) -> Iterator[Worker]:
         while True:
             task.progress(message="at it")
             time.sleep(0.01)  # sleeps: a plain handler at work
+
+    @worker.handler("stutter")
+    def stutter(task: Task) -> int:
+        if task.attempt < 3:
+            raise TaskFailed("not yet", code="EARLY")
+        return task.attempt
 
     with worker:
         eventually(lambda: worker.connected, within=WAIT_SECONDS, what="the worker is connected")
@@ -183,6 +193,42 @@ def test_each_refusal_is_of_its_class(client: Client, worker: Worker) -> None:
         client.jobs.cancel_job(declined.id)
 
 
+def test_a_job_is_tried_again_by_its_rules_and_once_more_by_hand(client: Client, worker: Worker) -> None:
+    at_once = RetryPolicy(strategy=BackoffStrategy.FIXED, initial_delay=timedelta(0))
+    enough = client.jobs.submit("stutter", retry_policy=at_once, run_timeout=60, progress_timeout=timedelta(minutes=1))
+    [early] = client.jobs.submit_many([Submission("stutter", retry_policy=at_once, max_attempts=2)])
+
+    done = client.jobs.wait_for_job(enough.id, timeout=WAIT_SECONDS)
+    with pytest.raises(JobFailedError, match="not yet") as failed:
+        client.jobs.wait_for_job(early.id, timeout=WAIT_SECONDS)
+    retried = client.jobs.retry_job(early.id)
+
+    assert (done.result, done.attempt, done.run_timeout) == (3, 3, timedelta(seconds=60))
+    assert (failed.value.details["attempt"], failed.value.details["code"]) == (2, "EARLY")
+    assert (retried.state, retried.attempt, retried.error) == (JobState.PENDING, 0, None)
+    with pytest.raises(JobTerminalError):
+        client.jobs.retry_job(enough.id)
+
+
+def test_workers_are_seen_and_sent_away(client: Client, worker: Worker) -> None:
+    held = client.jobs.submit("hold")
+    eventually(
+        lambda: client.jobs.get_job(held.id).state is JobState.RUNNING, within=WAIT_SECONDS, what="the job is RUNNING"
+    )
+
+    [listed] = client.workers.list(name=worker.name, job_types=["hold"])
+    read = client.workers.get(listed.id)
+    leaving = client.workers.drain(read.id, timeout=60, reason="deploy")
+    client.jobs.cancel_job(held.id, grace=5)
+    eventually(lambda: not list(client.workers.list(name=worker.name)), within=WAIT_SECONDS, what="the worker has left")
+
+    assert (read.state, read.held_count, set(read.job_types)) == (WorkerState.ATTACHED, 1, set(worker.job_types))
+    assert leaving.state is WorkerState.DRAINING
+    assert client.jobs.get_job(held.id).state is JobState.CANCELLED
+    with pytest.raises(WorkerNotFoundError):
+        client.workers.get(read.id)
+
+
 def test_a_watch_tells_all_with_a_snapshot_first_and_ends_with_its_jobs(client: Client) -> None:
     jobs = [job.id for job in client.jobs.submit_many([Submission("score")] * 3)]
     watch = client.jobs.watch(job_ids=jobs, include_snapshot=True, stop_when_terminal=True)
@@ -251,7 +297,7 @@ def test_nobody_there_is_said_at_once_with_what_to_do() -> None:
     address = f"127.0.0.1:{free_port()}"
     expected = f"no jobhall server answers at {address}.*`jobhall-server serve`.*JOBHALL_ADDRESS"
 
-    with Client(address, retry=RetryPolicy(attempts_max=2)) as client:
+    with Client(address, retry=CallRetry(attempts_max=2)) as client:
         for call in (client.server_info, lambda: client.jobs.submit("score"), lambda: next(client.jobs.watch())):
             with pytest.raises(ServerUnreachableError, match=expected) as caught:
                 call()

@@ -20,7 +20,7 @@ from tests.support.waiting import eventually_async
 
 ROUNDS = 5
 DRAIN_SECONDS = 5
-PATIENT = jobhall.RetryPolicy(attempts_max=1000, delay_max=timedelta(seconds=0.3))
+PATIENT = jobhall.CallRetry(attempts_max=1000, delay_max=timedelta(seconds=0.3))
 """The servers here live so shortly that who pauses for long never meets one."""
 LOST = {EventType.PROGRESS, EventType.LOG, EventType.ENTERED, EventType.LEFT}
 """What the log does not keep."""
@@ -38,7 +38,7 @@ async def test_nothing_acknowledged_is_lost_when_the_server_is_killed_under_load
     left on the disk is looked at as it is; only then another one recovers it.
     """
     server = await asyncio.to_thread(serve, processes)
-    _ = processes.work("worker", server, concurrency=8)
+    _ = processes.work("worker", server.address, concurrency=8)
     async with jobhall.AsyncClient(server.address, retry=PATIENT) as client:
         await client.types.register("note")
         async with watching(client) as seen:
@@ -56,7 +56,7 @@ async def test_a_server_that_is_told_to_stop_under_load_leaves_in_time_and_loses
     processes: Processes, tmp_path: Path
 ) -> None:
     server = await asyncio.to_thread(serve, processes)
-    _ = processes.work("worker", server, concurrency=8)
+    _ = processes.work("worker", server.address, concurrency=8)
     async with jobhall.AsyncClient(server.address, retry=PATIENT) as client:
         await client.types.register("note")
         async with watching(client) as seen:

@@ -57,7 +57,7 @@ def worker_of(job: jobhall.Job) -> str:
 def test_the_job_of_a_killed_worker_runs_on_another_in_time(
     processes: Processes, server: Server, client: jobhall.Client, tmp_path: Path
 ) -> None:
-    workers = {name: processes.work(name, server) for name in ("first", "second")}
+    workers = {name: processes.work(name, server.address) for name in ("first", "second")}
     job_id = submit_held(client, tmp_path / "gate")
     victim = worker_of(running_on(client, job_id, within=20))
     [survivor] = workers.keys() - {victim}
@@ -87,10 +87,10 @@ def test_the_late_answer_of_a_worker_that_was_replaced_is_refused_and_changes_no
     processes: Processes, server: Server, client: jobhall.Client, tmp_path: Path
 ) -> None:
     """A worker stands still past its time to live, its job completes elsewhere, and then it answers as well."""
-    sleeper = processes.work("sleeper", server)
+    sleeper = processes.work("sleeper", server.address)
     job_id = submit_held(client, tmp_path / "gate")
     running_on(client, job_id, within=20)
-    other = processes.work("other", server)
+    other = processes.work("other", server.address)
 
     sleeper.pause()
     eventually(
@@ -115,7 +115,7 @@ def test_the_late_answer_of_the_only_worker_is_taken_and_nothing_runs_twice(
     processes: Processes, server: Server, client: jobhall.Client, tmp_path: Path
 ) -> None:
     """A worker stands still past its time to live, its job waits for another worker, and then it answers."""
-    sleeper = processes.work("sleeper", server)
+    sleeper = processes.work("sleeper", server.address)
     job_id = submit_held(client, tmp_path / "gate")
     running_on(client, job_id, within=20)
 

@@ -6,10 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from jobhall.cli.arguments import read_file_info, read_labels, read_moment, read_parameters, read_states
+from jobhall.cli.arguments import (
+    read_file_info,
+    read_labels,
+    read_moment,
+    read_parameters,
+    read_span,
+    read_states,
+    read_worker_states,
+)
+from jobhall.cli.attempts import Attempts
 from jobhall.cli.exits import UsageError
 from jobhall.cli.submitting import spell_out_stdin
-from jobhall.states import JobState
+from jobhall.model import RetryPolicy
+from jobhall.states import BackoffStrategy, JobState, WorkerState
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -87,6 +97,12 @@ def test_states_are_read_in_any_case_and_several_at_once() -> None:
     assert read_states(["failed", "Pending,RUNNING"]) == [JobState.FAILED, JobState.PENDING, JobState.RUNNING]
 
 
+def test_states_of_workers_have_words_of_their_own() -> None:
+    assert read_worker_states(["attached,DRAINING"]) == [WorkerState.ATTACHED, WorkerState.DRAINING]
+    with pytest.raises(UsageError, match="they are ATTACHED, DETACHED, DRAINING"):
+        read_worker_states(["running"])
+
+
 @pytest.mark.parametrize("name", ["faild", "unspecified", ""])
 def test_an_unknown_state_is_refused_with_the_ones_there_are(name: str) -> None:
     with pytest.raises(UsageError, match="they are SCHEDULED, PENDING"):
@@ -115,6 +131,65 @@ def test_a_time_without_a_zone_is_local() -> None:
 def test_what_is_no_moment_is_refused_by_its_option(text: str) -> None:
     with pytest.raises(UsageError, match="--until: '"):
         read_moment(text, option="--until", now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("90s", timedelta(seconds=90)),
+        ("5m", timedelta(minutes=5)),
+        ("1.5h", timedelta(minutes=90)),
+        ("250ms", timedelta(milliseconds=250)),
+        ("0s", timedelta()),
+    ],
+)
+def test_a_span_is_a_number_and_a_unit(text: str, span: timedelta) -> None:
+    assert read_span(text, option="--grace") == span
+    assert read_span(None, option="--grace") is None
+
+
+@pytest.mark.parametrize("text", ["90", "", "soon", "-5m", "5 m", "1h30m", "٣s", "99999999999999999999w"])
+def test_what_is_no_span_is_refused_by_its_option(text: str) -> None:
+    with pytest.raises(UsageError, match="--grace: '"):
+        read_span(text, option="--grace")
+
+
+def test_attempts_say_nothing_of_what_is_not_given() -> None:
+    assert Attempts().options() == {
+        "max_attempts": 0,
+        "retry_policy": None,
+        "run_timeout": None,
+        "progress_timeout": None,
+    }
+    assert Attempts(retry_jitter=0.0).options()["retry_policy"] == RetryPolicy(jitter=0.0)
+
+
+def test_attempts_say_all_that_the_sdk_takes() -> None:
+    attempts = Attempts(
+        max_attempts=6,
+        retry_delay="10s",
+        retry_max_delay="5m",
+        retry_strategy="linear",
+        retry_multiplier=3.0,
+        retry_jitter=0.5,
+        no_retry_code=("DECLINED", "GONE"),
+        run_timeout="1h",
+        progress_timeout="90s",
+    )
+
+    assert attempts.options() == {
+        "max_attempts": 6,
+        "retry_policy": RetryPolicy(
+            strategy=BackoffStrategy.LINEAR,
+            initial_delay=timedelta(seconds=10),
+            max_delay=timedelta(minutes=5),
+            multiplier=3.0,
+            jitter=0.5,
+            non_retryable_codes=("DECLINED", "GONE"),
+        ),
+        "run_timeout": timedelta(hours=1),
+        "progress_timeout": timedelta(seconds=90),
+    }
 
 
 def test_a_file_goes_along_by_its_name_and_size(tmp_path: Path) -> None:

@@ -35,7 +35,12 @@ def sell(task):
 """
 
 
-@pytest.mark.parametrize("command", ["submit", "get", "ls", "watch", "cancel", "rm", "worker run"])
+COMMANDS = ["submit", "get", "ls", "watch", "cancel", "retry", "rm"] + [
+    f"worker {verb}" for verb in ("run", "ls", "get", "drain")
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     code = main([*command.split(), "--help"])
 
@@ -62,7 +67,16 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
         ("ls --limit -1", "--limit: -1 is negative"),
         ("ls --state nope", "--state: 'nope' is no state"),
         ("watch some-id --type x", "not both"),
+        ("submit x --retry-delay soon", "--retry-delay: 'soon' is no span such as 90s"),
+        ("submit x --retry-strategy random", "--retry-strategy"),
+        ("submit x --run-timeout 90", "--run-timeout: '90' is no span"),
+        ("submit x --progress-timeout -1s", "--progress-timeout"),
         ("cancel", "name at least one job"),
+        ("cancel some-id --grace forever", "--grace: 'forever' is no span"),
+        ("retry", "name at least one job"),
+        ("worker drain", "name at least one worker"),
+        ("worker drain some-id --timeout 5", "--timeout: '5' is no span"),
+        ("worker ls --state running", "they are ATTACHED, DETACHED, DRAINING"),
         ("get \udcff", "is not UTF-8"),
         ("worker run tasks", "not of the form MODULE:WORKER"),
         ("worker run no_such_module_anywhere:worker", "no module 'no_such_module_anywhere'"),

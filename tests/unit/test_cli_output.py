@@ -181,7 +181,16 @@ def test_more_running_jobs_than_rows_cost_no_more_bars() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.85, "850 ms"), (4.2, "4.2 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")]
+    ("seconds", "text"),
+    [
+        (0.85, "850 ms"),
+        (4.2, "4.2 s"),
+        (10, "10 s"),
+        (200, "3 min 20 s"),
+        (600, "10 min"),
+        (7500, "2 h 5 min"),
+        (7200, "2 h"),
+    ],
 )
 def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
     assert duration_text(timedelta(seconds=seconds)) == text

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from jobhall import JobFailedError, JobState, JobTimeoutError, RetryPolicy, ServerUnreachableError, Submission
+from jobhall import CallRetry, JobFailedError, JobState, JobTimeoutError, ServerUnreachableError, Submission
 from jobhall.calls import SubmitOptions
 from jobhall.channel import resolve_endpoint
 from jobhall.errors import CursorExpiredError, FieldInvalidError, MessageTooLargeError
@@ -84,7 +84,7 @@ def test_a_wait_for_a_job_that_was_cancelled_raises_the_reason() -> None:
 
 
 def test_a_wait_outlasts_an_outage_once_it_was_answered() -> None:
-    with fake_server(retry=RetryPolicy(attempts_max=1)) as server:
+    with fake_server(retry=CallRetry(attempts_max=1)) as server:
         calling = server.calling(lambda: server.client.jobs.wait_for_job(JOB_ID))
         server.answer("WaitJob", waited(JobState.RUNNING), after_seconds=30.0)
         for _ in range(20):
@@ -95,7 +95,7 @@ def test_a_wait_outlasts_an_outage_once_it_was_answered() -> None:
 
 
 def test_a_wait_that_nobody_ever_answers_is_given_up() -> None:
-    with fake_server(retry=RetryPolicy(attempts_max=2)) as server:
+    with fake_server(retry=CallRetry(attempts_max=2)) as server:
         calling = server.calling(lambda: server.client.jobs.wait_for_job(JOB_ID, timeout=600))
         server.fail("WaitJob")
         server.fail("WaitJob")
@@ -157,7 +157,7 @@ def test_a_watch_until_the_end_ends_with_its_stream() -> None:
 
 
 def test_a_watch_that_nobody_ever_answers_is_given_up() -> None:
-    with fake_server(retry=RetryPolicy(attempts_max=2)) as server:
+    with fake_server(retry=CallRetry(attempts_max=2)) as server:
         calling = server.calling(lambda: list(server.client.jobs.watch()))
         server.stream("WatchJobs", code=grpc.StatusCode.UNAVAILABLE)
         server.stream("WatchJobs", code=grpc.StatusCode.UNAVAILABLE)

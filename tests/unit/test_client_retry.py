@@ -6,7 +6,7 @@ from datetime import timedelta
 import grpc
 import pytest
 
-from jobhall import JobState, RetryPolicy, ServerUnreachableError, calls
+from jobhall import CallRetry, JobState, ServerUnreachableError, calls
 from jobhall.errors import (
     ApiError,
     Code,
@@ -23,7 +23,7 @@ from jobhall.v1 import job_service_pb2 as pb
 from tests.support.fake_channel import fake_server
 
 JOB_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
-ENDLESS = RetryPolicy(attempts_max=1_000_000)
+ENDLESS = CallRetry(attempts_max=1_000_000)
 
 
 def job(state: JobState = JobState.PENDING, **fields: object) -> job_pb2.Job:
@@ -59,7 +59,7 @@ def test_the_ceiling_of_the_delay_doubles_up_to_its_bound() -> None:
 
 
 def test_the_delay_is_drawn_from_the_whole_span() -> None:
-    policy = RetryPolicy(attempts_max=9)
+    policy = CallRetry(attempts_max=9)
     draw = random.Random(7).random
 
     delays = [policy.backoff_seconds(3, draw=draw) for _ in range(1000)]
@@ -116,7 +116,7 @@ def test_a_bound_that_does_not_pass_by_itself_is_not_tried_again() -> None:
 
 
 def test_a_policy_of_one_attempt_never_tries_again() -> None:
-    with fake_server(retry=RetryPolicy(attempts_max=1)) as server:
+    with fake_server(retry=CallRetry(attempts_max=1)) as server:
         calling = server.calling(lambda: server.client.jobs.get_job(JOB_ID))
         server.fail("GetJob")
 
@@ -166,7 +166,7 @@ def test_a_long_poll_gets_the_time_that_the_server_holds_it_on_top() -> None:
 
 
 def test_a_server_that_is_not_there_is_named_with_what_to_do() -> None:
-    with fake_server(retry=RetryPolicy(attempts_max=1)) as server:
+    with fake_server(retry=CallRetry(attempts_max=1)) as server:
         calling = server.calling(server.client.server_info)
         server.fail("GetServerInfo")
 

@@ -2,43 +2,70 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import pytest
 
 from jobhall.states import HELD_STATES, WAITING_STATES, FailureKind, JobState
-from jobhall_server.domain import moves
+from jobhall_server.domain import moves, server_moves, worker_moves
 from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.job import JobRecord, Lease, LeaseState
 from jobhall_server.domain.moves import MOVES, Decision, Refusal
-from tests.support.job_records import LEASE, LOST, STATES, TERMINAL, job_record, saved
+from jobhall_server.domain.rules import RetryPolicy, Rules
+from jobhall_server.domain.session import Disposition
+from jobhall_server.domain.worker_moves import NO_RESULT_DIGEST
+from tests.support.job_records import LEASE, LOST, NOW, SECOND, STATES, TERMINAL, job_record, saved
 
 S = JobState
 DIGEST = 99
+SESSION = 5
+AT_ONCE = Rules(RetryPolicy(initial_delay_us=0)).text()
+"""A job that is tried again without delay."""
 Move = Callable[[JobRecord, Lease], tuple[Decision, Values]]
 
 
-def _fail(job: JobRecord, lease: Lease, *, retryable: bool) -> tuple[Decision, Values]:
-    return moves.fail(job, lease, DIGEST, kind=FailureKind.APPLICATION, code="BAD", retryable=retryable)
+def _fail(job: JobRecord, lease: Lease, *, retryable: bool | None) -> tuple[Decision, Values]:
+    return worker_moves.fail(
+        job, lease, DIGEST, kind=FailureKind.APPLICATION, code="BAD", now=NOW, chance=0.5, retryable=retryable
+    )
+
+
+def _release(job: JobRecord, lease: Lease, *, delay_us: int = 0) -> tuple[Decision, Values]:
+    return worker_moves.release(job, lease, DIGEST, now=NOW, chance=0.5, delay_us=delay_us)
+
+
+def _due(job: JobRecord) -> tuple[Decision, Values]:
+    return server_moves.fall_due(job, NOW + 10 * SECOND, 0.5)
+
+
+def _resume(job: JobRecord, lease: Lease, *, started: bool) -> tuple[Decision, Values]:
+    resumed = server_moves.resume(job, lease, session_key=SESSION, started=started, now=NOW)
+    return resumed.change, resumed.values
 
 
 WAYS: dict[str, tuple[Move, ...]] = {
-    "accept": (lambda job, lease: (moves.accept(job, lease), ()),),
-    "return": (lambda job, lease: (moves.return_undelivered(job, lease), ()),),
-    "release": (lambda job, lease: moves.release(job, lease, DIGEST),),
+    "accept": (lambda job, lease: worker_moves.accept(job, lease, NOW),),
+    "return": (server_moves.return_undelivered,),
+    "release": (_release, lambda job, lease: _release(job, lease, delay_us=SECOND)),
     "complete": (
-        lambda job, lease: moves.complete(job, lease, DIGEST),
-        lambda job, lease: moves.complete(job, lease, moves.NO_RESULT_DIGEST),
+        lambda job, lease: worker_moves.complete(job, lease, DIGEST),
+        lambda job, lease: worker_moves.complete(job, lease, NO_RESULT_DIGEST),
     ),
     "fail": (
         lambda job, lease: _fail(job, lease, retryable=False),
         lambda job, lease: _fail(job, lease, retryable=True),
+        lambda job, lease: _fail(job, lease, retryable=None),
     ),
     "lose": (
-        lambda job, _: (moves.lose(job, confirmed=True), ()),
-        lambda job, _: (moves.lose(job, confirmed=False), ()),
+        lambda job, _: server_moves.lose(job, confirmed=True),
+        lambda job, _: server_moves.lose(job, confirmed=False),
     ),
-    "cancel": (lambda job, _: moves.cancel(job, reason="why", by="who"),),
-    "stop": (lambda job, lease: (moves.stop(job, lease), ()),),
+    "take back": (lambda job, lease: _resume(job, lease, started=True),),
+    "time out": (lambda job, _: _due(job) if job.state is S.RUNNING else (None, ()),),
+    "fall due": (lambda job, _: _due(job) if job.state is S.SCHEDULED else (None, ()),),
+    "stop": (lambda job, _: _due(job) if job.state is S.CANCELLING else (None, ()),),
+    "cancel": (lambda job, _: moves.cancel(job, reason="why", by="who", stop_at=NOW + SECOND),),
+    "retry": (lambda job, _: (moves.retry(job), ()),),
 }
 """The pure function of each move, with every choice that its caller has."""
 
@@ -49,8 +76,8 @@ LIFE: dict[JobState, frozenset[JobState]] = {
     S.RUNNING: frozenset({S.COMPLETED, S.FAILED, S.SCHEDULED, S.PENDING, S.CANCELLING}),
     S.CANCELLING: frozenset({S.CANCELLED, S.COMPLETED, S.FAILED}),
     S.COMPLETED: frozenset(),
-    S.FAILED: frozenset(),
-    S.CANCELLED: frozenset(),
+    S.FAILED: frozenset({S.PENDING}),
+    S.CANCELLED: frozenset({S.PENDING}),
 }
 """What may follow what for a watcher, as the design's table of states has it. A late completion may skip RUNNING."""
 
@@ -58,10 +85,10 @@ LIFE: dict[JobState, frozenset[JobState]] = {
 def variants(state: JobState) -> Iterator[JobRecord]:
     """Every kind of job that can be in that state, as far as the moves can tell them apart."""
     leases = (LeaseState.SPENT, *LOST) if state in WAITING_STATES else (None,)
-    for lease in leases:
-        for worker_losses in (0, 2):
-            for attempt in (1, 4):
-                yield job_record(state, lease=lease, worker_losses=worker_losses, attempt=attempt)
+    timed = state in (S.CLAIMED, S.RUNNING)
+    for lease, losses, attempt, rules in product(leases, (0, 2), (1, 4), (None, AT_ONCE)):
+        for due_at in (None, NOW) if timed else (None,):
+            yield job_record(state, lease=lease, worker_losses=losses, attempt=attempt, rules=rules, due_at=due_at)
 
 
 PAIRS = [(move, state) for move in MOVES if move != "claim" for state in STATES]
@@ -74,6 +101,18 @@ def test_a_move_leads_exactly_where_the_table_says(move: str, state: JobState) -
     changes = [decision for decision in decided if isinstance(decision, Change)]
     assert {change.target for change in changes} == MOVES[move].get(state, frozenset())
     assert {change.source for change in changes} <= {state}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_only_the_states_that_wait_for_a_time_have_one(state: JobState) -> None:
+    """A due time that outlives its state would move the job on once more; one that is missing would hold it."""
+    for job in variants(state):
+        for way in (way for ways in WAYS.values() for way in ways):
+            decision, values = way(job, LEASE)
+            if isinstance(decision, Change):
+                after = saved(job, decision, values).record
+                waits = after.state in (S.SCHEDULED, S.CANCELLING)
+                assert (after.due_at is not None) == waits or (job.due_at is not None and after.state is job.state)
 
 
 def test_every_move_but_the_claim_is_a_pure_function() -> None:
@@ -111,8 +150,8 @@ def test_a_report_on_a_token_of_another_claim_is_refused(move: str, state: JobSt
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("move", ["return", "stop"])
-def test_a_timer_on_a_token_of_another_claim_changes_nothing(move: str, state: JobState) -> None:
+@pytest.mark.parametrize("move", ["return", "take back"])
+def test_a_timer_or_a_hello_with_a_token_of_another_claim_changes_nothing(move: str, state: JobState) -> None:
     job, other = job_record(state), LEASE._replace(fence=LEASE.fence - 1)
 
     assert [way(job, other)[0] for way in WAYS[move]] == [None]
@@ -125,15 +164,14 @@ def test_no_report_changes_a_job_that_has_ended(move: str, state: JobState) -> N
 
 
 def test_no_report_finds_a_job_that_was_deleted() -> None:
-    assert moves.accept(None, LEASE) is Refusal.LEASE_LOST
-    assert moves.complete(None, LEASE, DIGEST) == (Refusal.LEASE_LOST, ())
-    assert moves.fail(None, LEASE, DIGEST, kind=FailureKind.APPLICATION, code="", retryable=True)[0] is (
-        Refusal.LEASE_LOST
-    )
-    assert moves.release(None, LEASE, DIGEST) == (Refusal.LEASE_LOST, ())
-    assert moves.note_item_errors(None, LEASE, 1) == (Refusal.LEASE_LOST, ())
-    assert moves.return_undelivered(None, LEASE) is None
-    assert moves.stop(None, LEASE) is None
+    lost = (Refusal.LEASE_LOST, ())
+
+    assert worker_moves.accept(None, LEASE, NOW) == lost
+    assert worker_moves.complete(None, LEASE, DIGEST) == lost
+    assert worker_moves.fail(None, LEASE, DIGEST, kind=FailureKind.APPLICATION, code="", now=NOW, chance=0) == lost
+    assert worker_moves.release(None, LEASE, DIGEST, now=NOW, chance=0) == lost
+    assert server_moves.return_undelivered(None, LEASE) == (None, ())
+    assert server_moves.resume(None, LEASE, session_key=SESSION, started=True, now=NOW).disposition is Disposition.LOST
 
 
 @pytest.mark.parametrize(
@@ -154,14 +192,14 @@ def test_a_job_is_deleted_only_while_no_worker_holds_it(state: JobState, refusal
     ],
 )
 def test_a_cancel_that_comes_too_late_is_refused_or_already_done(state: JobState, answer: Refusal | None) -> None:
-    assert moves.cancel(job_record(state), reason="why", by="who") == (answer, ())
+    assert moves.cancel(job_record(state), reason="why", by="who", stop_at=NOW) == (answer, ())
 
 
 @pytest.mark.parametrize("state", [S.SCHEDULED, S.PENDING, S.CLAIMED, S.RUNNING])
 def test_a_cancel_keeps_who_wanted_it_and_why(state: JobState) -> None:
     job = job_record(state)
 
-    change, values = moves.cancel(job, reason="why", by="who")
+    change, values = moves.cancel(job, reason="why", by="who", stop_at=NOW)
 
     assert isinstance(change, Change)
     assert saved(job, change, values).shown["cancel_reason"] == "why"
@@ -170,7 +208,7 @@ def test_a_cancel_keeps_who_wanted_it_and_why(state: JobState) -> None:
 
 @pytest.mark.parametrize("state", [S.RUNNING, S.CANCELLING])
 def test_a_second_accept_changes_nothing(state: JobState) -> None:
-    assert moves.accept(job_record(state), LEASE) is None
+    assert worker_moves.accept(job_record(state), LEASE, NOW) == (None, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +229,7 @@ def test_a_completion_after_the_session_was_lost_is_taken_and_counts_its_attempt
 ) -> None:
     job = job_record(state, lease=lost.lease, attempt=1)
 
-    change, values = moves.complete(job, LEASE, DIGEST)
+    change, values = worker_moves.complete(job, LEASE, DIGEST)
 
     assert isinstance(change, Change)
     after = saved(job, change, values).record
@@ -204,15 +242,14 @@ def test_a_completion_after_the_session_was_lost_is_taken_and_counts_its_attempt
 def test_a_failure_or_release_after_the_session_was_lost_is_acknowledged_without_effect(lost: Lost) -> None:
     job = job_record(S.PENDING, lease=lost.lease)
 
-    assert [way(job, LEASE)[0] for way in (*WAYS["fail"], *WAYS["release"])] == [None, None, None]
+    assert {way(job, LEASE)[0] for way in (*WAYS["fail"], *WAYS["release"])} == {None}
 
 
 @pytest.mark.parametrize("lost", AFTER_LOSS)
 def test_every_other_word_after_the_session_was_lost_is_refused(lost: Lost) -> None:
     job = job_record(S.PENDING, lease=lost.lease)
 
-    assert moves.accept(job, LEASE) is Refusal.LEASE_LOST
-    assert moves.note_item_errors(job, LEASE, 1) == (Refusal.LEASE_LOST, ())
+    assert worker_moves.accept(job, LEASE, NOW) == (Refusal.LEASE_LOST, ())
 
 
 @pytest.mark.parametrize("state", [S.CLAIMED, S.RUNNING, S.CANCELLING])
@@ -225,56 +262,46 @@ def test_an_outcome_sent_again_is_ok_and_another_one_a_conflict(move: str, state
     after = saved(job, change, values).record
 
     assert WAYS[move][0](after, LEASE) == (None, ())
-    assert moves.complete(after, LEASE, DIGEST + 1) == (Refusal.RESULT_CONFLICT, ())
-    assert moves.release(after, LEASE, DIGEST + 1) == (Refusal.RESULT_CONFLICT, ())
-    assert moves.accept(after, LEASE) is Refusal.LEASE_LOST
+    assert worker_moves.complete(after, LEASE, DIGEST + 1) == (Refusal.RESULT_CONFLICT, ())
+    assert worker_moves.release(after, LEASE, DIGEST + 1, now=NOW, chance=0) == (Refusal.RESULT_CONFLICT, ())
+    assert worker_moves.accept(after, LEASE, NOW)[0] is Refusal.LEASE_LOST
 
 
 def test_a_completion_without_a_result_sent_again_is_ok_and_one_with_a_result_a_conflict() -> None:
     job = job_record(S.RUNNING)
-    change, values = moves.complete(job, LEASE, moves.NO_RESULT_DIGEST)
+    change, values = worker_moves.complete(job, LEASE, NO_RESULT_DIGEST)
     assert isinstance(change, Change)
 
     after = saved(job, change, values).record
 
-    assert moves.complete(after, LEASE, moves.NO_RESULT_DIGEST) == (None, ())
-    assert moves.complete(after, LEASE, DIGEST) == (Refusal.RESULT_CONFLICT, ())
+    assert worker_moves.complete(after, LEASE, NO_RESULT_DIGEST) == (None, ())
+    assert worker_moves.complete(after, LEASE, DIGEST) == (Refusal.RESULT_CONFLICT, ())
 
 
 def test_a_recorded_release_is_still_answered_when_the_job_was_claimed_anew() -> None:
     job = job_record(S.RUNNING, outcome_fence=LEASE.fence, outcome_digest=DIGEST)
     job.fence, job.nonce = LEASE.fence + 1, 5
 
-    assert moves.release(job, LEASE, DIGEST) == (None, ())
-    assert moves.release(job, LEASE, DIGEST + 1) == (Refusal.RESULT_CONFLICT, ())
-    assert moves.accept(job, LEASE) is Refusal.LEASE_LOST
+    assert worker_moves.release(job, LEASE, DIGEST, now=NOW, chance=0) == (None, ())
+    assert worker_moves.release(job, LEASE, DIGEST + 1, now=NOW, chance=0) == (Refusal.RESULT_CONFLICT, ())
+    assert worker_moves.accept(job, LEASE, NOW)[0] is Refusal.LEASE_LOST
 
 
-def _return(job: JobRecord) -> Decision:
-    return moves.return_undelivered(job, LEASE)
-
-
-def _stop(job: JobRecord) -> Decision:
-    return moves.stop(job, LEASE)
-
-
-@pytest.mark.parametrize(("state", "spend"), [(S.CLAIMED, _return), (S.CANCELLING, _stop)])
-def test_a_token_is_spent_by_a_return_to_the_queue_and_by_the_end_of_the_grace(
-    state: JobState, spend: Callable[[JobRecord], Decision]
-) -> None:
+@pytest.mark.parametrize(("state", "move"), [(S.CLAIMED, "return"), (S.CANCELLING, "stop")])
+def test_a_token_is_spent_by_a_return_to_the_queue_and_by_the_end_of_the_grace(state: JobState, move: str) -> None:
     job = job_record(state)
-    change = spend(job)
+    change, values = WAYS[move][0](job, LEASE)
     assert isinstance(change, Change)
 
-    after = saved(job, change).record
+    after = saved(job, change, values).record
 
-    assert {way(after, LEASE)[0] for move in ("accept", "complete", "fail", "release") for way in WAYS[move]} == {
+    assert {way(after, LEASE)[0] for name in ("accept", "complete", "fail", "release") for way in WAYS[name]} == {
         Refusal.LEASE_LOST
     }
 
 
 def test_completions_without_a_result_share_one_change() -> None:
-    first, _ = moves.complete(job_record(S.RUNNING), LEASE, moves.NO_RESULT_DIGEST)
-    second, _ = moves.complete(job_record(S.RUNNING), LEASE, moves.NO_RESULT_DIGEST)
+    first, _ = worker_moves.complete(job_record(S.RUNNING), LEASE, NO_RESULT_DIGEST)
+    second, _ = worker_moves.complete(job_record(S.RUNNING), LEASE, NO_RESULT_DIGEST)
 
     assert first is second

@@ -7,11 +7,11 @@ import pytest
 
 from jobhall.limits import WORKER_LOSSES_MAX
 from jobhall.states import EventType, FailureKind, JobState
-from jobhall_server.domain import moves
+from jobhall_server.domain import moves, server_moves, worker_moves
 from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.job import JobRecord, LeaseState
 from jobhall_server.domain.moves import Decision
-from tests.support.job_records import LEASE, Saved, job_record, saved
+from tests.support.job_records import LEASE, NOW, SECOND, Saved, job_record, saved
 
 S = JobState
 E = EventType
@@ -36,24 +36,33 @@ def taken(job: JobRecord, decision: Decision, values: Values = ()) -> Saved:
     return saved(job, decision, values)
 
 
-def fail(job: JobRecord, *, retryable: bool = False) -> tuple[Decision, Values]:
-    return moves.fail(job, LEASE, DIGEST, kind=FailureKind.APPLICATION, code="BAD", retryable=retryable)
+def fail(job: JobRecord, *, retryable: bool | None = False, delay_us: int | None = None) -> tuple[Decision, Values]:
+    kind = FailureKind.APPLICATION
+    return worker_moves.fail(
+        job, LEASE, DIGEST, kind=kind, code="BAD", now=NOW, chance=0, retryable=retryable, delay_us=delay_us
+    )
+
+
+def release(job: JobRecord, *, delay_us: int = 0) -> tuple[Decision, Values]:
+    return worker_moves.release(job, LEASE, DIGEST, now=NOW, chance=0, delay_us=delay_us)
 
 
 def after(job: JobRecord, what: str) -> tuple[Change, Saved]:
     """Do what a row of the table names."""
     ways: dict[str, Callable[[], tuple[Decision, Values]]] = {
-        "accept": lambda: (moves.accept(job, LEASE), ()),
-        "item errors": lambda: moves.note_item_errors(job, LEASE, 2),
-        "accept timeout": lambda: (moves.return_undelivered(job, LEASE), ()),
-        "release": lambda: moves.release(job, LEASE, DIGEST),
-        "complete": lambda: moves.complete(job, LEASE, DIGEST),
+        "accept": lambda: worker_moves.accept(job, LEASE, NOW),
+        "accept timeout": lambda: server_moves.return_undelivered(job, LEASE),
+        "release": lambda: release(job),
+        "release, later": lambda: release(job, delay_us=SECOND),
+        "complete": lambda: worker_moves.complete(job, LEASE, DIGEST),
         "fail": lambda: fail(job),
         "fail, retryable": lambda: fail(job, retryable=True),
-        "session lost": lambda: (moves.lose(job, confirmed=True), ()),
-        "session lost unseen": lambda: (moves.lose(job, confirmed=False), ()),
-        "cancel": lambda: moves.cancel(job, reason="why", by="who"),
-        "grace over": lambda: (moves.stop(job, LEASE), ()),
+        "fail, retryable now": lambda: fail(job, retryable=True, delay_us=0),
+        "session lost": lambda: server_moves.lose(job, confirmed=True),
+        "session lost unseen": lambda: server_moves.lose(job, confirmed=False),
+        "cancel": lambda: moves.cancel(job, reason="why", by="who", stop_at=NOW + SECOND),
+        "retry": lambda: (moves.retry(job), ()),
+        "its time comes": lambda: server_moves.fall_due(job, NOW + 2 * SECOND, 0),
     }
     decision, values = ways[what]()
     assert isinstance(decision, Change)
@@ -61,31 +70,39 @@ def after(job: JobRecord, what: str) -> tuple[Change, Saved]:
 
 
 OPEN = Cost(LeaseState.OPEN)
+LIVES = Cost(LeaseState.SPENT, losses=-1)
+"""The worker told an end: losses are not in a row any more."""
 ROWS = [
+    (S.SCHEDULED, "its time comes", [E.READY], S.PENDING, FREE),
     (S.SCHEDULED, "cancel", [E.CANCELLED], S.CANCELLED, FREE),
     (S.PENDING, "cancel", [E.CANCELLED], S.CANCELLED, FREE),
     (S.CLAIMED, "accept", [E.RUNNING], S.RUNNING, Cost(LeaseState.OPEN, attempt=1)),
-    (S.CLAIMED, "item errors", [E.RUNNING], S.RUNNING, Cost(LeaseState.OPEN, attempt=1)),
     (S.CLAIMED, "accept timeout", [E.READY], S.PENDING, FREE),
     (S.CLAIMED, "release", [E.READY], S.PENDING, FREE),
+    (S.CLAIMED, "release, later", [E.SCHEDULED], S.SCHEDULED, FREE),
     (S.CLAIMED, "complete", [E.RUNNING, E.COMPLETED], S.COMPLETED, COUNTED),
     (S.CLAIMED, "fail", [E.RUNNING, E.FAILED], S.FAILED, COUNTED),
+    (S.CLAIMED, "fail, retryable", [E.RUNNING, E.SCHEDULED], S.SCHEDULED, Cost(LeaseState.SPENT, 1, -1)),
     (S.CLAIMED, "session lost unseen", [E.READY], S.PENDING, Cost(LeaseState.LOST_UNSTARTED)),
     (S.CLAIMED, "session lost", [E.READY], S.PENDING, Cost(LeaseState.LOST_UNSTARTED, losses=1)),
     (S.CLAIMED, "cancel", [E.CANCELLED], S.CANCELLED, FREE),
     (S.RUNNING, "complete", [E.COMPLETED], S.COMPLETED, FREE),
     (S.RUNNING, "fail", [E.FAILED], S.FAILED, FREE),
-    (S.RUNNING, "fail, retryable", [E.FAILED], S.FAILED, FREE),
+    (S.RUNNING, "fail, retryable", [E.SCHEDULED], S.SCHEDULED, LIVES),
+    (S.RUNNING, "fail, retryable now", [E.READY], S.PENDING, LIVES),
     (S.RUNNING, "release", [E.READY], S.PENDING, Cost(LeaseState.SPENT, attempt=-1, losses=-1)),
+    (S.RUNNING, "release, later", [E.SCHEDULED], S.SCHEDULED, Cost(LeaseState.SPENT, attempt=-1, losses=-1)),
     (S.RUNNING, "session lost", [E.READY], S.PENDING, Cost(LeaseState.LOST_STARTED, losses=1)),
     (S.RUNNING, "session lost unseen", [E.READY], S.PENDING, Cost(LeaseState.LOST_STARTED, losses=1)),
     (S.RUNNING, "cancel", [E.CANCELLING], S.CANCELLING, OPEN),
     (S.CANCELLING, "release", [E.CANCELLED], S.CANCELLED, FREE),
-    (S.CANCELLING, "grace over", [E.CANCELLED], S.CANCELLED, FREE),
+    (S.CANCELLING, "its time comes", [E.CANCELLED], S.CANCELLED, FREE),
     (S.CANCELLING, "session lost", [E.CANCELLED], S.CANCELLED, FREE),
     (S.CANCELLING, "fail, retryable", [E.CANCELLED], S.CANCELLED, FREE),
     (S.CANCELLING, "fail", [E.FAILED], S.FAILED, FREE),
     (S.CANCELLING, "complete", [E.COMPLETED], S.COMPLETED, FREE),
+    (S.FAILED, "retry", [E.RETRIED], S.PENDING, Cost(LeaseState.SPENT, attempt=-1, losses=-1)),
+    (S.CANCELLED, "retry", [E.RETRIED], S.PENDING, Cost(LeaseState.SPENT, attempt=-1, losses=-1)),
 ]
 
 
@@ -143,7 +160,7 @@ def test_a_delivery_that_the_worker_never_saw_is_never_the_loss_that_fails_a_job
 
 
 def test_a_cancelled_job_has_no_failure() -> None:
-    for what in ("release", "grace over", "session lost", "fail, retryable"):
+    for what in ("release", "its time comes", "session lost", "fail, retryable"):
         _, then = after(job_record(S.CANCELLING), what)
 
         assert "failure_kind" not in then.shown
@@ -156,12 +173,12 @@ def test_a_failed_job_says_of_which_kind_and_code() -> None:
     assert then.shown["failure_code"] == "BAD"
 
 
-def test_item_errors_are_counted_from_zero_in_each_attempt_and_a_resend_never_lowers_the_count() -> None:
-    second_attempt = job_record(S.CLAIMED, item_error_count=40)
+def test_a_resend_of_item_errors_never_lowers_their_count() -> None:
+    job = job_record(S.RUNNING)
 
-    first_word = taken(second_attempt, *moves.note_item_errors(second_attempt, LEASE, 3)).record
-    resent = taken(first_word, *moves.note_item_errors(first_word, LEASE, 2)).record
-    more = taken(resent, *moves.note_item_errors(resent, LEASE, 5)).record
+    first_word = taken(job, *worker_moves.note_item_errors(job, 3)).record
+    resent = taken(first_word, *worker_moves.note_item_errors(first_word, 2)).record
+    more = taken(resent, *worker_moves.note_item_errors(resent, 5)).record
 
     assert [first_word.item_error_count, resent.item_error_count, more.item_error_count] == [3, 3, 5]
 
@@ -175,12 +192,12 @@ def test_an_accept_clears_the_item_errors_of_the_attempt_before() -> None:
 def test_a_release_makes_the_start_undone() -> None:
     _, then = after(job_record(S.RUNNING), "release")
 
-    assert then.shown["started_at"] is None
+    assert then.record.started_at is None
 
 
 @pytest.mark.parametrize("state", [S.CLAIMED, S.RUNNING, S.CANCELLING])
 def test_an_end_has_its_time_and_an_outcome_implies_the_start(state: JobState) -> None:
     _, then = after(job_record(state), "complete")
 
-    assert then.shown["ended_at"] == "now"
-    assert ("started_at" in then.shown) == (state is S.CLAIMED)
+    assert then.shown["ended_at"] == NOW
+    assert (then.record.started_at == NOW) == (state is S.CLAIMED)

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobhall import errors, states
-from jobhall.v1 import error_pb2, event_pb2, job_pb2, job_service_pb2, worker_service_pb2
+from jobhall.v1 import error_pb2, event_pb2, job_pb2, job_service_pb2, worker_pb2, worker_service_pb2
 
 PROTOS = Path(__file__).resolve().parents[2] / "protos" / "jobhall" / "v1"
 FILES: list[FileDescriptor] = [
@@ -27,6 +27,8 @@ WORDS = [
     (states.FailureKind, job_pb2.FailureKind),
     (states.LogLevel, job_pb2.LogLevel),
     (states.EventType, event_pb2.EventType),
+    (states.BackoffStrategy, job_pb2.BackoffStrategy),
+    (states.WorkerState, worker_pb2.WorkerState),
 ]
 LISTS_OF_EVENTS = {"ListJobEventsRequest"}  # pages by cursor, as the watch does
 AWKWARD_FIELDS = {

@@ -6,16 +6,19 @@ import pytest
 
 from jobhall.errors import ApiError, LeaseLostError, ProtocolViolationError, ResultConflictError
 from jobhall_server.domain.progress import Progress
+from jobhall_server.domain.session import Disposition
 from jobhall_server.hall.frames import (
     Ack,
     Assignments,
+    Cancel,
     Cancels,
     Capacity,
-    Disposition,
+    DrainReason,
     FrameIn,
     FrameOut,
     Heartbeat,
     HeartbeatReply,
+    HeldDecision,
     Hello,
     ListedTask,
     Report,
@@ -27,8 +30,9 @@ from jobhall_server.hall.frames import (
     WorkerDrain,
 )
 from jobhall_server.hall.held import Batch
+from jobhall_server.hall.intake import REPORTS_PER_UNIT_MAX
 from jobhall_server.hall.reports import Judged
-from jobhall_server.hall.session import REPORTS_PER_UNIT_MAX, SessionMachine
+from jobhall_server.hall.session import SessionMachine
 from tests.support.worker_frames import accepted, assignment, completed, hello, lease, progress, released, token
 
 SETTINGS = StreamSettings()
@@ -37,13 +41,18 @@ SETTINGS = StreamSettings()
 def opened(
     *, settings: StreamSettings = SETTINGS, first: Hello | None = None, holding: tuple[int, ...] = ()
 ) -> SessionMachine:
-    """A welcomed stream at time 0, with the given jobs delivered and every frame so far sent."""
+    """A welcomed stream at time 0, with the given jobs delivered and every frame so far sent. What its Hello lists has
+    its outcome on record.
+    """
     machine = SessionMachine(settings, 0.0)
-    machine.receive(first or hello(), 0.0)
-    machine.opened("session-1", "resume-1", 1)
+    first = first or hello()
+    machine.receive(first, 0.0)
+    told = [HeldDecision(task.token, Disposition.KEEP) for task in first.held]
+    machine.opened("session-1", "resume-1", 1, decisions=told)
     if holding:
         machine.deliver([assignment(key) for key in holding], 0.0)
-    machine.frames()
+    while machine.frames():
+        pass
     return machine
 
 
@@ -80,12 +89,11 @@ def test_a_second_hello_is_a_violation() -> None:
 def test_the_welcome_tells_the_session_the_pace_and_what_becomes_of_held_tasks() -> None:
     machine = SessionMachine(SETTINGS, 0.0)
     machine.receive(hello(held=(ListedTask(token(1), started=True),)), 0.0)
+    told = [HeldDecision(token(1), Disposition.KEEP)]
 
-    machine.opened("session-1", "resume-1", 3)
+    machine.opened("session-1", "resume-1", 3, decisions=told)
 
-    assert machine.frames() == [
-        Welcome("session-1", "resume-1", 3, ((token(1), Disposition.KEEP),), SETTINGS),
-    ]
+    assert machine.frames() == [Welcome("session-1", "resume-1", 3, told, SETTINGS)]
 
 
 def test_nothing_is_judged_or_wanted_before_the_session_is_open() -> None:
@@ -213,6 +221,7 @@ def test_more_unacked_bytes_than_welcome_allows_are_a_violation_and_acked_ones_d
     machine = opened(settings=replace(SETTINGS, unacked_bytes_max=1000), holding=(1, 2, 3, 4))
     machine.receive(Reports([completed(1, token(1))], size_bytes=600), 0.0)
     judge(machine)
+    machine.frames()
     machine.receive(Reports([completed(2, token(2))], size_bytes=600), 0.0)
 
     with pytest.raises(ProtocolViolationError, match=r"1201 bytes .* Welcome allows 1000"):
@@ -230,12 +239,23 @@ def test_a_flood_of_items_is_taken_in_units_of_bounded_size_and_acked_in_order()
     assert [len(second.reports), second.through_seq] == [1, REPORTS_PER_UNIT_MAX + 1]
 
 
+def test_items_whose_ack_was_not_sent_count_as_unacked() -> None:
+    """A worker that reports and does not read: the acks and rejections that wait for it would have no bound."""
+    machine = opened(settings=replace(SETTINGS, unacked_items_max=1), holding=(1, 2))
+    tell(machine, accepted(1, token(1)))
+    judge(machine)
+
+    with pytest.raises(ProtocolViolationError, match="2 items are not acked"):
+        tell(machine, accepted(2, token(2)))
+
+
 def test_acked_items_and_progress_do_not_count_as_unacked() -> None:
     machine = opened(settings=replace(SETTINGS, unacked_items_max=1), holding=(1, 2, 3))
 
     for number in range(1, 4):
         tell(machine, progress(token(number), Progress(percent=1)), accepted(number, token(number)))
         judge(machine)
+        machine.frames()
 
     assert machine.take() is None
 
@@ -321,7 +341,7 @@ def test_bad_progress_is_named_at_once_when_nothing_waits_for_an_ack() -> None:
     tell(machine, progress(token(1), Progress(total=1, processed=2)), progress(token(8), Progress(percent=1)))
 
     assert machine.take() is None
-    assert machine.frames() == [Ack(0, (), [token(1), token(8)])]
+    assert machine.frames() == [Ack(0, [], [token(1), token(8)])]
 
 
 # --- the order of answers ---
@@ -335,8 +355,8 @@ def test_answers_go_out_as_welcome_cancels_replies_and_assignments() -> None:
     tell(machine, accepted(1, token(1)))
     judge(machine)
     machine.receive(Heartbeat(1, (token(1),), 0), 0.0)
-    machine.cancel(lease(1), "why", running=True, now=0.0)
-    machine.drain("bye", 0.5)
+    machine.cancel(Cancel(token(1), "why", 30.0), running=True)
+    machine.told_to_move("bye", 0.5, 0.0)
 
     sent: list[type[FrameOut]] = [type(frame) for frame in machine.frames()]
 
@@ -349,7 +369,8 @@ def test_assignments_are_numbered_from_one() -> None:
     for key in (1, 2):
         machine.deliver([assignment(key)], 0.0)
 
-    assert machine.frames() == [Assignments(1, [assignment(1)]), Assignments(2, [assignment(2)])]
+    assert machine.frames() == [Assignments(1, [assignment(1)])]
+    assert machine.frames() == [Assignments(2, [assignment(2)])]
 
 
 # --- leaving ---
@@ -384,8 +405,8 @@ def test_a_worker_that_drains_does_not_leave_before_its_late_words_are_acked() -
 def test_a_draining_server_gives_nothing_more_and_tells_the_worker_when_to_move() -> None:
     machine = opened(holding=(1,))
 
-    machine.drain("the server is stopping", 0.7)
+    machine.told_to_move("the server is stopping", 0.7, 0.0)
 
     assert machine.free() == 0
     assert not machine.finished
-    assert machine.frames() == [ServerDrain("the server is stopping", 0.7)]
+    assert machine.frames() == [ServerDrain(DrainReason.SERVER_STOPPING, "the server is stopping", 0.7)]

@@ -21,6 +21,7 @@ from tests.support.worker_frames import accepted, assignment, completed, hello, 
 
 SETTINGS = StreamSettings(heartbeat_seconds=5, accept_seconds=10, hello_seconds=10, cancel_grace_seconds=30)
 GRACE = SETTINGS.cancel_grace_seconds
+WHY = Cancel(token(1), "why", GRACE)
 
 
 def opened(*deliveries: tuple[int, ...]) -> SessionMachine:
@@ -30,7 +31,8 @@ def opened(*deliveries: tuple[int, ...]) -> SessionMachine:
     machine.opened("session-1", "resume-1", 1)
     for keys in deliveries:
         machine.deliver([assignment(key) for key in keys], 0.0)
-    machine.frames()
+    while machine.frames():
+        pass
     return machine
 
 
@@ -59,7 +61,6 @@ def pass_time(machine: SessionMachine, *, since: float, until: float) -> Overdue
         part = machine.tick(now)
         found.unaccepted += part.unaccepted
         found.lost += part.lost
-        found.stopped += part.stopped
     return found
 
 
@@ -103,7 +104,7 @@ def test_while_this_process_itself_stood_still_no_timer_ran() -> None:
     """
     machine = opened((1, 2))
     machine.receive(Reports([accepted(1, token(1))]), 0.0)
-    machine.cancel(lease(1), "why", running=True, now=0.0)
+    machine.cancel(WHY, running=True)
     pass_time(machine, since=0.0, until=4.0)
 
     woken = machine.tick(64.0)
@@ -169,7 +170,7 @@ def test_a_delivery_that_was_accepted_while_the_database_was_away_is_not_taken_b
 
     assert found == Overdue(unaccepted=leases(1))
     assert machine.tick(10.5) == Overdue()
-    assert machine.cancel(lease(1), "why", running=True, now=11.0)
+    assert machine.cancel(WHY, running=True)
 
 
 # --- beats ---
@@ -180,7 +181,7 @@ def test_a_beat_is_answered_under_its_number() -> None:
 
     machine.receive(Heartbeat(17, (token(1),), 1), 0.0)
 
-    assert machine.frames() == [HeartbeatReply(17, (), [])]
+    assert machine.frames() == [HeartbeatReply(17, [], [])]
 
 
 def test_a_beat_without_a_task_that_was_delivered_by_then_means_that_the_worker_lost_it() -> None:
@@ -247,48 +248,35 @@ def test_a_confirmation_is_never_taken_back() -> None:
 # --- cancels ---
 
 
-def test_a_running_task_is_asked_to_stop_and_moved_on_when_its_grace_is_over() -> None:
+def test_a_running_task_is_asked_to_stop_and_its_credit_comes_free_with_its_end() -> None:
     machine = started(1)
+    free = machine.free()
 
-    told = machine.cancel(lease(1), "not needed", running=True, now=0.0)
-    frames = machine.frames()
-    beat(machine, 1, now=14.0)
-    early = pass_time(machine, since=0.0, until=GRACE - 4)
-    beat(machine, 1, now=28.0)
-    due = pass_time(machine, since=GRACE - 4, until=GRACE)
+    told = machine.cancel(WHY, running=True)
 
     assert told
-    assert frames == [Cancels((Cancel(token(1), "not needed", GRACE),))]
-    assert (early, due) == (Overdue(), Overdue(stopped=leases(1)))
+    assert machine.frames() == [Cancels([WHY])]
+    assert machine.free() == free
 
 
 def test_a_cancel_is_repeated_with_each_beat_until_the_worker_says_that_it_is_cancelling() -> None:
     machine = started(1, 2)
-    machine.cancel(lease(1), "why", running=True, now=0.0)
+    machine.cancel(WHY, running=True)
     machine.frames()
 
-    beat(machine, 1, 2)
-    beat(machine, 1, 2, cancelling=(1,))
+    replies = []
+    for cancelling in ((), (1,)):
+        beat(machine, 1, 2, cancelling=cancelling)
+        replies.append(machine.frames())
 
-    again = [Cancel(token(1), "why", GRACE)]
-    assert machine.frames() == [HeartbeatReply(1, (), again), HeartbeatReply(1, (), [])]
-
-
-def test_a_task_that_ends_within_its_grace_is_not_stopped() -> None:
-    machine = started(1)
-    machine.cancel(lease(1), "why", running=True, now=0.0)
-    beat(machine, 1, now=14.0)
-    pass_time(machine, since=0.0, until=28.0)
-    machine.receive(Reports([completed(2, token(1))]), 28.0)
-
-    assert pass_time(machine, since=28.0, until=GRACE + 2) == Overdue()
+    assert replies == [[HeartbeatReply(1, [], [WHY])], [HeartbeatReply(1, [], [])]]
 
 
 def test_a_task_that_was_not_started_is_cancelled_at_once() -> None:
     machine = opened((1,))
     free = machine.free()
 
-    assert machine.cancel(lease(1), "why", running=False, now=0.0)
+    assert machine.cancel(WHY, running=False)
 
     assert machine.free() == free + 1
     assert machine.tick(0.5) == Overdue()
@@ -299,8 +287,8 @@ def test_a_task_of_another_stream_or_one_that_is_ending_cannot_be_cancelled_here
     machine = started(1)
     machine.receive(Reports([completed(2, token(1))]), 0.0)
 
-    assert not machine.cancel(lease(1), "why", running=running, now=0.0)
-    assert not machine.cancel(lease(2), "why", running=running, now=0.0)
+    assert not machine.cancel(WHY, running=running)
+    assert not machine.cancel(Cancel(token(2), "why", GRACE), running=running)
     assert machine.frames() == []
 
 
@@ -311,7 +299,7 @@ def test_a_task_cancelled_before_its_assignment_was_sent_is_never_sent() -> None
     machine = opened()
     machine.deliver([assignment(1), assignment(2)], 0.0)
 
-    machine.cancel(lease(1), "why", running=False, now=0.0)
+    machine.cancel(WHY, running=False)
 
     assert [frame for frame in machine.frames() if isinstance(frame, Assignments)] == [Assignments(1, [assignment(2)])]
 

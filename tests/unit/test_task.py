@@ -1,15 +1,18 @@
 """What a handler can say about its task, and what is refused on the spot."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from jobhall.errors import FieldInvalidError, PayloadTooLargeError
 from jobhall.states import LogLevel
-from jobhall.task import Task, TaskCancelled
+from jobhall.task import StopCause, Task, TaskCancelled, TaskFailed, TaskReleased
 from jobhall.v1.job_pb2 import LogEntry
-from jobhall.worker_handover import Handover
-from jobhall.worker_held import Handler, HeldTask
+from jobhall.v1.task_pb2 import TaskUpdate
+from jobhall.worker.handover import Handover
+from jobhall.worker.held import Handler, HeldTask
 from tests.support.stream_machine import assignment
 
 
@@ -29,6 +32,10 @@ def progress_of(task: Task) -> Any:
 
 def lines_of(task: Task) -> list[LogEntry]:
     return list(task._held.lines or ())
+
+
+def checkpoints_of(task: Task) -> list[TaskUpdate]:
+    return list(task._held.checkpoints or ())
 
 
 def test_a_task_tells_what_it_is() -> None:
@@ -113,6 +120,57 @@ def test_texts_that_are_too_long_are_cut(task: Task) -> None:
     assert len(lines_of(task)[0].message) == 16 * 1024
 
 
+def test_a_checkpoint_holds_its_state_and_the_progress_that_it_fixes(task: Task) -> None:
+    task.progress(total=10)
+    task.checkpoint({"page": 3}, processed=4)
+    task.progress(processed=5)
+
+    (update,) = checkpoints_of(task)
+    assert (update.lease_token, update.checkpoint.state.json) == (task._held.token, '{"page":3}')
+    assert (update.checkpoint.progress.items_processed, update.checkpoint.progress.items_total) == (4, 10)
+
+
+@pytest.mark.parametrize(
+    ("state", "error"),
+    [
+        (None, ValueError),
+        ({"odd": object()}, FieldInvalidError),
+        ("x" * (1024 * 1024 + 1), PayloadTooLargeError),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_saved_is_refused_at_once_and_changes_nothing(
+    task: Task, state: object, error: type[Exception]
+) -> None:
+    task.checkpoint(b"good")
+
+    with pytest.raises(error):
+        task.checkpoint(state, processed=4)
+
+    (update,) = checkpoints_of(task)
+    assert update.checkpoint.state.data == b"good"
+    assert progress_of(task) is None
+
+
+def test_an_attempt_finds_what_the_one_before_saved() -> None:
+    assert task_of().checkpoint_state is None
+    assert task_of(checkpoint={"json": '{"page": 3}'}).checkpoint_state == {"page": 3}
+    assert task_of(checkpoint={"data": b"\x00"}).checkpoint_state == b"\x00"
+
+
+def test_a_task_knows_how_long_it_may_take() -> None:
+    task = task_of(run_timeout={"seconds": 60}, progress_timeout={"nanos": 500_000_000})
+
+    assert (task.run_timeout, task.progress_timeout) == (timedelta(seconds=60), timedelta(seconds=0.5))
+    assert (task_of().run_timeout, task_of().progress_timeout) == (None, None)
+
+
+def test_a_delay_is_not_negative() -> None:
+    with pytest.raises(ValueError, match="retry_delay"):
+        TaskFailed("no", retry_delay=timedelta(seconds=-1))
+    with pytest.raises(ValueError, match="delay"):
+        TaskReleased(delay=timedelta(seconds=-1))
+
+
 def test_log_lines_have_a_level_fields_and_a_time(task: Task) -> None:
     task.log("disk is full", level="warning", free_bytes=0, path="/tmp")
 
@@ -155,12 +213,18 @@ def test_lines_that_nobody_takes_are_bounded_and_counted(task: Task) -> None:
 
 @pytest.mark.parametrize(
     "report",
-    [lambda task: task.progress(processed=1), lambda task: task.log("x"), lambda task: task.item_error(index=1)],
+    [
+        lambda task: task.progress(processed=1),
+        lambda task: task.log("x"),
+        lambda task: task.item_error(index=1),
+        lambda task: task.checkpoint(1),
+    ],
 )
 def test_every_report_of_a_task_that_is_to_stop_raises(task: Task, report: Callable[[Task], None]) -> None:
-    task._held.cancel_reason = "enough"
+    assert (task.cancelled, task.cancel_reason, task.stop_cause) == (False, "", None)
+    task._held.ask_to_stop(StopCause.CANCELLED, "enough")
 
     with pytest.raises(TaskCancelled, match="enough"):
         report(task)
 
-    assert (task.cancelled, task.cancel_reason) == (True, "enough")
+    assert (task.cancelled, task.cancel_reason, task.stop_cause) == (True, "enough", StopCause.CANCELLED)

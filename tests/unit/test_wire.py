@@ -10,7 +10,19 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobhall import EventType, FileInfo, ItemError, JobState, LogEntry, LogLevel, Progress, Submission, Visibility
+from jobhall import (
+    BackoffStrategy,
+    EventType,
+    FileInfo,
+    ItemError,
+    JobState,
+    LogEntry,
+    LogLevel,
+    Progress,
+    RetryPolicy,
+    Submission,
+    Visibility,
+)
 from jobhall.errors import FieldInvalidError, JobTypeNotFoundError, PayloadTooLargeError
 from jobhall.limits import PAYLOAD_BYTES_MAX
 from jobhall.model import Submitted
@@ -26,11 +38,13 @@ from jobhall.wire import (
     outcome_from_wire,
     progress_from_wire,
     progress_to_wire,
+    retry_policy_from_wire,
     submission_to_wire,
     watch_update_from_wire,
 )
 from jobhall.wire_errors import status_from_error
 from jobhall.wire_values import (
+    duration_from_wire,
     payload_from_wire,
     payload_to_wire,
     struct_from_wire,
@@ -59,6 +73,8 @@ objects = st.dictionaries(
     ),
     max_size=3,
 )
+spans = st.timedeltas(timedelta(), timedelta(days=365 * 200))
+strategies = st.sampled_from([strategy for strategy in BackoffStrategy if strategy])
 progresses = st.builds(
     Progress,
     step=texts,
@@ -148,6 +164,9 @@ def test_a_log_entry_comes_back(entry: LogEntry) -> None:
         file_info=st.none() | st.builds(FileInfo, texts, counts),
         priority=st.none() | st.integers(-100, 100),
         max_attempts=st.integers(0, 1000),
+        retry_policy=st.none() | st.builds(RetryPolicy, strategy=strategies, initial_delay=spans),
+        run_timeout=st.none() | spans,
+        progress_timeout=st.none() | spans,
     )
 )
 def test_a_submission_says_everything_and_nothing_else(submission: Submission) -> None:
@@ -165,6 +184,9 @@ def test_a_submission_says_everything_and_nothing_else(submission: Submission) -
         else None,
         priority=message.priority if message.HasField("priority") else None,
         max_attempts=message.max_attempts,
+        retry_policy=retry_policy_from_wire(message.retry_policy) if message.HasField("retry_policy") else None,
+        run_timeout=duration_from_wire(message, "run_timeout"),
+        progress_timeout=duration_from_wire(message, "progress_timeout"),
     )
     assert message.job_id == "j1"
     if submission.parameters is not None:

@@ -1,6 +1,6 @@
 """How much a worker asks for: as much as it runs at once, and a little work ahead where that work is short."""
 
-from jobhall.worker_credit import Credit
+from jobhall.worker.credit import Credit
 
 
 def credit(*, concurrency: int = 10, prefetch_max: int = 1000, limits: dict[str, int] | None = None) -> Credit:

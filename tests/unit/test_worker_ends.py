@@ -4,16 +4,16 @@ import pytest
 
 from jobhall import errors
 from jobhall.errors import ApiError, Code
-from jobhall.worker_ends import After, after
+from jobhall.worker.ends import After, after
 
 TABLE = [
     (None, After.RECONNECT),
     (errors.ProtocolViolationError("a bug"), After.STOP),
     (errors.FieldInvalidError("hello.worker_name", "too long"), After.STOP),
     (errors.HelloTimeoutError("late"), After.RECONNECT),
-    (errors.TokenInvalidError("who?"), After.STOP),
-    (errors.TokenExpiredError("over"), After.STOP),
-    (errors.RoleRequiredError("worker"), After.STOP),
+    (errors.TokenInvalidError("who?"), After.REFRESH),
+    (errors.TokenExpiredError("over"), After.REFRESH),
+    (errors.RoleRequiredError("worker"), After.REFRESH),
     (errors.SessionExpiredError("s"), After.NEW_SESSION),
     (errors.JobTypeNotFoundError("resize"), After.STOP),
     (errors.SessionSupersededError("newer"), After.START_AFRESH),

@@ -2,14 +2,10 @@
 
 import pytest
 
-from jobhall.task import Task
+from jobhall.task import Task, TaskFailed
 from jobhall.v1.task_pb2 import TaskLog, TaskUpdate
-from jobhall.v1.worker_service_pb2 import (
-    HELD_TASK_DISPOSITION_KEEP,
-    HELD_TASK_DISPOSITION_LOST,
-    WorkSettings,
-)
-from jobhall.worker_outcomes import outcome_of_result
+from jobhall.v1.worker_service_pb2 import HELD_TASK_DISPOSITION_LOST, WorkRequest, WorkSettings
+from jobhall.worker.outcomes import outcome_of_error, outcome_of_result
 from tests.support.stream_machine import Bench, decided, items_of, kinds_of, token_of
 
 
@@ -163,11 +159,174 @@ def test_what_is_unacked_goes_again_in_its_order_under_new_numbers(bench: Bench)
     assert bench.held == set()
 
 
-def test_nothing_is_said_again_of_a_task_that_is_lost(bench: Bench) -> None:
+def test_what_is_said_of_a_lost_task_is_not_said_again_but_its_outcome_which_may_have_been_taken(bench: Bench) -> None:
     bench.open()
-    bench.run(*bench.deliver(1, 2))
+    talking, done = bench.begin(*bench.deliver(1, 2))
+    Task(talking, bench.handover).log("a line")
+    bench.end(done)
     bench.say()
 
-    bench.open(held_tasks=[decided(1, HELD_TASK_DISPOSITION_LOST), decided(2, HELD_TASK_DISPOSITION_KEEP)])
+    bench.open(held_tasks=[decided(1, HELD_TASK_DISPOSITION_LOST), decided(2, HELD_TASK_DISPOSITION_LOST)])
 
-    assert [item.lease_token for item in bench.say_items()] == [token_of(2)]
+    assert [(item.lease_token, item.seq) for item in bench.say_items()] == [(token_of(2), 1)]
+    bench.ack(1)
+    assert bench.held == set()
+
+
+def test_an_accept_is_not_said_again_after_a_hello_that_says_started(bench: Bench) -> None:
+    bench.open()
+    sent, due = bench.deliver(1, 2)
+    bench.begin(sent)
+    bench.now += 0.1
+    assert kinds_of(bench.say_items()) == ["accepted"]
+    bench.begin(due)
+
+    hello = bench.open()
+    bench.now += 0.1
+
+    assert [held.started for held in hello.held_tasks] == [True, True]
+    assert bench.say_items() == []
+
+
+def test_the_last_progress_is_said_again_on_a_new_stream_since_nobody_acked_it(bench: Bench) -> None:
+    bench.open()
+    (held,) = bench.begin(*bench.deliver(1))
+    Task(held, bench.handover).progress(processed=7)
+    bench.stream.collect(bench.now)
+    bench.now += 0.1
+    bench.say()
+
+    bench.open()
+
+    (again,) = bench.say_items()
+    assert isinstance(again, TaskUpdate)
+    assert (again.seq, again.progress.items_processed, again.progress.number) == (0, 7, 2)
+
+
+def test_a_beat_waits_for_one_result_of_a_megabyte_and_no_more() -> None:
+    """Results of twenty megabytes once filled the buffers of a slow connection, and each beat stood at their end."""
+    bench = Bench(prefetch=0)
+    bench.open()
+    bench.run(*bench.deliver(*range(3)), outcome=outcome_of_result("x" * 1_000_000))
+
+    said = []
+    for seq in (1, 2, 3):
+        said += bench.say()
+        bench.now += 5
+        said += bench.say()
+        bench.ack(seq)
+
+    kinds = [message.WhichOneof("request") for message in said]
+    assert kinds == ["task_updates", "heartbeat"] * 3
+
+
+@pytest.mark.parametrize("limits", [WorkSettings(unacked_items_max=3), WorkSettings(unacked_bytes_max=25_000)])
+def test_no_more_work_is_wanted_while_as_many_outcomes_are_kept_as_may_be(limits: WorkSettings) -> None:
+    bench = Bench(settings=limits)
+    bench.open()
+    tasks = bench.deliver(1, 2, 3, 4)
+    bench.run(*tasks[:2], outcome=outcome_of_result("x" * 10_000))
+    assert capacities_of(bench.say())[-1:] != [0]
+
+    bench.run(tasks[2], outcome=outcome_of_result("x" * 10_000))
+    assert capacities_of(bench.say()) == [0]
+    assert bench.open().capacity.tasks_max == 0
+
+    bench.say()
+    bench.ack(1)
+    assert min(capacities_of(bench.say())) > 0
+
+
+def test_what_a_task_says_is_bounded_while_nothing_is_acked() -> None:
+    """Nobody takes the lines: they stay with their task, which drops the ten-thousand-and-first, and counts it."""
+    bench = Bench(settings=WorkSettings(unacked_items_max=1))
+    bench.open()
+    (held,) = bench.begin(*bench.deliver(1))
+    task = Task(held, bench.handover)
+
+    for _ in range(30):
+        for number in range(1000):
+            task.log(str(number))
+        bench.stream.collect(bench.now)
+        bench.now += 0.2
+        bench.say()
+
+    assert held.lines is not None
+    assert len(held.lines) == 10_000
+    assert held.lines_dropped > 0
+
+
+def test_item_errors_beyond_those_that_are_kept_go_as_a_number(bench: Bench) -> None:
+    bench.open()
+    (held,) = bench.begin(*bench.deliver(1))
+    task = Task(held, bench.handover)
+    for index in range(5000):
+        task.item_error(index=index, message="bad")
+    bench.end(held)
+
+    said = [item for item in bench.say_items() if isinstance(item, TaskUpdate)]
+    errors = [item.item_errors for item in said if item.HasField("item_errors")]
+
+    assert sum(len(error.item_errors) for error in errors) == 1001
+    assert errors[-1].first_number == 5000
+
+
+class TestCheckpoints:
+    def test_it_goes_with_the_progress_that_it_fixes_and_later_progress_after_it(self, bench: Bench) -> None:
+        bench.open()
+        (held,) = bench.begin(*bench.deliver(1))
+        task = Task(held, bench.handover)
+
+        task.checkpoint({"row": 5}, processed=5, total=10)
+        task.progress(processed=6)
+        bench.stream.collect(bench.now)
+        bench.now += 0.01
+
+        said = [item for item in bench.say_items() if kinds_of([item]) != ["accepted"]]
+        assert kinds_of(said) == ["checkpoint", "progress"]
+        assert isinstance(said[0], TaskUpdate)
+        assert isinstance(said[1], TaskUpdate)
+        fixed, later = said[0].checkpoint, said[1].progress
+        assert (fixed.state.json, fixed.progress.items_processed, later.items_processed) == ('{"row":5}', 5, 6)
+        assert fixed.progress.number < later.number
+
+    def test_the_latest_that_is_not_yet_sent_wins(self, bench: Bench) -> None:
+        bench.open()
+        (held,) = bench.begin(*bench.deliver(1))
+        task = Task(held, bench.handover)
+
+        for row in range(100):
+            task.checkpoint(row)
+        bench.stream.collect(bench.now)
+
+        states = [item.checkpoint.state.json for item in bench.say_items() if isinstance(item, TaskUpdate)]
+        assert [state for state in states if state] == ["99"]
+
+    def test_it_goes_before_a_failure_and_with_a_result_not_at_all(self, bench: Bench) -> None:
+        bench.open()
+        failing, ending = bench.begin(*bench.deliver(1, 2))
+        for held in (failing, ending):
+            Task(held, bench.handover).checkpoint(1)
+
+        bench.end(failing, outcome=outcome_of_error(failing, TaskFailed("no")))
+        bench.end(ending)
+
+        assert kinds_of(bench.say_items()) == ["checkpoint", "failed", "completed"]
+
+    def test_it_is_sent_again_until_it_is_acked(self, bench: Bench) -> None:
+        bench.open()
+        (held,) = bench.begin(*bench.deliver(1))
+        Task(held, bench.handover).checkpoint(1, processed=1)
+        bench.stream.collect(bench.now)
+        (first,) = (item for item in bench.say_items() if item.seq)
+
+        bench.open()
+
+        assert isinstance(first, TaskUpdate)
+        (again,) = (item for item in bench.say_items() if item.seq)
+        assert isinstance(again, TaskUpdate)
+        assert again.checkpoint == first.checkpoint
+
+
+def capacities_of(messages: list[WorkRequest]) -> list[int]:
+    return [message.capacity.tasks_max for message in messages if message.HasField("capacity")]

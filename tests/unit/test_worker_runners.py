@@ -3,62 +3,20 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from jobhall.task import Task, TaskCancelled, TaskFailed
+from jobhall.task import Task, TaskCancelled, TaskFailed, TaskReleased
+from jobhall.v1.task_pb2 import RELEASE_REASON_NOT_MINE
 from jobhall.v1.task_pb2 import TaskCancelled as Cancelled
 from jobhall.v1.task_pb2 import TaskCompleted as Completed
 from jobhall.v1.task_pb2 import TaskFailed as Failed
-from jobhall.worker_crew import Crew
-from jobhall.worker_handover import Handover
-from jobhall.worker_held import Handler, HeldTask
-from jobhall.worker_outcomes import Outcome
-from tests.support.stream_machine import assignment
-from tests.support.waiting import eventually
-
-Function = Callable[[Task], Any]
-
-
-class Shop:
-    """A crew with its handover, and no stream."""
-
-    def __init__(self) -> None:
-        self.handover = Handover()
-        self.crew: Crew | None = None
-        self.handlers: dict[str, Handler] = {}
-        self.count = 0
-
-    def serve(self, *functions: Function, concurrency: int = 4, **limits: int) -> None:
-        for function in functions:
-            name = function.__name__
-            is_async = asyncio.iscoroutinefunction(function)
-            self.handlers[name] = Handler(name, function, limits.get(name), is_async=is_async)
-        self.crew = Crew(self.handlers, self.handover, concurrency=concurrency)
-
-    def hand(self, name: str, count: int = 1) -> list[HeldTask]:
-        assert self.crew is not None
-        first, self.count = self.count, self.count + count
-        tasks = [HeldTask(assignment(first + n, job_type=name), self.handlers[name], 0.0) for n in range(count)]
-        self.handover.deliver(tasks)
-        self.crew.hand(tasks)
-        return tasks
-
-    def ends(self, count: int = 1) -> list[Outcome]:
-        """The next outcomes, when they are there."""
-        assert self.crew is not None
-        eventually(lambda: len(self.handover.ended) >= count, within=10, what=f"{count} handlers have ended")
-        ended = [self.handover.ended.popleft() for _ in range(count)]
-        self.crew.over([task for task, _ in ended])
-        return [outcome for _, outcome in ended if outcome is not None]
-
-    def cancel(self, task: HeldTask, reason: str) -> None:
-        assert self.crew is not None
-        task.cancel_reason = reason
-        self.crew.stop([task])
+from jobhall.v1.task_pb2 import TaskReleased as Released
+from tests.support.shop import Function, Shop
 
 
 @pytest.fixture
@@ -109,7 +67,7 @@ def test_whatever_is_raised_fails_the_task_and_not_the_runner(shop: Shop, except
         assert outcome.code == type(exception).__name__
         assert outcome.message == (str(exception) or repr(exception))
         assert f"in {name}" in outcome.stack
-        assert "jobhall/worker_runners" not in outcome.stack
+        assert "jobhall/worker/runners" not in outcome.stack
 
 
 def test_a_failure_in_the_handlers_own_words_has_no_stack(shop: Shop) -> None:
@@ -123,6 +81,37 @@ def test_a_failure_in_the_handlers_own_words_has_no_stack(shop: Shop) -> None:
     assert isinstance(outcome, Failed)
     assert (outcome.code, outcome.message, outcome.retryable, outcome.stack) == ("DECLINED", "card declined", False, "")
     assert outcome.details["card"] == "1234"
+
+
+def test_a_failure_may_say_whether_and_when_it_is_tried_again(shop: Shop) -> None:
+    def throttled(task: Task) -> None:
+        raise TaskFailed("slow down", retryable=True, retry_delay=timedelta(seconds=90))
+
+    shop.serve(throttled)
+    shop.hand("throttled")
+
+    (outcome,) = shop.ends()
+    assert isinstance(outcome, Failed)
+    assert (outcome.retryable, outcome.retry_delay.seconds) == (True, 90)
+
+
+def test_a_handler_may_give_its_task_back(shop: Shop) -> None:
+    def later(task: Task) -> None:
+        raise TaskReleased("the disk is full", delay=timedelta(minutes=5))
+
+    async def elsewhere(task: Task) -> None:
+        raise TaskReleased(not_mine=True)
+
+    shop.serve(later, elsewhere)
+    shop.hand("later")
+    (first,) = shop.ends()
+    shop.hand("elsewhere")
+    (second,) = shop.ends()
+
+    assert isinstance(first, Released)
+    assert (first.message, first.delay.seconds, first.reason) == ("the disk is full", 300, 0)
+    assert isinstance(second, Released)
+    assert (second.HasField("delay"), second.reason) == (False, RELEASE_REASON_NOT_MINE)
 
 
 def test_a_failure_from_a_cause_has_the_stack_of_the_cause(shop: Shop) -> None:
@@ -280,86 +269,6 @@ def test_what_is_raised_without_a_cancellation_is_no_cancellation(shop: Shop) ->
     shop.hand("liar")
 
     assert isinstance(shop.ends()[0], Failed)
-
-
-@pytest.mark.parametrize("kind", ["plain", "awaited"])
-def test_as_many_run_at_once_as_the_worker_may_and_no_more(shop: Shop, kind: str) -> None:
-    running, most = 0, 0
-    lock = threading.Lock()
-    three, gate = threading.Event(), asyncio.Event()
-
-    def enter() -> None:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-            if most == 3:
-                three.set()
-
-    def leave() -> None:
-        nonlocal running
-        with lock:
-            running -= 1
-
-    def plain(task: Task) -> None:
-        enter()
-        three.wait(5)
-        leave()
-
-    async def awaited(task: Task) -> None:
-        enter()
-        if three.is_set():
-            gate.set()
-        await gate.wait()
-        leave()
-
-    shop.serve(plain, awaited, concurrency=3)
-    shop.hand(kind, 9)
-
-    for _ in range(9):
-        shop.ends()
-    assert most == 3
-
-
-def test_a_handlers_own_limit_holds_and_keeps_nobody_else_back(shop: Shop) -> None:
-    release = threading.Event()
-    running: list[str] = []
-
-    def narrow(task: Task) -> None:
-        running.append("narrow")
-        release.wait(5)
-
-    def wide(task: Task) -> None:
-        running.append("wide")
-
-    shop.serve(narrow, wide, concurrency=3, narrow=1)
-    shop.hand("narrow", 3)
-    shop.hand("wide", 2)
-
-    shop.ends(2)
-    assert sorted(running) == ["narrow", "wide", "wide"]
-    release.set()
-    for _ in range(3):
-        shop.ends()
-    assert running.count("narrow") == 3
-
-
-def test_a_task_that_is_withdrawn_keeps_no_place(shop: Shop) -> None:
-    release = threading.Event()
-
-    def narrow(task: Task) -> None:
-        release.wait(5)
-
-    shop.serve(narrow, concurrency=2, narrow=1)
-    _, withdrawn, last = shop.hand("narrow", 3)
-    assert shop.handover.withdraw(withdrawn)
-    withdrawn.ended = True
-    release.set()
-
-    shop.ends()
-    shop.ends()
-    assert last.over
-    assert not withdrawn.over
 
 
 def test_handlers_that_never_wait_leave_the_loop_to_others(shop: Shop) -> None:

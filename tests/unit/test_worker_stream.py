@@ -3,11 +3,16 @@
 import pytest
 
 from jobhall.errors import FieldInvalidError, LeaseLostError, ResultConflictError
-from jobhall.task import Task
+from jobhall.task import StopCause, Task
 from jobhall.v1.task_pb2 import (
+    CANCEL_CAUSE_PROGRESS_TIMEOUT,
+    CANCEL_CAUSE_REQUESTED,
+    CANCEL_CAUSE_RUN_TIMEOUT,
     RELEASE_REASON_NO_CAPACITY,
     RELEASE_REASON_NOT_MINE,
     RELEASE_REASON_STOPPING,
+    CancelCause,
+    CancelTask,
     TaskUpdate,
 )
 from jobhall.v1.worker_service_pb2 import (
@@ -15,7 +20,7 @@ from jobhall.v1.worker_service_pb2 import (
     HELD_TASK_DISPOSITION_KEEP,
     HELD_TASK_DISPOSITION_LOST,
 )
-from jobhall.worker_outcomes import outcome_of_result
+from jobhall.worker.outcomes import outcome_of_result
 from tests.support.stream_machine import Bench, decided, items_of, kinds_of, token_of
 
 
@@ -73,6 +78,32 @@ class TestOpening:
 
         assert [held.lease_token for held in hello.held_tasks] == [token_of(1)]
         assert bench.begin(waiting) == []
+
+    def test_what_waits_is_dropped_while_the_server_is_away_and_not_only_at_the_next_hello(self, bench: Bench) -> None:
+        """During a black hole of a minute no Hello may go out; the session is over, and another worker runs the job."""
+        bench.open()
+        (waiting,) = bench.deliver(1)
+        bench.stream.closed()
+
+        bench.stream.look(bench.now + 14)
+        assert bench.handover.any_unstarted
+        bench.stream.look(bench.now + 16)
+
+        assert bench.begin(waiting) == []
+
+    def test_a_session_that_another_process_has_taken_is_left_with_all_its_tasks(self, bench: Bench) -> None:
+        bench.open()
+        ended, running, waiting = bench.deliver(1, 2, 3)
+        bench.begin(ended, running)
+        bench.end(ended)
+
+        assert bench.stream.drop_all() == [running]
+
+        assert bench.stream.unacked_count == 0
+        assert bench.begin(waiting) == []
+        bench.stream.renew_session()
+        assert not bench.open().held_tasks
+        assert bench.say_items() == []
 
     def test_the_servers_word_on_each_held_task_is_obeyed(self, bench: Bench) -> None:
         bench.open()
@@ -165,6 +196,41 @@ class TestAgreeing:
         assert bench.cancel(1, "enough").stop == []
         assert list(bench.beat().cancelling_lease_tokens) == [token_of(1)]
 
+    @pytest.mark.parametrize(
+        ("cause", "stop_cause"),
+        [
+            (CANCEL_CAUSE_REQUESTED, StopCause.CANCELLED),
+            (CANCEL_CAUSE_RUN_TIMEOUT, StopCause.RUN_TIMEOUT),
+            (CANCEL_CAUSE_PROGRESS_TIMEOUT, StopCause.PROGRESS_TIMEOUT),
+        ],
+    )
+    def test_a_handler_is_told_why_it_is_to_stop_and_may_finish_all_the_same(
+        self, bench: Bench, cause: CancelCause.ValueType, stop_cause: StopCause
+    ) -> None:
+        bench.open()
+        (held,) = bench.begin(*bench.deliver(1))
+        task = Task(held, bench.handover)
+
+        cancel = CancelTask(lease_token=held.token, cause=cause)
+        effects = bench.hear(heartbeat_reply={"cancels": [cancel]})
+        bench.end(held)
+
+        assert effects.stop == [held]
+        assert (task.stop_cause, task.cancel_reason) == (stop_cause, stop_cause.value)
+        assert kinds_of(bench.say_items()) == ["completed"]
+
+    def test_an_outcome_that_waits_for_its_ack_is_not_lost_by_a_beats_reply(self, bench: Bench) -> None:
+        """The commit made the token spent, so the server calls it lost, while the ack was still on its way."""
+        bench.open()
+        bench.run(*bench.deliver(1))
+        bench.say()
+
+        assert bench.lose(1).stop == []
+
+        assert bench.held == {token_of(1)}
+        bench.ack(1)
+        assert bench.held == set()
+
     def test_a_report_refused_for_its_lease_stops_the_handler(self, bench: Bench) -> None:
         bench.open()
         (held,) = bench.begin(*bench.deliver(1))
@@ -226,6 +292,26 @@ class TestAgreeing:
         assert bench.begin(waiting) == []
 
 
+class TestHealth:
+    def test_a_worker_is_ready_from_its_welcome_until_three_silent_beats(self, bench: Bench) -> None:
+        assert bench.stream.unready(bench.now) == "not connected"
+        bench.stream.hello(bench.now)
+        assert bench.stream.unready(bench.now) == "not connected"
+        bench.open()
+
+        assert bench.stream.unready(bench.now + 15) == ""
+        assert bench.stream.unready(bench.now + 16) == "no word from the server for 16 s"
+        bench.stream.closed()
+        assert bench.stream.unready(bench.now) == "not connected"
+
+    def test_a_leaving_worker_is_not_ready(self, bench: Bench) -> None:
+        bench.open()
+
+        bench.stream.leave()
+
+        assert bench.stream.unready(bench.now) == "draining"
+
+
 class TestLeaving:
     def test_a_leaving_worker_asks_for_nothing_and_gives_back_what_it_has_not_begun(self, bench: Bench) -> None:
         bench.open()
@@ -264,7 +350,7 @@ class TestLeaving:
         (task,) = bench.begin(*bench.deliver(1))
         bench.stream.leave()
 
-        assert bench.stream.stop_running("the worker stops") == [task]
+        assert bench.stream.stop_running() == [task]
         assert bench.stream.abandon_running() == 1
         bench.end(task)
 

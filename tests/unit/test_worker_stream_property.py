@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from jobhall.task import Task
 from jobhall.v1.task_pb2 import TaskLog, TaskUpdate
 from jobhall.v1.worker_service_pb2 import WorkSettings
-from jobhall.worker_held import HeldTask
+from jobhall.worker.held import HeldTask
 from tests.support.stream_machine import Bench, token_of
 
 STEPS = st.lists(

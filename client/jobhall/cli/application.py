@@ -10,17 +10,17 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 
 import jobhall
-from jobhall.cli.changing import cancel, rm
+from jobhall.cli.changing import cancel, retry, rm
 from jobhall.cli.context import Context
 from jobhall.cli.exits import Exit, UsageError, exit_for, explain
 from jobhall.cli.output import choose_output
 from jobhall.cli.reading import get, ls
-from jobhall.cli.running import worker
 from jobhall.cli.submitting import spell_out_stdin, submit
 from jobhall.cli.watching import watch
+from jobhall.cli.workers import worker
 from jobhall.errors import JobhallError
 
-_HELP = """Submits, shows, watches, cancels and deletes jobs, and runs workers.
+_HELP = """Submits, shows, watches, cancels, retries and deletes jobs, and runs workers.
 
 The server is at --address, else JOBHALL_ADDRESS, else 127.0.0.1:50051. On a
 terminal there are tables and live bars, piped plain lines; NO_COLOR is
@@ -31,12 +31,13 @@ _EXIT_CODES = """Exit codes:
   1    the job failed or was cancelled, or the server refused
   2    the command line is wrong
   3    no server answers
-  4    there is no such job or job type
+  4    there is no such job, job type or worker
   130  Ctrl-C"""
 
 _USAGES = {
     "watch": "Usage: jobhall watch [OPTIONS] [JOB_ID...]",
     "cancel": "Usage: jobhall cancel [OPTIONS] JOB_ID...",
+    "retry": "Usage: jobhall retry [OPTIONS] JOB_ID...",
     "rm": "Usage: jobhall rm [OPTIONS] JOB_ID...",
 }
 """Of the commands that take any number of ids: the parser would call them ARGS."""
@@ -47,6 +48,7 @@ _COMMANDS: dict[str, Any] = {
     "ls": ls,
     "watch": watch,
     "cancel": cancel,
+    "retry": retry,
     "rm": rm,
     "worker": worker,
 }

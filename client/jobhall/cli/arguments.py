@@ -7,17 +7,18 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jobhall.cli.exits import UsageError
 from jobhall.model import FileInfo
-from jobhall.states import JobState
+from jobhall.states import JobState, WorkerState
 
 STDIN = "-"
-_SPAN = re.compile(r"(\d+)([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_STATES = [state.name for state in JobState if state is not JobState.UNSPECIFIED]
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_E = TypeVar("_E", bound=IntEnum)
 
 
 def read_parameters(*, params: Sequence[str], json_params: str | None, params_file: str | None) -> Any:
@@ -42,22 +43,34 @@ def read_labels(labels: Sequence[str]) -> dict[str, str]:
 
 def read_states(names: Sequence[str]) -> list[JobState]:
     """States by name, in any case, several with commas between them."""
-    states = []
-    for name in _split(names):
-        if name.upper() not in _STATES:
-            raise UsageError(f"--state: {name!r} is no state; they are {', '.join(_STATES)}")
-        states.append(JobState[name.upper()])
-    return states
+    return _members(JobState, names)
+
+
+def read_worker_states(names: Sequence[str]) -> list[WorkerState]:
+    """The same of workers."""
+    return _members(WorkerState, names)
+
+
+def read_span(text: str | None, *, option: str) -> timedelta | None:
+    """A span such as `90s`, `1.5h` or `250ms` (ms, s, m, h, d, w); None where none was given."""
+    if text is None:
+        return None
+    try:
+        span = _span(text)
+    except OverflowError as error:
+        raise UsageError(f"{option}: {text!r} is too long") from error
+    if span is None:
+        raise UsageError(f"{option}: {text!r} is no span such as 90s, 5m or 1.5h")
+    return span
 
 
 def read_moment(text: str | None, *, option: str, now: datetime) -> datetime | None:
     """A moment: `2h` before now (s, m, h, d, w), or a date or time of ISO 8601, local where it names no zone."""
     if text is None:
         return None
-    span = _SPAN.fullmatch(text)
     try:
-        if span:
-            return now - timedelta(**{_UNITS[span[2]]: int(span[1])})
+        if (span := _span(text)) is not None:
+            return now - span
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise UsageError(
@@ -73,6 +86,19 @@ def read_file_info(path: str | None) -> FileInfo | None:
         return FileInfo(name=Path(path).name, size_bytes=Path(path).stat().st_size)
     except OSError as error:
         raise UsageError(f"--file: {path}: {error.strerror}") from error
+
+
+def _span(text: str) -> timedelta | None:
+    found = _SPAN.fullmatch(text)
+    return timedelta(**{_UNITS[found[2]]: float(found[1])}) if found else None
+
+
+def _members(kind: type[_E], names: Sequence[str]) -> list[_E]:
+    members = {member.name: member for member in kind if member}
+    for name in (parts := _split(names)):
+        if name.upper() not in members:
+            raise UsageError(f"--state: {name!r} is no state; they are {', '.join(members)}")
+    return [members[name.upper()] for name in parts]
 
 
 def _split(names: Iterable[str]) -> list[str]:

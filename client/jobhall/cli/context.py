@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from jobhall.cli.exits import explain
 from jobhall.cli.output import Output
 from jobhall.errors import JobhallError
-from jobhall.retry import RetryPolicy
+from jobhall.retry import CallRetry
 
 if TYPE_CHECKING:
     from jobhall.client import Client
@@ -33,7 +33,7 @@ class Context:
         """A client; the address and token of the environment stand in for those not given."""
         from jobhall.client import Client
 
-        return Client(self.address, token=self.token, retry=RetryPolicy(attempts_max=_ATTEMPTS_MAX))
+        return Client(self.address, token=self.token, retry=CallRetry(attempts_max=_ATTEMPTS_MAX))
 
     def complain(self, error: JobhallError) -> None:
         """One line on standard error."""

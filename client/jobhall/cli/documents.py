@@ -7,10 +7,11 @@ from typing import Any, Self
 
 from jobhall.cli.plain_values import json_line
 from jobhall.model import Job, JobEvent
+from jobhall.worker_info import WorkerInfo
 
 
 class Documents:
-    """Jobs as objects; a watch gives `{"event": …}` and `{"job": …}`, so that a reader can tell them apart."""
+    """Each job or worker an object; a watch gives `{"event": …}` and `{"job": …}`, so that they can be told apart."""
 
     def submitted(self, job: Job) -> None:
         _write(job)
@@ -22,8 +23,15 @@ class Documents:
         for job in jobs:
             _write(job)
 
-    def changed(self, job: Job, *, verb: str) -> None:  # noqa: ARG002 - the job's state says it
-        _write(job)
+    def changed(self, it: Job | WorkerInfo, *, verb: str) -> None:  # noqa: ARG002 - its state says it
+        _write(it)
+
+    def worker(self, worker: WorkerInfo) -> None:
+        _write(worker)
+
+    def workers(self, workers: Iterable[WorkerInfo]) -> None:
+        for worker in workers:
+            _write(worker)
 
     def follow(self, *, named: bool) -> EventDocuments:  # noqa: ARG002 - the same for both
         return EventDocuments()

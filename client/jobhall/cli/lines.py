@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Self
 
-from jobhall.cli.phrases import event_text, job_rows, list_cells, outcome_text
+from jobhall.cli.phrases import event_text, job_rows, list_cells, outcome_text, worker_cells, worker_rows
 from jobhall.cli.plain_values import moment
 from jobhall.model import Job, JobEvent
 from jobhall.states import EventType
+from jobhall.worker_info import WorkerInfo
 
 _PROGRESS_SECONDS = 1.0
 
@@ -32,8 +33,17 @@ class Lines:
         for job in jobs:
             _write("\t".join([*list_cells(job), moment(job.created_at) if job.created_at else ""]))
 
-    def changed(self, job: Job, *, verb: str) -> None:
-        _write(f"{verb} {job.id} {job.state.name}")
+    def changed(self, it: Job | WorkerInfo, *, verb: str) -> None:
+        _write(f"{verb} {it.id} {it.state.name}")
+
+    def worker(self, worker: WorkerInfo) -> None:
+        for name, value in worker_rows(worker):
+            _write(f"{name}: {value}")
+
+    def workers(self, workers: Iterable[WorkerInfo]) -> None:
+        for worker in workers:
+            seen = moment(worker.last_seen_at) if worker.last_seen_at else ""
+            _write("\t".join([*worker_cells(worker), seen]))
 
     def follow(self, *, named: bool) -> EventLines:  # noqa: ARG002 - the same for both
         return EventLines()

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Protocol, Self
 
 from jobhall.model import Job, JobEvent
+from jobhall.worker_info import WorkerInfo
 
 
 class Follower(Protocol):
@@ -36,8 +37,14 @@ class Output(Protocol):
     def listing(self, jobs: Iterable[Job]) -> None:
         """Jobs of a list, briefly, one by one as they come."""
 
-    def changed(self, job: Job, *, verb: str) -> None:
-        """A job was cancelled or deleted; `verb` is that word."""
+    def changed(self, it: Job | WorkerInfo, *, verb: str) -> None:
+        """A job was cancelled, retried or deleted, or a worker sent away; `verb` is that word."""
+
+    def worker(self, worker: WorkerInfo) -> None:
+        """All there is to say about one worker."""
+
+    def workers(self, workers: Iterable[WorkerInfo]) -> None:
+        """Workers of a list, one by one as they come."""
 
     def follow(self, *, named: bool) -> Follower:
         """To show jobs while they run: those that were named, or all that match something."""

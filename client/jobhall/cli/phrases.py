@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from jobhall.cli.plain_values import moment, plain
-from jobhall.model import Job, JobError, JobEvent, Progress
+from jobhall.limits import RETRY_MAX_DELAY
+from jobhall.model import Job, JobError, JobEvent, Progress, RetryPolicy
+from jobhall.states import BackoffStrategy, JobState
+from jobhall.worker_info import WorkerInfo
 
 
 def progress_text(progress: Progress) -> str:
@@ -29,6 +33,28 @@ def error_text(error: JobError) -> str:
     """`APPLICATION ValueError: the message`."""
     head = " ".join(part for part in (error.kind.name, error.code) if part)
     return f"{head}: {_one_line(error.message)}" if error.message else head
+
+
+def attempt_error_text(error: JobError) -> str:
+    """The same with the attempt that failed, where there was one."""
+    return f"attempt {error.attempt}: {error_text(error)}" if error.attempt else error_text(error)
+
+
+def retry_text(policy: RetryPolicy) -> str:
+    """`exponential from 1 s to 10 min, times 2, jitter 20 %, never after DECLINED`; nothing where it is the default."""
+    first, last = policy.initial_delay, policy.max_delay or max(RETRY_MAX_DELAY, policy.initial_delay)
+    if replace(policy, max_delay=last) == RetryPolicy(max_delay=RETRY_MAX_DELAY):
+        return ""
+    growth = f"{policy.strategy.name.lower()} from {duration_text(first)} to {duration_text(last)}"
+    parts = [growth, f"times {policy.multiplier:g}"]
+    if policy.strategy is BackoffStrategy.LINEAR:
+        parts = [growth]
+    elif policy.strategy is BackoffStrategy.FIXED:
+        parts = [f"after {duration_text(first)}"]
+    parts.append(f"jitter {policy.jitter * 100:.0f} %")
+    if policy.non_retryable_codes:
+        parts.append(f"never after {' '.join(policy.non_retryable_codes)}")
+    return ", ".join(parts)
 
 
 def outcome_text(job: Job) -> str:
@@ -73,6 +99,8 @@ def job_rows(job: Job) -> list[tuple[str, str]]:
         ("namespace", job.namespace),
         ("state", job.state.name),
         ("attempt", f"{job.attempt} of {job.max_attempts}" if job.max_attempts else job.attempt),
+        ("worker losses", job.worker_losses or ""),
+        ("due", job.scheduled_at if job.state is JobState.SCHEDULED else None),
         ("worker", task.worker_name if task else ""),
         ("progress", progress_text(job.progress)),
         ("items per second", job.timing.recent_items_per_second or job.timing.items_per_second),
@@ -82,6 +110,9 @@ def job_rows(job: Job) -> list[tuple[str, str]]:
         ("ended", job.ended_at),
         ("queued for", job.timing.queue_duration),
         ("ran for", job.timing.run_duration),
+        ("retries", retry_text(job.retry_policy) if job.retry_policy else ""),
+        ("run timeout", job.run_timeout),
+        ("progress timeout", job.progress_timeout),
         ("priority", job.priority or ""),
         ("path", job.path),
         ("file", f"{job.file_info.name} ({job.file_info.size_bytes} bytes)" if job.file_info else ""),
@@ -89,7 +120,7 @@ def job_rows(job: Job) -> list[tuple[str, str]]:
         ("owner", job.owner),
         ("parameters", value_text(job.parameters)),
         ("result", value_text(job.result)),
-        ("error", error_text(job.error) if job.error else ""),
+        ("error" if job.done else "last error", attempt_error_text(job.error) if job.error else ""),
         ("cancelled", "" if job.succeeded or job.error else outcome_text(job)),
         ("item errors", job.item_error_count or ""),
     ]
@@ -101,16 +132,52 @@ def list_cells(job: Job) -> tuple[str, str, str, str, str]:
     return job.id, job.job_type, job.state.name, progress_text(job.progress), str(job.attempt or "")
 
 
+def worker_rows(worker: WorkerInfo) -> list[tuple[str, str]]:
+    """Everything of a worker that is set, by the names of the dataclass, for people."""
+    runtime = worker.runtime
+    rows: list[tuple[str, Any]] = [
+        ("id", worker.id),
+        ("name", worker.name),
+        ("state", worker.state.name),
+        ("namespaces", " ".join(worker.namespaces)),
+        ("types", " ".join(worker.job_types)),
+        ("tasks", _tasks_text(worker)),
+        ("tasks at most", " ".join(f"{name}={count}" for name, count in sorted(worker.capacity_by_type.items()))),
+        ("labels", " ".join(f"{key}={value}" for key, value in sorted(worker.labels.items()))),
+        ("last seen", worker.last_seen_at),
+        ("created", worker.created_at),
+        ("expires", worker.expires_at),
+        ("language", f"{runtime.language} {runtime.language_version}".strip()),
+        ("sdk", f"{runtime.sdk_name} {runtime.sdk_version}".strip()),
+        ("host", runtime.hostname),
+        ("process", runtime.process_id or ""),
+        ("platform", runtime.platform),
+        ("epoch", worker.epoch),
+        ("replica", worker.replica_id),
+        ("stream", "none: it calls" if worker.unary else ""),
+    ]
+    return [(name, shown) for name, value in rows if (shown := _shown(value))]
+
+
+def worker_cells(worker: WorkerInfo) -> tuple[str, str, str, str, str]:
+    """Id, name, state, tasks, types: what a list says of a worker besides its time."""
+    return worker.id, worker.name, worker.state.name, _tasks_text(worker), " ".join(worker.job_types)
+
+
 def duration_text(span: timedelta) -> str:
     """`850 ms`, `4.2 s`, `3 min 20 s`, `2 h 5 min`."""
     total = span.total_seconds()
     if total < 1:
         return f"{total * 1000:.0f} ms"
     if total < 60:
-        return f"{total:.1f} s"
+        return f"{total:.1f} s".replace(".0 s", " s")
     if total < 3600:
-        return f"{total // 60:.0f} min {total % 60:.0f} s"
-    return f"{total // 3600:.0f} h {total % 3600 // 60:.0f} min"
+        return f"{total // 60:.0f} min {total % 60:.0f} s".removesuffix(" 0 s")
+    return f"{total // 3600:.0f} h {total % 3600 // 60:.0f} min".removesuffix(" 0 min")
+
+
+def _tasks_text(worker: WorkerInfo) -> str:
+    return f"{worker.held_count}/{worker.capacity}"
 
 
 def _shown(value: Any) -> str:

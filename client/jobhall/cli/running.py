@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from jobhall.channel import ADDRESS_VARIABLE, TOKEN_VARIABLE
 from jobhall.cli.context import Injected
@@ -18,14 +18,15 @@ from jobhall.cli.exits import Exit, UsageError, WorkerBrokenError
 if TYPE_CHECKING:
     from jobhall.worker import Worker
 
-worker = App(name="worker", help="Runs workers.")
 
-
-@worker.command
 def run(
     target: Annotated[str, Parameter(name="MODULE:WORKER", help="Where the worker is, such as tasks:worker.")],
     /,
     *,
+    health_listen: Annotated[
+        str | None,
+        Parameter(help="HOST:PORT: there GET /healthz answers 200 while tasks can come, else 503."),
+    ] = None,
     context: Injected,
 ) -> Exit:
     """Runs a worker: WORKER of MODULE, looked for in the current directory first.
@@ -37,6 +38,7 @@ def run(
 
       jobhall worker run tasks:worker
       jobhall --address hall.example:50051 worker run app.jobs:worker
+      jobhall worker run tasks:worker --health-listen 127.0.0.1:8080
     """
     # Before the module is imported: a worker may look at them when it is made.
     if context.address is not None:
@@ -46,6 +48,7 @@ def run(
     loaded = load_worker(target)
     # Who runs a worker wants to see it connect; a module that set up logging of its own keeps it.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    loaded.health_listen = health_listen or loaded.health_listen
     print(f"worker {loaded.name} serves {', '.join(loaded.job_types)}; Ctrl-C stops it", file=sys.stderr, flush=True)
     loaded.run()
     return Exit.OK

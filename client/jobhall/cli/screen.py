@@ -11,17 +11,21 @@ from rich.table import Table
 from rich.text import Text
 
 from jobhall.cli.bars import Bars
-from jobhall.cli.phrases import duration_text, job_rows, list_cells, outcome_text
+from jobhall.cli.phrases import duration_text, job_rows, list_cells, outcome_text, worker_cells, worker_rows
 from jobhall.model import Job
-from jobhall.states import JobState
+from jobhall.states import JobState, WorkerState
+from jobhall.worker_info import WorkerInfo
 
 _STATE_STYLES = {
-    JobState.RUNNING: "cyan",
-    JobState.CLAIMED: "cyan",
-    JobState.COMPLETED: "green",
-    JobState.FAILED: "red",
-    JobState.CANCELLED: "yellow",
-    JobState.CANCELLING: "yellow",
+    "RUNNING": "cyan",
+    "CLAIMED": "cyan",
+    "COMPLETED": "green",
+    "FAILED": "red",
+    "CANCELLED": "yellow",
+    "CANCELLING": "yellow",
+    "ATTACHED": "green",
+    "DETACHED": "red",
+    "DRAINING": "yellow",
 }
 
 
@@ -35,12 +39,7 @@ class Screen:
         self._console.print(f"{job.id}  {escape(job.job_type)}", styled_state(job.state), soft_wrap=True)
 
     def job(self, job: Job) -> None:
-        table = Table.grid(padding=(0, 2))
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, value in job_rows(job):
-            table.add_row(name, styled_state(job.state) if name == "state" else Text(value))
-        self._console.print(table)
+        self._console.print(_fields(job_rows(job), job.state))
         if job.item_errors:
             self._console.print(_item_errors(job))
         if job.error is not None and job.error.stack:
@@ -64,8 +63,29 @@ class Screen:
         else:
             self._console.print("no jobs match", style="dim")
 
-    def changed(self, job: Job, *, verb: str) -> None:
-        self._console.print(f"{verb} {job.id}", styled_state(job.state), soft_wrap=True)
+    def changed(self, it: Job | WorkerInfo, *, verb: str) -> None:
+        self._console.print(f"{verb} {it.id}", styled_state(it.state), soft_wrap=True)
+
+    def worker(self, worker: WorkerInfo) -> None:
+        self._console.print(_fields(worker_rows(worker), worker.state))
+
+    def workers(self, workers: Iterable[WorkerInfo]) -> None:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        table.add_column("id", no_wrap=True)
+        table.add_column("name", no_wrap=True, overflow="ellipsis")
+        table.add_column("state", no_wrap=True, min_width=8)
+        table.add_column("tasks", justify="right", no_wrap=True)
+        table.add_column("types", overflow="fold")
+        table.add_column("last seen", justify="right", no_wrap=True)
+        now = datetime.now(UTC)
+        for worker in workers:
+            worker_id, name, _, tasks, types = worker_cells(worker)
+            seen = duration_text(now - worker.last_seen_at) if worker.last_seen_at else ""
+            table.add_row(worker_id, Text(name), styled_state(worker.state), tasks, Text(types), seen)
+        if table.row_count:
+            self._console.print(table)
+        else:
+            self._console.print("no workers match", style="dim")
 
     def follow(self, *, named: bool) -> Bars:
         return Bars(self._console, named=named)
@@ -75,9 +95,18 @@ class Screen:
         self._console.print(styled_state(job.state), job.id, outcome, soft_wrap=True)
 
 
-def styled_state(state: JobState) -> Text:
+def styled_state(state: JobState | WorkerState) -> Text:
     """The state's name in its colour."""
-    return Text(state.name, style=_STATE_STYLES.get(state, ""))
+    return Text(state.name, style=_STATE_STYLES.get(state.name, ""))
+
+
+def _fields(rows: Iterable[tuple[str, str]], state: JobState | WorkerState) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, styled_state(state) if name == "state" else Text(value))
+    return table
 
 
 def _item_errors(job: Job) -> Table:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from jobhall.cli.arguments import STDIN, read_file_info, read_labels, read_parameters
+from jobhall.cli.attempts import Attempts
 from jobhall.cli.context import Context, Injected, Labels
 from jobhall.cli.exits import Exit
 from jobhall.cli.following import exit_of, follow_jobs
@@ -17,6 +18,7 @@ from jobhall.errors import JobFailedError
 from jobhall.model import Job
 
 if TYPE_CHECKING:
+    from jobhall.calls import SubmitOptions
     from jobhall.client import Client
 
 
@@ -38,7 +40,7 @@ def submit(
     file: Annotated[str | None, Parameter(help="A file that it works on: its name and size go along.")] = None,
     priority: Annotated[int | None, Parameter(help="-100 to 100, higher first.", allow_leading_hyphen=True)] = None,
     job_id: Annotated[str, Parameter(help="A UUID of your own: submitting it again changes nothing.")] = "",
-    max_attempts: Annotated[int, Parameter(help="Starts at most, worker losses included; 1: never run twice.")] = 0,
+    attempts: Attempts | None = None,
     wait: Annotated[bool, Parameter(help="Follow the job to its end; exit 1 unless it completes.")] = False,
     context: Injected,
 ) -> Exit:
@@ -50,23 +52,22 @@ def submit(
 
       jobhall submit resize --param file=cat.png --param width=200
       jobhall submit report --json-params '{"month": 7}' --label team=red --wait
+      jobhall submit charge --max-attempts 6 --retry-delay 10s --run-timeout 5m
       generate | jobhall submit import -
       id=$(jobhall submit resize --param file=cat.png)
     """
     parameters = read_parameters(params=param, json_params=json_params, params_file=params_file)
-    labels, file_info = read_labels(label), read_file_info(file)
+    options: SubmitOptions = {
+        **(attempts or Attempts()).options(),
+        "namespace": namespace,
+        "labels": read_labels(label),
+        "path": path,
+        "file_info": read_file_info(file),
+        "priority": priority,
+        "job_id": job_id,
+    }
     with context.connect() as client:
-        job = client.jobs.submit(
-            job_type,
-            parameters,
-            namespace=namespace,
-            labels=labels,
-            path=path,
-            file_info=file_info,
-            priority=priority,
-            job_id=job_id,
-            max_attempts=max_attempts,
-        )
+        job = client.jobs.submit(job_type, parameters, **options)
         if not wait:
             context.output.submitted(job)
             return Exit.OK

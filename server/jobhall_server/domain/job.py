@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from jobhall.states import FailureKind, JobState
 from jobhall_server.domain.progress import Progress
+from jobhall_server.domain.rules import NO_RULES, Rules
 
 _TOKEN = struct.Struct(">QIQ")
 
@@ -24,6 +25,8 @@ class LeaseState(IntEnum):
     """Its session was lost before the start: a late completion is taken, or the session takes the job back."""
     LOST_STARTED = 3
     """The same, after the start: the attempt is counted already."""
+    TIMED_OUT = 4
+    """Its time was over while a session held it: a late completion is taken, and nothing else."""
 
 
 class Lease(NamedTuple):
@@ -55,12 +58,15 @@ class Payload(NamedTuple):
 class JobRecord:
     """The columns of a job that decisions read. Moves never write it: they answer with a Change.
 
-    What comes after `revision` is there only when the job was loaded by its id.
+    `due_at` is when the server itself moves the job on (microseconds UTC): a SCHEDULED one is ready then, a task of a
+    unary session was not accepted, a running one is past its time, a cancelled one past its grace. `rules` is what
+    `rules_of` reads. What comes after `job_id` is there only when the job was loaded by its id.
     """
 
     __slots__ = (
         "attempt",
         "created_at",
+        "due_at",
         "fence",
         "item_error_count",
         "job_id",
@@ -74,8 +80,11 @@ class JobRecord:
         "outcome_fence",
         "owner",
         "queue_key",
+        "releases",
         "revision",
+        "rules",
         "session_key",
+        "started_at",
         "state",
         "submit_digest",
         "worker_losses",
@@ -98,6 +107,10 @@ class JobRecord:
         outcome_digest: int,
         item_error_count: int,
         revision: int,
+        due_at: int | None = None,
+        started_at: int | None = None,
+        releases: int = 0,
+        rules: str | None = None,
         job_id: str = "",
         owner: str = "",
         organization_id: str = "",
@@ -119,6 +132,10 @@ class JobRecord:
         self.outcome_digest = outcome_digest
         self.item_error_count = item_error_count
         self.revision = revision
+        self.due_at = due_at
+        self.started_at = started_at
+        self.releases = releases
+        self.rules = rules
         self.job_id = job_id
         self.owner = owner
         self.organization_id = organization_id
@@ -145,6 +162,8 @@ class NewJob(NamedTuple):
     file_size: int | None = None
     submit_digest: int = 0
     """Of the whole submission as first sent; 0 where the server chose the id."""
+    rules: str | None = None
+    """What `Rules.text` wrote; None where the job says nothing of its attempts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +226,9 @@ class JobView:
     started_at: int | None
     ended_at: int | None
     updated_at: int
+    due_at: int | None = None
+    """When the server moves it on by itself: of a SCHEDULED job, when it is tried (again)."""
+    rules: Rules = NO_RULES
     labels: dict[str, str] = field(default_factory=dict)
     path: str = ""
     file_name: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jobhall.states import WAITING_STATES
 from jobhall_server.domain.job import JobView
 
 _SECOND_US = 1_000_000
@@ -25,11 +26,13 @@ def timing(job: JobView, now_us: int) -> Timing:
 
     The rate is items processed by run time. Before the first item, and when the job does not run, there is no estimate.
     """
-    waits_until = job.started_at or job.ended_at or now_us
+    # What waits to be tried again does not run, though an attempt before it did.
+    started_at = None if job.state in WAITING_STATES else job.started_at
+    waits_until = started_at or job.ended_at or now_us
     queue_us = max(0, waits_until - job.created_at)
-    if job.started_at is None:
+    if started_at is None:
         return Timing(queue_us)
-    run_us = max(0, (job.ended_at or now_us) - job.started_at)
+    run_us = max(0, (job.ended_at or now_us) - started_at)
     processed = job.progress.processed if job.progress is not None else None
     if not processed or not run_us:
         return Timing(queue_us, run_us)

@@ -37,6 +37,10 @@ class Seat(Protocol):
     def worker_name(self) -> str:
         """The worker's name, kept with the lease."""
 
+    @property
+    def accept_us(self) -> int | None:
+        """Of a seat without a stream: how long what it is given may wait to be accepted."""
+
     def free(self) -> int:
         """How many more tasks it wants."""
 
@@ -106,7 +110,9 @@ class Dispatcher:
             queues = self._turns(seat, credit) if credit else ()
             if queues:
                 nonce = secrets.randbits(62) + 1
-                wants.append(Want(seat.session_key, seat.epoch, credit, nonce, seat.worker_name, queues))
+                wants.append(
+                    Want(seat.session_key, seat.epoch, credit, nonce, seat.worker_name, queues, seat.accept_us)
+                )
                 seats.append(seat)
                 left -= credit
         return wants, seats

@@ -16,8 +16,7 @@ from jobhall.errors import ApiError, DrainingError, WatcherLimitError
 from jobhall.states import EventType, FailureKind, JobState
 from jobhall_server.domain.access import Principal, may_touch
 from jobhall_server.domain.progress import Progress
-from jobhall_server.hall.frames import Assignment
-from jobhall_server.hall.store import EventRow, JobFilter, Store
+from jobhall_server.hall.store import Claimed, EventRow, HeldRow, JobFilter, QueueView, Store
 
 K = TypeVar("K")
 
@@ -151,10 +150,10 @@ class Feed:
             if len(rows) < READ_AT_ONCE:
                 break
 
-    def publish_progress(self, assignment: Assignment, progress: Progress) -> None:
+    def publish_progress(self, task: Claimed | HeldRow, queue: QueueView, progress: Progress) -> None:
         """Tell watchers how far a running task is; best effort."""
         if self._count:
-            event = WatchEvent(_progress_row(assignment, progress.reported_at or 0), progress)
+            event = WatchEvent(_progress_row(task, queue, progress.reported_at or 0), progress)
             for subscription in self._index.find(event.row):
                 subscription.offer_progress(event)
 
@@ -223,14 +222,13 @@ def visible(principal: Principal, row: EventRow) -> bool:
     return may_touch(principal, owner=row.owner, organization_id=row.organization_id)
 
 
-def _progress_row(assignment: Assignment, at: int) -> EventRow:
-    job = assignment.claimed
+def _progress_row(job: Claimed | HeldRow, queue: QueueView, at: int) -> EventRow:
     return EventRow(
         number=0,
         job_key=job.lease.job_key,
         job_id=job.job_id,
-        namespace=assignment.namespace,
-        job_type=assignment.job_type,
+        namespace=queue.namespace,
+        job_type=queue.job_type,
         event_type=EventType.PROGRESS,
         state=JobState.RUNNING,
         revision=0,

@@ -11,6 +11,7 @@ from jobhall.errors import ApiError
 from jobhall.limits import STREAM_MESSAGE_BYTES_TARGET, UNACKED_BYTES_MAX, UNACKED_ITEMS_MAX
 from jobhall_server.domain.job import ItemError, JobFailure, Payload
 from jobhall_server.domain.progress import Progress
+from jobhall_server.domain.session import Disposition
 from jobhall_server.hall.store import Claimed, LogLine
 
 
@@ -51,22 +52,33 @@ class CompletedBody(NamedTuple):
 
 
 class FailedBody(NamedTuple):
-    """The outcome of a task whose handler failed."""
+    """The outcome of a task whose handler failed; `retryable` and `delay_us` are its own word, None: the policy's."""
 
     failure: JobFailure
     digest: int
     progress: Progress | None = None
+    retryable: bool | None = None
+    delay_us: int | None = None
 
 
 class ReleasedBody(NamedTuple):
-    """A task given back unfinished, or its cancellation confirmed."""
+    """A task given back unfinished, or its cancellation confirmed; `not_mine`: this session does not want it again."""
 
     reason: str
     digest: int
     progress: Progress | None = None
+    delay_us: int = 0
+    not_mine: bool = False
 
 
-Body = Progress | ItemErrorsBody | LogsBody | CompletedBody | FailedBody | ReleasedBody | Payload | None
+class CheckpointBody(NamedTuple):
+    """What the next attempt is to start from; `progress` None: as last reported."""
+
+    state: Payload
+    progress: Progress | None = None
+
+
+Body = Progress | ItemErrorsBody | LogsBody | CompletedBody | FailedBody | ReleasedBody | CheckpointBody | None
 
 
 class Report(NamedTuple):
@@ -146,12 +158,34 @@ FrameIn = Hello | Capacity | Heartbeat | Reports | WorkerDrain
 # --- server → worker ---------------------------------------------------------------------------------------------
 
 
-class Disposition(Enum):
-    """What becomes of a task that a Hello lists."""
+class CancelCause(Enum):
+    """Why a worker is asked to stop a task."""
 
-    KEEP = 1
-    LOST = 2
-    CANCEL = 3
+    REQUESTED = 1
+    """Somebody cancelled the job."""
+    RUN_TIMEOUT = 2
+    """Its time is over; only a late completion is still taken."""
+    PROGRESS_TIMEOUT = 3
+    """It was silent for too long; the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The worker is to stop a task: within `grace_seconds` it confirms or finishes, else the server moves on."""
+
+    token: bytes
+    reason: str
+    grace_seconds: float
+    cause: CancelCause = CancelCause.REQUESTED
+
+
+@dataclass(frozen=True, slots=True)
+class HeldDecision:
+    """What becomes of a task that the Hello listed; `cancel` stands with CANCEL alone."""
+
+    token: bytes
+    disposition: Disposition
+    cancel: Cancel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +195,7 @@ class Welcome:
     session_id: str
     resume_token: str
     epoch: int
-    held: tuple[tuple[bytes, Disposition], ...]
+    held: Sequence[HeldDecision]
     settings: StreamSettings
 
 
@@ -181,15 +215,6 @@ class Assignments:
 
     number: int
     tasks: Sequence[Assignment]
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """The worker is to stop a task: within `grace_seconds` it confirms or finishes, else the server moves on."""
-
-    token: bytes
-    reason: str
-    grace_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +251,24 @@ class HeartbeatReply:
     cancels: Sequence[Cancel]
 
 
+class DrainReason(Enum):
+    """Why the server wants a worker to leave its stream, and so what the worker does."""
+
+    SERVER_STOPPING = 1
+    """Keep the tasks and reconnect."""
+    REAUTHENTICATE = 2
+    """The same, with a new token."""
+    WORKER_DRAIN = 3
+    """Finish what is held, and stop."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServerDrain:
-    """The server is going: the worker keeps its tasks and reconnects after `after_seconds`."""
+    """The worker is to leave this stream, after a random part of `within_seconds`."""
 
-    reason: str
-    after_seconds: float
+    reason: DrainReason
+    message: str
+    within_seconds: float
 
 
 FrameOut = Welcome | Assignments | Cancels | Ack | HeartbeatReply | ServerDrain

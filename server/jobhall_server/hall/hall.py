@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import structlog
 
-from jobhall.errors import ApiError
+from jobhall.errors import ApiError, DrainingError
 from jobhall.limits import WATCHERS_MAX
 from jobhall_server.domain.job import JobView
-from jobhall_server.hall.claims import Dispatcher
+from jobhall_server.hall.claims import Dispatcher, Seat
 from jobhall_server.hall.clock import Clock
 from jobhall_server.hall.feed import Feed
 from jobhall_server.hall.frames import StreamSettings
 from jobhall_server.hall.job_types import JobTypes
 from jobhall_server.hall.jobs import Jobs
 from jobhall_server.hall.reaper import JOBS_PER_PASS, reap
+from jobhall_server.hall.reconciliation import reconcile
 from jobhall_server.hall.registry import Registry
+from jobhall_server.hall.repairs import Repairs
 from jobhall_server.hall.retention import CUT_EVERY_SECONDS, cut_what_is_old
+from jobhall_server.hall.roster import Roster
 from jobhall_server.hall.store import Store
+from jobhall_server.hall.unary import Unary
 from jobhall_server.hall.workers import Workers
 
 log = structlog.get_logger(__name__)
 
 RENEW_EVERY_SECONDS = 5.0
+PAUSED_SECONDS = RENEW_EVERY_SECONDS + 2.0
+"""Not renewed for so long, this process stood still or could not write: what was read then proves nothing."""
+AWAY_SECONDS = 10.0
+"""And for so long: others may take it for dead, so its streams end."""
+RECONCILE_EVERY_SECONDS = 1.0
+RECONCILE_SHARE = 20
+"""A reconciliation of very many tasks is followed by a pause so many times as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +50,8 @@ class HallSettings:
     tick_seconds: float = 0.5
     auto_register: bool = True
     watchers_max: int = WATCHERS_MAX
+    lease_seconds: float = 60.0
+    """The time to live of a unary session that does not ask for another."""
 
 
 class Hall:
@@ -50,10 +64,16 @@ class Hall:
         self.registry = Registry(store)
         self.feed = Feed(store, watchers_max=settings.watchers_max)
         self.workers = Workers(self, settings.stream, auto_register=settings.auto_register)
-        self.dispatcher = Dispatcher(store, self.workers.seats, lambda: [queue.key for queue in self.registry.queues()])
+        self.unary = Unary(self, lease_seconds=settings.lease_seconds, auto_register=settings.auto_register)
+        self.roster = Roster(self)
+        self.dispatcher = Dispatcher(store, self._seats, lambda: [queue.key for queue in self.registry.queues()])
         self.jobs = Jobs(self)
         self.job_types = JobTypes(self)
+        self.repairs = Repairs()
         self.draining = False
+        self._renewed_at = -math.inf
+        self._renewing = asyncio.Lock()
+        self._reconcile_at = -math.inf
         self._spawned: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -67,6 +87,7 @@ class Hall:
                 loops.create_task(hall.feed.run(), name="feed"),
                 loops.create_task(hall._every(settings.tick_seconds, hall.workers.tick), name="worker-timers"),
                 loops.create_task(hall._every(settings.reaper_seconds, hall._reap), name="reaper"),
+                loops.create_task(hall._every(RECONCILE_EVERY_SECONDS, hall._reconcile), name="reconciliation"),
                 loops.create_task(hall._every(RENEW_EVERY_SECONDS, hall._renew), name="replica"),
                 loops.create_task(hall._every(CUT_EVERY_SECONDS, hall._cut), name="retention"),
             ]
@@ -84,7 +105,7 @@ class Hall:
         """Tell every stream to go: workers keep their tasks, watchers their cursors."""
         if not self.draining:
             self.draining = True
-            self.workers.drain()
+            self.workers.tell_to_move()
             self.feed.drain()
 
     def spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
@@ -93,6 +114,9 @@ class Hall:
         self._spawned.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    def _seats(self) -> list[Seat]:
+        return [*self.workers.seats(), *self.unary.seats()]
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._spawned.discard(task)
@@ -115,9 +139,19 @@ class Hall:
             await asyncio.sleep(seconds)
 
     async def _reap(self) -> None:
+        if self._unheard_seconds() > PAUSED_SECONDS:
+            # First of all after a start or a pause: it tells since when time is served.
+            await self._renew()
         while await reap(self) >= JOBS_PER_PASS:
             continue
         self.dispatcher.poll()
+
+    async def _reconcile(self) -> None:
+        began = self.clock.monotonic()
+        if began >= self._reconcile_at:
+            await reconcile(self)
+            ended = self.clock.monotonic()
+            self._reconcile_at = ended + RECONCILE_SHARE * (ended - began)
 
     async def _cut(self) -> None:
         removed = await cut_what_is_old(self.store)
@@ -125,5 +159,21 @@ class Hall:
             log.info("old_rows_removed", rows=removed)
 
     async def _renew(self) -> None:
-        if not await self.store.renew():
-            raise RuntimeError("another process has taken this replica's row; two servers on one database file?")
+        """Say that this process lives. Where others may have taken it for dead, every stream ends, and it goes on as a
+        new one: what it promised a worker may be another's by now.
+        """
+        async with self._renewing:
+            try:
+                renewed = await self.store.renew()
+            except ApiError:
+                if self._unheard_seconds() > AWAY_SECONDS:
+                    self.workers.end_all(DrainingError("this server cannot reach its database; connect again"))
+                raise
+            if not renewed:
+                log.warning("replica_was_away", seconds=round(self._unheard_seconds(), 1))
+                self.workers.end_all(DrainingError("this server was away; connect again"))
+                await self.store.register_anew()
+            self._renewed_at = self.clock.monotonic()
+
+    def _unheard_seconds(self) -> float:
+        return self.clock.monotonic() - self._renewed_at

@@ -1,30 +1,32 @@
-"""What a worker stream holds, what it reports in one unit, and what is past its time."""
+"""What a worker stream holds, what it reports in one unit, what is past its time, and what it lets lie."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from jobhall_server.domain.job import Lease
-from jobhall_server.hall.frames import Assignment, Cancel, Report
+from jobhall_server.hall.frames import Cancel, Report
+from jobhall_server.hall.store import Claimed, HeldRow
 
 
 @dataclass(slots=True, eq=False)
 class HeldTask:
-    """A task that this stream delivered and whose end is not committed yet."""
+    """A task that the worker of a stream has in its hands, and whose end is not committed yet."""
 
-    lease: Lease
-    assignment: Assignment
+    facts: Claimed | HeldRow
+    """As it was claimed on this stream, without its payloads; or as it was found when the stream took it over."""
+    job_type: str
     delivery: int
+    """The message that brought it; 0 where the worker had it before."""
     started: bool = False
     ending: bool = False
     cancel: Cancel | None = None
-    stop_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Reports for one unit, and what the ack of them will say."""
+    """Reports for one unit, and what the ack of them will say; 0 where none of them is acked."""
 
     reports: Sequence[Report]
     through_seq: int
@@ -32,20 +34,73 @@ class Batch:
 
 @dataclass(slots=True)
 class Overdue:
-    """Leases that a beat or a tick found past their time: to return unaccepted, to lose, and to stop."""
+    """Leases that a beat or a tick found past their time: to return unaccepted, and to lose."""
 
     unaccepted: list[Lease] = field(default_factory=list)
     lost: list[Lease] = field(default_factory=list)
-    stopped: list[Lease] = field(default_factory=list)
+
+    def add(self, more: Overdue) -> None:
+        """These too."""
+        self.unaccepted += more.unaccepted
+        self.lost += more.lost
+
+    def still(self, held: Mapping[bytes, HeldTask]) -> Overdue:
+        """The same but for deliveries that were accepted after all."""
+        still = Overdue(lost=self.lost)
+        for lease in self.unaccepted:
+            task = held.get(lease.token())
+            if task is not None and task.started:
+                task.ending = False
+            else:
+                still.unaccepted.append(lease)
+        return still
 
 
 _PAYLOAD_KEPT_LENGTH = 4096
-"""Making an assignment anew costs more than to keep so much of it while the task runs."""
+"""Making the facts anew costs more than to keep so much while the task runs."""
 
 
-def without_payload(assignment: Assignment) -> Assignment:
-    """The assignment as it is kept while the worker holds the task: ten thousand of 1 MiB would be 10 GiB."""
-    parameters = assignment.claimed.parameters
-    if parameters is None or len(parameters.content) <= _PAYLOAD_KEPT_LENGTH:
-        return assignment
-    return replace(assignment, claimed=assignment.claimed._replace(parameters=None))
+def without_payloads(claimed: Claimed) -> Claimed:
+    """The facts as they are kept while the worker holds the task: ten thousand of 1 MiB would be 10 GiB."""
+    kept = sum(len(payload.content) for payload in (claimed.parameters, claimed.checkpoint) if payload is not None)
+    return claimed if kept <= _PAYLOAD_KEPT_LENGTH else claimed._replace(parameters=None, checkpoint=None)
+
+
+def cancel_of(row: HeldRow, now_us: int) -> Cancel:
+    """How a worker is asked to stop a task that the store says is cancelled."""
+    left_us = max(0, (row.due_at or now_us) - now_us)
+    return Cancel(row.lease.token(), row.cancel_reason, left_us / 1e6)
+
+
+UNACCEPTED_MAX = 3
+SHUT_SECONDS = 60.0
+SHUT_SECONDS_MAX = 600.0
+
+
+class Unwanted:
+    """Queues whose tasks this worker lets lie: after three in a row it is given none of them for a minute, then two,
+    up to ten. A start of one ends that, as does the next Hello.
+    """
+
+    def __init__(self) -> None:
+        self._in_a_row: dict[int, int] = {}
+        self._shut: dict[int, tuple[float, float]] = {}
+
+    def let_lie(self, queue_key: int, now: float) -> None:
+        """A delivery was not accepted in time."""
+        self._in_a_row[queue_key] = self._in_a_row.get(queue_key, 0) + 1
+        if self._in_a_row[queue_key] >= UNACCEPTED_MAX:
+            _, before = self._shut.get(queue_key, (0.0, SHUT_SECONDS / 2))
+            seconds = min(2 * before, SHUT_SECONDS_MAX)
+            self._shut[queue_key] = (now + seconds, seconds)
+            self._in_a_row[queue_key] = 0
+
+    def started(self, queue_key: int) -> None:
+        """It takes them after all."""
+        if self._in_a_row:
+            self._in_a_row.pop(queue_key, None)
+            self._shut.pop(queue_key, None)
+
+    def shut(self, now: float) -> frozenset[int]:
+        """Queues of which it is given nothing now."""
+        return frozenset(key for key, (until, _) in self._shut.items() if until > now)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from uuid_utils import uuid7
 
-from jobhall.errors import ApiError, JobNotFoundError, JobRunningError, JobTerminalError
+from jobhall.errors import ApiError, EtagMismatchError, JobNotFoundError, JobRunningError, JobTerminalError
 from jobhall.limits import BATCH_GET_MAX, BATCH_SUBMIT_MAX, INCLUDED_ERRORS_MAX, PAGE_SIZE_DEFAULT, REASON_BYTES_MAX
 from jobhall.states import JobState
 from jobhall_server.domain import moves
@@ -18,6 +18,7 @@ from jobhall_server.domain.change import Change
 from jobhall_server.domain.job import ItemError, JobRecord, JobView, Lease, NewJob
 from jobhall_server.domain.moves import Refusal
 from jobhall_server.hall import checks
+from jobhall_server.hall.frames import Cancel
 from jobhall_server.hall.store import Group, JobFilter, LogLine, Page, Unit
 from jobhall_server.hall.submits import Submission, SubmitJobs, Submitted, fresh_view
 from jobhall_server.hall.tokens import page_place, page_token
@@ -143,16 +144,34 @@ class Jobs:
                         break
                 changes.overflowed = False
 
-    async def cancel(self, principal: Principal, job_id: str, *, reason: str) -> tuple[JobView, bool]:
-        """Cancel; answers the job as it is then, and whether its worker was told. JobTerminalError."""
+    async def cancel(
+        self, principal: Principal, job_id: str, *, reason: str, grace_seconds: float | None = None, etag: str = ""
+    ) -> tuple[JobView, bool]:
+        """Cancel; answers the job as it is then, and whether its worker was told. JobTerminalError.
+
+        A worker that runs it has `grace_seconds` to stop (None: the server's `cancel_grace`).
+        """
         checks.check_text(reason, REASON_BYTES_MAX, "reason")
         job_id = checks.job_id(job_id)
-        asked = await self._hall.store.run(_CancelJob(principal, job_id, reason), refusable=True)
+        grace = self._hall.settings.stream.cancel_grace_seconds if grace_seconds is None else grace_seconds
+        unit = _CancelJob(principal, job_id, reason, round(grace * 1e6), etag)
+        asked = await self._hall.store.run(unit, refusable=True)
         told = False
         if asked.lease is not None:
-            told = self._hall.workers.cancel(asked.session_key, asked.lease, reason, running=asked.running)
+            cancel = Cancel(asked.lease.token(), reason, grace)
+            told = self._hall.workers.cancel(asked.session_key, cancel, running=asked.running)
             self._hall.dispatcher.nudge()
         return await self.get(principal, job_id), told
+
+    async def retry(self, principal: Principal, job_id: str, *, etag: str = "") -> JobView:
+        """Make a FAILED or CANCELLED job PENDING again, as if new; one that is not terminal is left as it is.
+        JobTerminalError: it is COMPLETED.
+        """
+        job_id = checks.job_id(job_id)
+        queue_key = await self._hall.store.run(_RetryJob(principal, job_id, etag), refusable=True)
+        if queue_key is not None:
+            self._hall.dispatcher.nudge({queue_key})
+        return await self.get(principal, job_id)
 
     async def delete(self, principal: Principal, job_id: str) -> JobView:
         """Delete; answers the job as it last was. JobRunningError while a worker holds it, JobNotFoundError."""
@@ -194,14 +213,18 @@ class _Asked:
 
 
 class _CancelJob(Unit[_Asked]):
-    def __init__(self, principal: Principal, job_id: str, reason: str) -> None:
+    def __init__(self, principal: Principal, job_id: str, reason: str, grace_us: int, etag: str) -> None:
         self.job_ids = (job_id,)
         self._principal = principal
         self._reason = reason
+        self._grace_us = grace_us
+        self._etag = etag
 
     def decide(self, group: Group) -> _Asked:
-        job = _theirs(group, self._principal, self.job_ids[0])
-        decision, values = moves.cancel(job, reason=self._reason, by=self._principal.display_name)
+        job = _theirs(group, self._principal, self.job_ids[0], self._etag)
+        decision, values = moves.cancel(
+            job, reason=self._reason, by=self._principal.display_name, stop_at=group.now + self._grace_us
+        )
         if decision is Refusal.JOB_TERMINAL:
             raise JobTerminalError(job.job_id, job.state.name)
         if not isinstance(decision, Change):
@@ -211,6 +234,25 @@ class _CancelJob(Unit[_Asked]):
             return _Asked()
         running = job.state is not JobState.CLAIMED
         return _Asked(Lease(job.key, job.fence, job.nonce), job.session_key, running)
+
+
+class _RetryJob(Unit[int | None]):
+    """Answers the queue that has the job again, None where nothing was to be done."""
+
+    def __init__(self, principal: Principal, job_id: str, etag: str) -> None:
+        self.job_ids = (job_id,)
+        self._principal = principal
+        self._etag = etag
+
+    def decide(self, group: Group) -> int | None:
+        job = _theirs(group, self._principal, self.job_ids[0], self._etag)
+        decision = moves.retry(job)
+        if decision is Refusal.JOB_TERMINAL:
+            raise JobTerminalError(job.job_id, job.state.name)
+        if not isinstance(decision, Change):
+            return None
+        group.change(job, decision)
+        return job.queue_key
 
 
 class _DeleteJob(Unit[bool]):
@@ -231,8 +273,11 @@ class _DeleteJob(Unit[bool]):
         return True
 
 
-def _theirs(group: Group, principal: Principal, job_id: str) -> JobRecord:
+def _theirs(group: Group, principal: Principal, job_id: str, etag: str = "") -> JobRecord:
+    """The job, if it exists for the caller; EtagMismatchError when it has changed since that etag."""
     job = group.job_by_id(job_id)
     if job is None or not may_touch(principal, owner=job.owner, organization_id=job.organization_id):
         raise JobNotFoundError(job_id)
+    if etag and etag != str(job.revision):
+        raise EtagMismatchError(f"job {job_id} is at revision {job.revision}, not {etag}: read it again")
     return job

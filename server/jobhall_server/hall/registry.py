@@ -121,3 +121,20 @@ def open_queue(group: Group, namespace: str, type_namespace: str, job_type: str)
     type_key, _ = group.job_type_key(group.namespace_key(type_namespace), job_type)
     key = group.queue_key(namespace_key, type_key)
     return QueueView(key, namespace_key, namespace, type_namespace, job_type)
+
+
+def register_served(group: Group, namespaces: Iterable[str], job_types: Iterable[str]) -> tuple[QueueView, ...]:
+    """Register the types that a worker serves where they are missing; answers the queues that jobs of them go to."""
+    return tuple(queue for namespace in namespaces for spec in job_types for queue in _register(group, namespace, spec))
+
+
+def _register(group: Group, namespace: str, spec: str) -> list[QueueView]:
+    """Register one type where no type of that name can be meant yet; a `-` or `public:` registers in @global."""
+    scope, name = split_job_type(spec)
+    everywhere = namespace == NAMESPACE_ANY
+    if everywhere or scope == NAMESPACE_GLOBAL:
+        group.job_type_key(group.namespace_key(NAMESPACE_GLOBAL), name)
+        return [] if everywhere else [open_queue(group, namespace, NAMESPACE_GLOBAL, name)]
+    if scope is None and group.has_job_type(NAMESPACE_GLOBAL, name) and not group.has_job_type(namespace, name):
+        return [open_queue(group, namespace, NAMESPACE_GLOBAL, name)]
+    return [open_queue(group, namespace, namespace, name)]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from jobhall.errors import ApiError, LeaseLostError, ResultConflictError
 from jobhall.limits import ITEM_ERRORS_KEPT_MAX, LOG_LINES_KEPT_MAX
 from jobhall.states import JobState
-from jobhall_server.domain import moves
+from jobhall_server.domain import worker_moves
 from jobhall_server.domain.change import Change, Values
-from jobhall_server.domain.job import JobRecord, Lease, Payload
+from jobhall_server.domain.job import JobRecord, Lease
 from jobhall_server.domain.moves import Decision, Refusal
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.frames import (
+    CheckpointBody,
     CompletedBody,
     FailedBody,
     ItemErrorsBody,
@@ -38,11 +40,17 @@ class Judged:
 
 
 class JudgeReports(Unit[Judged]):
-    """Take what a worker reports, in its order; a refused item costs the others nothing."""
+    """Take what a worker reports, in its order; a refused item costs the others nothing.
 
-    def __init__(self, reports: Sequence[Report]) -> None:
+    `chance` (0..1) is the random part of the delays of what is tried again; `session_key` is whose reports they are,
+    None where only their tokens tell.
+    """
+
+    def __init__(self, reports: Sequence[Report], *, chance: float, session_key: int | None = None) -> None:
         self._reports = reports
         self._leases = [Lease.parse(report.token) for report in reports]
+        self.chance = chance
+        self.session_key = session_key
         self.job_keys = tuple({lease.job_key for lease in self._leases if lease is not None})
 
     def decide(self, group: Group) -> Judged:
@@ -52,10 +60,47 @@ class JudgeReports(Unit[Judged]):
             if lease is None or job is None:
                 judged.refused[place] = LeaseLostError()
                 continue
-            refusal = _TAKE[report.kind](group, job, lease, report, judged)
+            refusal = _TAKE[report.kind](_Taking(group, job, lease, report, judged, self))
             if refusal is not None:
                 judged.refused[place] = _error(job, refusal)
         return judged
+
+
+class _Taking(NamedTuple):
+    """One report about to be taken."""
+
+    group: Group
+    job: JobRecord
+    lease: Lease
+    report: Report
+    judged: Judged
+    unit: JudgeReports
+
+    def apply(self, decision: Decision, values: Values = ()) -> Refusal | None:
+        """Make the change, if it is one."""
+        if isinstance(decision, Change):
+            self.group.change(self.job, decision, values)
+            if decision.target is JobState.PENDING:
+                self.judged.ready_queues.add(self.job.queue_key)
+            return None
+        return decision
+
+    def heard(self) -> Refusal | None:
+        """Whatever a task says between start and end accepts it, and shows that it is not silent."""
+        return self.apply(*worker_moves.accept(self.job, self.lease, self.group.now))
+
+    def save_last_progress(self, progress: Progress | None) -> None:
+        """An outcome brings the last progress with it, since results overtake progress; a contradictory one is left
+        out.
+        """
+        if progress is not None and progress.fault() is None:
+            self.group.save_progress(self.job.key, self.lease.fence, progress)
+
+    def accepted(self) -> JobRecord:
+        """The job as it is after `heard`."""
+        job = self.group.job(self.job.key)
+        assert job is not None
+        return job
 
 
 def _error(job: JobRecord, refusal: Refusal) -> ApiError:
@@ -64,98 +109,106 @@ def _error(job: JobRecord, refusal: Refusal) -> ApiError:
     return LeaseLostError(job_id=job.job_id, attempt=job.attempt, state=job.state.name)
 
 
-def _apply(group: Group, job: JobRecord, decision: Decision, values: Values = ()) -> Refusal | None:
-    if isinstance(decision, Change):
-        group.change(job, decision, values)
-        return None
-    return decision
-
-
-def _take_completed(group: Group, job: JobRecord, lease: Lease, report: Report, _: Judged) -> Refusal | None:
+def _take_completed(taking: _Taking) -> Refusal | None:
+    group, job, lease, report, _, _ = taking
     assert isinstance(report.body, CompletedBody)
-    decision, values = moves.complete(job, lease, report.body.digest)
+    decision, values = worker_moves.complete(job, lease, report.body.digest)
     if isinstance(decision, Change):
         group.change(job, decision, values)
         if report.body.result is not None:
             group.save_payload(job.key, PayloadKind.RESULT, report.body.result)
-        _save_last_progress(group, job, lease, report.body.progress)
+        taking.save_last_progress(report.body.progress)
         return None
     return decision
 
 
-def _take_failed(group: Group, job: JobRecord, lease: Lease, report: Report, _: Judged) -> Refusal | None:
+def _take_failed(taking: _Taking) -> Refusal | None:
+    group, job, lease, report, _, unit = taking
     assert isinstance(report.body, FailedBody)
     failure = report.body.failure
-    decision, values = moves.fail(
-        job, lease, report.body.digest, kind=failure.kind, code=failure.code, retryable=failure.retryable
+    decision, values = worker_moves.fail(
+        job,
+        lease,
+        report.body.digest,
+        kind=failure.kind,
+        code=failure.code,
+        now=group.now,
+        chance=unit.chance,
+        retryable=report.body.retryable,
+        delay_us=report.body.delay_us,
     )
     if isinstance(decision, Change):
-        group.change(job, decision, values)
-        if decision.target is JobState.FAILED:
-            group.save_failure(job.key, failure)
-        _save_last_progress(group, job, lease, report.body.progress)
-        return None
-    return decision
+        if decision.target is not JobState.CANCELLED:
+            attempt = job.attempt + (job.state is JobState.CLAIMED)
+            group.save_failure(job.key, replace(failure, attempt=attempt))
+        taking.save_last_progress(report.body.progress)
+    return taking.apply(decision, values)
 
 
-def _save_last_progress(group: Group, job: JobRecord, lease: Lease, progress: Progress | None) -> None:
-    """An outcome brings the last progress with it, since results overtake progress; a contradictory one is left out."""
-    if progress is not None and progress.fault() is None:
-        group.save_progress(job.key, lease.fence, progress)
-
-
-def _take_released(group: Group, job: JobRecord, lease: Lease, report: Report, judged: Judged) -> Refusal | None:
-    assert isinstance(report.body, ReleasedBody)
-    decision, values = moves.release(job, lease, report.body.digest)
+def _take_released(taking: _Taking) -> Refusal | None:
+    group, job, lease, report, _, unit = taking
+    body = report.body
+    assert isinstance(body, ReleasedBody)
+    not_mine = body.not_mine and unit.session_key is not None
+    decision, values = worker_moves.release(
+        job, lease, body.digest, now=group.now, chance=unit.chance, delay_us=body.delay_us, not_mine=not_mine
+    )
     if isinstance(decision, Change):
-        _save_last_progress(group, job, lease, report.body.progress)
-        if decision.target is JobState.PENDING:
-            judged.ready_queues.add(job.queue_key)
-    return _apply(group, job, decision, values)
+        taking.save_last_progress(body.progress)
+        if not_mine and unit.session_key is not None and decision.target is not JobState.CANCELLED:
+            group.exclude(job.key, unit.session_key)
+    return taking.apply(decision, values)
 
 
-def _take_accepted(group: Group, job: JobRecord, lease: Lease, _report: Report, _: Judged) -> Refusal | None:
-    return _apply(group, job, moves.accept(job, lease))
+def _take_accepted(taking: _Taking) -> Refusal | None:
+    return taking.heard()
 
 
-def _take_progress(group: Group, job: JobRecord, lease: Lease, report: Report, _: Judged) -> Refusal | None:
-    assert isinstance(report.body, Progress)
-    refusal = _apply(group, job, moves.accept(job, lease))
+def _take_progress(taking: _Taking) -> Refusal | None:
+    assert isinstance(taking.report.body, Progress)
+    refusal = taking.heard()
     if refusal is None:
-        group.save_progress(job.key, lease.fence, report.body)
+        taking.group.save_progress(taking.job.key, taking.lease.fence, taking.report.body)
     return refusal
 
 
-def _take_item_errors(group: Group, job: JobRecord, lease: Lease, report: Report, _: Judged) -> Refusal | None:
-    assert isinstance(report.body, ItemErrorsBody)
-    first, errors = report.body
-    decision, values = moves.note_item_errors(job, lease, first + len(errors) - 1)
-    refusal = _apply(group, job, decision, values)
-    kept = errors[: max(0, ITEM_ERRORS_KEPT_MAX - first + 1)]
-    if refusal is None and kept:
-        group.add_item_errors(job.key, lease.fence, first, kept)
+def _take_item_errors(taking: _Taking) -> Refusal | None:
+    assert isinstance(taking.report.body, ItemErrorsBody)
+    first, errors = taking.report.body
+    refusal = taking.heard()
+    if refusal is None:
+        job = taking.accepted()
+        taking.group.change(job, *worker_moves.note_item_errors(job, first + len(errors) - 1))
+        kept = errors[: max(0, ITEM_ERRORS_KEPT_MAX - first + 1)]
+        if kept:
+            taking.group.add_item_errors(job.key, taking.lease.fence, first, kept)
     return refusal
 
 
-def _take_logs(group: Group, job: JobRecord, lease: Lease, report: Report, _: Judged) -> Refusal | None:
-    assert isinstance(report.body, LogsBody)
-    first, lines = report.body
-    refusal = _apply(group, job, moves.accept(job, lease))
+def _take_logs(taking: _Taking) -> Refusal | None:
+    assert isinstance(taking.report.body, LogsBody)
+    first, lines = taking.report.body
+    refusal = taking.heard()
     kept = lines[: max(0, LOG_LINES_KEPT_MAX - first + 1)]
     if refusal is None and kept:
-        group.add_logs(job.key, lease.fence, first, kept)
+        taking.group.add_logs(taking.job.key, taking.lease.fence, first, kept)
     return refusal
 
 
-def _take_checkpoint(group: Group, job: JobRecord, lease: Lease, report: Report, _: Judged) -> Refusal | None:
-    assert isinstance(report.body, Payload)
-    refusal = _apply(group, job, moves.accept(job, lease))
+def _take_checkpoint(taking: _Taking) -> Refusal | None:
+    assert isinstance(taking.report.body, CheckpointBody)
+    state, progress = taking.report.body
+    refusal = taking.heard()
     if refusal is None:
-        group.save_payload(job.key, PayloadKind.CHECKPOINT, report.body)
+        job = taking.accepted()
+        taking.group.change(job, *worker_moves.note_checkpoint(job, len(state.content)))
+        taking.group.save_checkpoint(job.key, state, progress)
+        if progress is not None:
+            taking.group.save_progress(job.key, taking.lease.fence, progress)
     return refusal
 
 
-_TAKE: Mapping[ReportKind, Callable[[Group, JobRecord, Lease, Report, Judged], Refusal | None]] = MappingProxyType(
+_TAKE: Mapping[ReportKind, Callable[[_Taking], Refusal | None]] = MappingProxyType(
     {
         ReportKind.ACCEPTED: _take_accepted,
         ReportKind.PROGRESS: _take_progress,

@@ -1,83 +1,153 @@
-"""Units on sessions: opened by a Hello with the types it serves, moved when a stream or its time to live ends."""
+"""Units on sessions after they were opened: detached, expired, drained and closed; and what a Hello may say."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from jobhall.errors import ApiError, FieldInvalidError, SessionExpiredError
+from jobhall.errors import ApiError, FieldInvalidError, WorkerNotFoundError
 from jobhall.limits import (
     CAPACITY_MAX,
     NAMESPACE_ANY,
-    NAMESPACE_GLOBAL,
     RESUME_TOKEN_BYTES_MAX,
+    UNACKED_ITEMS_MAX,
     WORKER_JOB_TYPES_MAX,
     WORKER_NAME_BYTES_MAX,
     WORKER_NAMESPACES_MAX,
 )
-from jobhall_server.domain.session import NewSession, SessionRecord, SessionState
+from jobhall.states import JobState
+from jobhall_server.domain import worker_moves
+from jobhall_server.domain.change import Change
+from jobhall_server.domain.job import Lease
+from jobhall_server.domain.session import SessionRecord, SessionState
 from jobhall_server.hall.checks import check_job_type, check_labels, check_text, job_id, namespace_fault
 from jobhall_server.hall.frames import Hello
-from jobhall_server.hall.registry import open_queue, split_job_type
-from jobhall_server.hall.store import Group, QueueView, Unit
+from jobhall_server.hall.store import Group, Unit
+
+_LISTED_MAX = CAPACITY_MAX + UNACKED_ITEMS_MAX
+"""Tasks that a Hello lists: those in hand, and those whose outcome is not acked."""
+_RELEASED_BY_SERVER = 2
+"""The digest of a release that no worker sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A new session, and the queues of the types that its Hello registered."""
+class DetachSession(Unit[SessionState | None]):
+    """Its stream is over. With `close` it is, too, if nothing is left in its name. Answers what it is now, or None when
+    it was attached anew meanwhile, or moved on.
+    """
 
-    session: SessionRecord
-    queues: tuple[QueueView, ...]
+    def __init__(self, session_key: int, epoch: int, *, close: bool) -> None:
+        self.session_keys = (session_key,)
+        self._epoch = epoch
+        self._close = close
 
-
-class OpenSession(Unit[Opened]):
-    """Open a session for a Hello and register the types it serves where they are missing."""
-
-    def __init__(self, new: NewSession, *, auto_register: bool) -> None:
-        self._new = new
-        self._auto_register = auto_register
-
-    def decide(self, group: Group) -> Opened:
-        if group.has_session(self._new.session_id):
-            # Not taken over: the worker comes back at once with a new one, and its tokens are judged one by one.
-            raise SessionExpiredError(self._new.session_id)
-        session = group.open_session(self._new)
-        queues: list[QueueView] = []
-        if self._auto_register:
-            for namespace in self._new.namespaces:
-                for spec in self._new.job_types:
-                    queues.extend(_register(group, namespace, spec))
-        return Opened(session, tuple(queues))
+    def decide(self, group: Group) -> SessionState | None:
+        session = group.session(self.session_keys[0])
+        if session is None or session.state is not SessionState.ATTACHED or session.epoch != self._epoch:
+            return None
+        over = self._close and not group.held(session.key)
+        session = session.closed(group.now) if over else session.detached(group.now)
+        group.save_session(session)
+        return session.state
 
 
-def _register(group: Group, namespace: str, spec: str) -> list[QueueView]:
-    """Register one type where no type of that name can be meant yet; a `-` or `public:` registers in @global."""
-    scope, name = split_job_type(spec)
-    everywhere = namespace == NAMESPACE_ANY
-    if everywhere or scope == NAMESPACE_GLOBAL:
-        group.job_type_key(group.namespace_key(NAMESPACE_GLOBAL), name)
-        return [] if everywhere else [open_queue(group, namespace, NAMESPACE_GLOBAL, name)]
-    if scope is None and group.has_job_type(NAMESPACE_GLOBAL, name) and not group.has_job_type(namespace, name):
-        return [open_queue(group, namespace, NAMESPACE_GLOBAL, name)]
-    return [open_queue(group, namespace, namespace, name)]
+class DetachStale(Unit[int]):
+    """Detach sessions that a replica other than this one left attached, as of now; answers how many there were."""
 
-
-class MoveSessions(Unit[int]):
-    """Move those of the sessions that are in `source` to `target`; answers how many there were."""
-
-    def __init__(self, session_keys: Sequence[int], source: SessionState, target: SessionState) -> None:
+    def __init__(self, session_keys: Sequence[int], *, replica_key: int) -> None:
         self.session_keys = tuple(session_keys)
-        self._source = source
-        self._target = target
+        self._replica_key = replica_key
 
     def decide(self, group: Group) -> int:
-        moved = 0
+        detached = 0
         for key in self.session_keys:
             session = group.session(key)
-            if session is not None and session.state is self._source:
-                group.set_session_state(session, self._target)
-                moved += 1
-        return moved
+            if session is None or session.state is not SessionState.ATTACHED:
+                continue
+            if session.replica_key != self._replica_key:
+                group.save_session(session.detached(group.now))
+                detached += 1
+        return detached
+
+
+class ExpireSessions(Unit[int]):
+    """End detached sessions that are past their time to live; answers how many there were. One that came back since it
+    was found is left alone.
+    """
+
+    def __init__(self, session_keys: Sequence[int], *, ttl_us: int) -> None:
+        self.session_keys = tuple(session_keys)
+        self._ttl_us = ttl_us
+
+    def decide(self, group: Group) -> int:
+        lost = 0
+        for key in self.session_keys:
+            session = group.session(key)
+            if session is None or session.state is not SessionState.DETACHED or session.detached_at is None:
+                continue
+            ttl_us = self._ttl_us if session.ttl_us is None else session.ttl_us
+            if session.detached_at + ttl_us <= group.now:
+                group.save_session(session.lost(group.now))
+                lost += 1
+        return lost
+
+
+class DrainSession(Unit[SessionRecord]):
+    """It is given no more work, and what it holds at `drain_at` (microseconds UTC) is taken from it. One that no stream
+    carries and that holds nothing is closed at once. WorkerNotFoundError when it is over.
+    """
+
+    def __init__(self, session_id: str, *, drain_at: int) -> None:
+        self.session_ids = (session_id,)
+        self._drain_at = drain_at
+
+    def decide(self, group: Group) -> SessionRecord:
+        session = group.session_by_id(self.session_ids[0])
+        if session is None or not session.state.alive:
+            raise WorkerNotFoundError(self.session_ids[0])
+        session = session.draining(self._drain_at)
+        if session.state is SessionState.DETACHED and not group.held(session.key):
+            session = session.closed(group.now)
+        group.save_session(session)
+        return session
+
+
+class Emptied(NamedTuple):
+    """What was taken from a drained session."""
+
+    session_key: int
+    leases: tuple[Lease, ...]
+    ready_queues: frozenset[int]
+
+
+class CloseDrained(Unit[list[Emptied]]):
+    """End sessions whose drain is over: what they still hold is released, and costs no attempt. `chance` (0..1) is the
+    random part of the delay of what was released too often.
+    """
+
+    def __init__(self, session_keys: Sequence[int], *, chance: float) -> None:
+        self.session_keys = tuple(session_keys)
+        self._chance = chance
+
+    def decide(self, group: Group) -> list[Emptied]:
+        sessions = [session for key in self.session_keys if (session := group.session(key)) is not None]
+        return [self._empty(group, session) for session in sessions if _is_over(session, group.now)]
+
+    def _empty(self, group: Group, session: SessionRecord) -> Emptied:
+        leases, ready = [], set()
+        for job in group.held(session.key):
+            lease = Lease(job.key, job.fence, job.nonce)
+            decision, values = worker_moves.release(job, lease, _RELEASED_BY_SERVER, now=group.now, chance=self._chance)
+            if isinstance(decision, Change):
+                group.change(job, decision, values)
+                leases.append(lease)
+                if decision.target is JobState.PENDING:
+                    ready.add(job.queue_key)
+        group.save_session(session.closed(group.now))
+        return Emptied(session.key, tuple(leases), frozenset(ready))
+
+
+def _is_over(session: SessionRecord, now: int) -> bool:
+    return session.state.alive and session.drain_at is not None and session.drain_at <= now
 
 
 def hello_fault(hello: Hello) -> ApiError | None:
@@ -90,6 +160,8 @@ def hello_fault(hello: Hello) -> ApiError | None:
         return FieldInvalidError("hello.namespaces", f"must name 1 to {WORKER_NAMESPACES_MAX} namespaces")
     if not 0 <= hello.tasks_max <= CAPACITY_MAX:
         return FieldInvalidError("hello.capacity.tasks_max", f"is {hello.tasks_max}; it must lie in 0..{CAPACITY_MAX}")
+    if len(hello.held) > _LISTED_MAX:
+        return FieldInvalidError("hello.held_tasks", f"lists {len(hello.held)} tasks; the limit is {_LISTED_MAX}")
     for place, namespace in enumerate(hello.namespaces):
         fault = None if namespace == NAMESPACE_ANY else namespace_fault(namespace, or_global=True)
         if fault is not None:

@@ -12,7 +12,7 @@ from jobhall_server.domain.access import Principal
 from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.job import ItemError, JobFailure, JobRecord, JobView, Lease, NewJob, Payload
 from jobhall_server.domain.progress import Progress
-from jobhall_server.domain.session import NewSession, SessionRecord, SessionState
+from jobhall_server.domain.session import NewSession, SessionRecord
 
 T = TypeVar("T")
 
@@ -36,6 +36,10 @@ class Want(NamedTuple):
     worker: str
     queues: tuple[tuple[int, int], ...]
     """(queue key, at most so many), in the order in which the queues take turns."""
+    accept_us: int | None = None
+    """Of a unary session: how long what it is given may wait to be accepted. A stream's own timers see to that."""
+    job_keys: tuple[int, ...] = ()
+    """Only these jobs; `queues` then only bounds which."""
 
 
 class Claimed(NamedTuple):
@@ -54,7 +58,11 @@ class Claimed(NamedTuple):
     file_size: int | None
     owner: str
     organization_id: str
+    rules: str | None
     parameters: Payload | None
+    checkpoint: Payload | None = None
+    progress: Progress | None = None
+    """What the attempt before saved last, and how far it was then."""
 
 
 class LogLine(NamedTuple):
@@ -81,7 +89,13 @@ class Group(Protocol):
         """The job that the unit named by id, with its owner and submit digest; also one submitted in this group."""
 
     def session(self, key: int) -> SessionRecord | None:
-        """The session that the unit named."""
+        """The session that the unit named by key, as the units before it in the group left it."""
+
+    def session_by_id(self, session_id: str) -> SessionRecord | None:
+        """The session that the unit named by id; also one opened in this group."""
+
+    def held(self, session_key: int) -> list[JobRecord]:
+        """Every job that the session holds now, CLAIMED, RUNNING or CANCELLING, by key."""
 
     def change(self, job: JobRecord, change: Change, values: Values = ()) -> None:
         """Take a move; `values` are those of the change's `row_columns`."""
@@ -94,6 +108,9 @@ class Group(Protocol):
 
     def save_payload(self, job_key: int, kind: PayloadKind, payload: Payload) -> None:
         """Keep a payload, in place of the one of its kind."""
+
+    def save_checkpoint(self, job_key: int, state: Payload, progress: Progress | None) -> None:
+        """Keep what the next attempt starts from, and how far the job was then, in place of an earlier one."""
 
     def save_failure(self, job_key: int, failure: JobFailure) -> None:
         """Keep the error of the job, in place of an earlier one."""
@@ -108,8 +125,9 @@ class Group(Protocol):
         """Keep log lines, numbered in the lease from `first_number` (1 is the first); a resent number is ignored."""
 
     def claim(self, wants: Sequence[Want]) -> list[list[Claimed]]:
-        """Lease jobs to the sessions, one list each; only in a unit with `after_save`. A session that is not attached
-        at that epoch gets nothing. Within a queue by priority, then the time it became PENDING, then key.
+        """Lease jobs to the sessions, one list each; only in a unit with `after_save`. A session that is not at that
+        epoch, attached or unary, or that drains, gets nothing; nor does any get a job that it gave back as not its
+        own. Within a queue by priority, then the time it became PENDING, then key.
         """
 
     def cut_old(self, *, before: int, limit: int) -> int:
@@ -117,14 +135,14 @@ class Group(Protocol):
         time; only in a unit with `after_save`. Answers how many rows went.
         """
 
-    def has_session(self, session_id: str) -> bool:
-        """Whether there was ever a session of that id."""
-
     def open_session(self, new: NewSession) -> SessionRecord:
-        """Add an attached session at epoch 1."""
+        """Add a session at epoch 1: attached, or detached from birth where it is unary."""
 
-    def set_session_state(self, session: SessionRecord, state: SessionState) -> None:
-        """Move a session; DETACHED stamps the time from which its time to live runs, any move raises its epoch."""
+    def save_session(self, session: SessionRecord, hello: NewSession | None = None) -> None:
+        """Write what a move made of a session; `hello` is what its worker says of itself by now."""
+
+    def exclude(self, job_key: int, session_key: int) -> None:
+        """That session is not given the job again (its row says `excluded` by the release's Change)."""
 
     def namespace_key(self, name: str) -> int:
         """The namespace's key, made on first use."""
@@ -148,6 +166,8 @@ class Unit(Generic[T]):
     """Jobs to load by id (canonical text)."""
     session_keys: Sequence[int] = ()
     """Sessions to lock and load."""
+    session_ids: Sequence[str] = ()
+    """Sessions to lock and load by id."""
     after_save: ClassVar[bool] = False
     """True for a claim: it runs when what the others decided is saved, so that it finds their jobs."""
 
@@ -235,14 +255,54 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """What the reaper finds."""
+    """What the reaper finds, at most 1,000 of each; times by the database, and by the time that was served."""
 
     sessions: tuple[int, ...] = ()
-    """Detached sessions whose time to live is over, by the database's time and its served time."""
+    """Detached sessions whose time to live is over."""
     held: tuple[tuple[int, int], ...] = ()
-    """(job key, session key) of what lost sessions still hold, at most 1,000 at a time."""
+    """(job key, session key) of what lost sessions still hold."""
     stale: tuple[int, ...] = ()
     """Sessions still attached to a replica whose row is stale (older than 15 s, or of an earlier process here)."""
+    due: tuple[int, ...] = ()
+    """Jobs whose `due_at` has come: SCHEDULED ones at once, held ones only after time was served for a while."""
+    drained: tuple[int, ...] = ()
+    """Living sessions that were to be gone by now."""
+
+
+class HeldRow(NamedTuple):
+    """A task as the database has it: what a stream needs that takes it over, or looks whether it still agrees."""
+
+    lease: Lease
+    session_key: int
+    epoch: int
+    """Of the session."""
+    state: JobState
+    attempt: int
+    """The one that it is, or that its start will be."""
+    due_at: int | None
+    cancel_reason: str
+    job_id: str
+    queue_key: int
+    owner: str
+    organization_id: str
+    labels: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """A living session as it is read back; times microseconds UTC."""
+
+    record: SessionRecord
+    worker_name: str
+    namespaces: tuple[str, ...]
+    job_types: tuple[str, ...]
+    labels: dict[str, str]
+    runtime: dict[str, str]
+    tasks_max: int
+    created_at: int
+    held_count: int
+    seen_at: int
+    """When its replica renewed its row last, or when it was detached or renewed."""
 
 
 class Reads(Protocol):
@@ -279,7 +339,20 @@ class Reads(Protocol):
         """Queues made after that key, by key; those of one namespace and type never change."""
 
     async def expired(self, *, ttl_us: int) -> Expired:
-        """What the reaper has to move on; `ttl_us` is the sessions' time to live in microseconds."""
+        """What the reaper has to move on; `ttl_us` is the time to live of sessions that have none of their own.
+
+        Nothing but a SCHEDULED job falls due, and no session expires, before time was served for `ttl_us` without a
+        pause: outages re-execute nothing.
+        """
+
+    async def held(self, session_keys: Sequence[int]) -> list[HeldRow]:
+        """Every task that those sessions hold, however many, by session and key."""
+
+    async def session(self, session_id: str) -> SessionView | None:
+        """One living session."""
+
+    async def sessions(self, *, after_key: int | None, limit: int) -> list[SessionView]:
+        """Living sessions with smaller keys (None: from the newest), newest first."""
 
 
 class Store(Protocol):
@@ -301,7 +374,12 @@ class Store(Protocol):
 
     @property
     def replica_key(self) -> int:
-        """This process's own row among the replicas."""
+        """This process's own row among the replicas; another one after `register_anew`."""
 
     async def renew(self) -> bool:
-        """Renew that row and the shared served time (every 5 s); False when another process took the row."""
+        """Renew that row and the shared served time (every 5 s); False, and nothing renewed, when the row is gone or
+        older than 10 s: others may have taken this process for dead.
+        """
+
+    async def register_anew(self) -> None:
+        """Go on as a new replica; what the old one attached counts as a dead process's."""

@@ -20,6 +20,7 @@ from jobhall.limits import (
 from jobhall.states import JobState
 from jobhall_server.domain.access import Principal, may_touch
 from jobhall_server.domain.job import JobView, NewJob, Payload
+from jobhall_server.domain.rules import rules_of
 from jobhall_server.hall import checks
 from jobhall_server.hall.store import Group, QueueView, Unit
 
@@ -40,6 +41,8 @@ class Submission(NamedTuple):
     priority: int = 0
     job_id: str = ""
     max_attempts: int = 0
+    rules: str | None = None
+    """What `Rules.text` wrote, checked."""
     digest: int = 0
     field: str = "job"
 
@@ -75,6 +78,7 @@ class Submission(NamedTuple):
             file_name=self.file_name,
             file_size=self.file_size,
             submit_digest=self.digest,
+            rules=self.rules,
         )
 
 
@@ -111,6 +115,7 @@ def fresh_view(job: NewJob, submitted: Submitted, queue: QueueView) -> JobView:
         started_at=None,
         ended_at=None,
         updated_at=submitted.created_at,
+        rules=rules_of(job.rules),
         labels=json.loads(job.labels) if job.labels else {},
         path=job.path or "",
         file_name=job.file_name,

@@ -27,14 +27,12 @@ from jobhall_server.rpc.convert import (
     struct,
     timestamp,
 )
+from jobhall_server.rpc.convert_rules import rules_in, rules_out
 
 _SUBMISSION_LATER = frozenset(
     {
         "schedule_time",
         "start_deadline",
-        "retry_policy",
-        "run_timeout",
-        "progress_timeout",
         "batch_id",
         "unique_key",
         "unique_policy",
@@ -67,6 +65,7 @@ def submission_in(message: job_pb2.JobSubmission, field: str) -> Submission:
         priority=message.priority,
         job_id=checks.job_id(message.job_id, f"{field}.job_id") if message.job_id else "",
         max_attempts=message.max_attempts,
+        rules=rules_in(message, field),
         digest=_submit_digest(message) if message.job_id else 0,
         field=field,
     )
@@ -127,6 +126,9 @@ def job_out(view: JobView, *, now_us: int, as_object: bool = False) -> job_pb2.J
     message.cancel_reason = view.cancel_reason
     message.cancelled_by = view.cancelled_by
     message.item_error_count = view.item_error_count
+    rules_out(view.rules, message)
+    if view.state is JobState.SCHEDULED and view.due_at is not None:
+        message.schedule_time.CopyFrom(timestamp(view.due_at))
     message.access_control.visibility = job_pb2.VISIBILITY_PRIVATE
     if view.parameters is not None:
         message.parameters.CopyFrom(payload_out(view.parameters, as_object=as_object))
@@ -178,7 +180,8 @@ def job_type_in(message: job_type_pb2.JobType) -> tuple[str, str]:
 
 
 def _failure(view: JobView) -> JobFailure | None:
-    if view.state is not JobState.FAILED:
+    """Why the job, or its last attempt, failed; of what came well in the end, or was cancelled, nothing."""
+    if view.state in (JobState.COMPLETED, JobState.CANCELLED) or not view.failure_kind:
         return None
     if view.failure is not None:
         return replace(view.failure, attempt=view.failure.attempt or view.attempt)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from google.protobuf.struct_pb2 import Struct
 
-from jobhall.errors import ApiError, FieldInvalidError, FieldNotSupportedError, ProtocolViolationError
+from jobhall.errors import ApiError, FieldInvalidError, ProtocolViolationError
 from jobhall.limits import (
     CAPACITY_MAX,
     CODE_BYTES_MAX,
@@ -23,12 +23,13 @@ from jobhall.limits import (
 )
 from jobhall.states import FailureKind, LogLevel
 from jobhall.v1 import job_pb2, task_pb2, worker_pb2, worker_service_pb2
-from jobhall_server.domain.job import ItemError, JobFailure, Payload
-from jobhall_server.domain.moves import NO_RESULT_DIGEST
+from jobhall_server.domain.job import ItemError, JobFailure
 from jobhall_server.domain.progress import Progress
+from jobhall_server.domain.worker_moves import NO_RESULT_DIGEST
 from jobhall_server.hall.frames import (
     Body,
     Capacity,
+    CheckpointBody,
     CompletedBody,
     FailedBody,
     Heartbeat,
@@ -44,6 +45,7 @@ from jobhall_server.hall.frames import (
 )
 from jobhall_server.hall.store import LogLine
 from jobhall_server.rpc.convert import digest_of, microseconds, payload_digest, payload_in, progress_in, struct_text
+from jobhall_server.rpc.convert_rules import span_in
 
 _NUMBER_MAX = 2**53 - 1
 _LEVELS = {int(level): level for level in LogLevel if level}
@@ -58,7 +60,7 @@ def hello_in(message: worker_service_pb2.Hello) -> Hello:
         labels=dict(message.labels),
         tasks_max=message.capacity.tasks_max,
         type_limits=_type_limits(message.capacity),
-        runtime=_runtime(message.runtime),
+        runtime=runtime_in(message.runtime),
         protocol_version=message.protocol_version,
         session_id=message.session_id,
         resume_token=message.resume_token or secrets.token_urlsafe(24),
@@ -86,11 +88,11 @@ def drain_in(_: worker_service_pb2.WorkerDrain) -> WorkerDrain:
     return WorkerDrain(reason="the worker leaves")
 
 
-def updates_in(message: worker_service_pb2.TaskUpdates, malformed: list[Rejection]) -> list[Report]:
+def updates_in(updates: Iterable[task_pb2.TaskUpdate], malformed: list[Rejection]) -> list[Report]:
     """The reports. A malformed item goes to `malformed`; the hall still counts it, as no more than a sign of life."""
     reports: list[Report] = []
     add = reports.append
-    for update in message.updates:
+    for update in updates:
         name = update.WhichOneof("update")
         if name == "accepted":
             add(Report(update.seq, update.lease_token, ReportKind.ACCEPTED, None))
@@ -105,17 +107,15 @@ def updates_in(message: worker_service_pb2.TaskUpdates, malformed: list[Rejectio
         except ApiError as error:
             add(_refused(update.seq, update.lease_token, error, malformed))
             continue
-        if kind is ReportKind.CHECKPOINT and update.checkpoint.HasField("progress"):
-            add(Report(0, update.lease_token, ReportKind.PROGRESS, progress_in(update.checkpoint.progress)))
         add(Report(update.seq, update.lease_token, kind, body))
     return reports
 
 
-def logs_in(message: worker_service_pb2.TaskLogs, malformed: list[Rejection]) -> list[Report]:
+def logs_in(logs: Iterable[task_pb2.TaskLog], malformed: list[Rejection]) -> list[Report]:
     """The log lines of tasks; lines without a time are stamped with this machine's."""
     now_us = time.time_ns() // 1000
     reports = []
-    for log in message.logs:
+    for log in logs:
         try:
             lines = [_log_line(entry, now_us) for entry in log.log_entries]
             body = LogsBody(_first_number(log.first_number), lines)
@@ -152,11 +152,15 @@ def _item_errors(update: task_pb2.TaskUpdate) -> ItemErrorsBody:
     return ItemErrorsBody(_first_number(body.first_number), errors)
 
 
-def _checkpoint(update: task_pb2.TaskUpdate) -> Payload:
-    payload = payload_in(update.checkpoint.state, "checkpoint.state")
-    if payload is None:
+def _checkpoint(update: task_pb2.TaskUpdate) -> CheckpointBody:
+    body = update.checkpoint
+    state = payload_in(body.state, "checkpoint.state")
+    if state is None:
         raise FieldInvalidError("checkpoint.state", "is required")
-    return payload
+    progress = progress_in(body.progress) if body.HasField("progress") else None
+    if progress is not None and (fault := progress.fault()) is not None:
+        raise FieldInvalidError("checkpoint.progress", fault)
+    return CheckpointBody(state, progress)
 
 
 def _completed(update: task_pb2.TaskUpdate) -> CompletedBody:
@@ -168,26 +172,33 @@ def _completed(update: task_pb2.TaskUpdate) -> CompletedBody:
 
 def _failed(update: task_pb2.TaskUpdate) -> FailedBody:
     body = update.failed
-    if body.HasField("retry_delay"):
-        raise FieldNotSupportedError("failed.retry_delay")
+    retryable = body.retryable if body.HasField("retryable") else None
     failure = JobFailure(
         kind=FailureKind.APPLICATION,
         message=_cut(body.message, TEXT_BYTES_MAX),
         code=_bounded(body.code, CODE_BYTES_MAX, "failed.code"),
-        # Absent leaves it to the retry policy, and any policy tries again unless it was told not to.
-        retryable=body.retryable if body.HasField("retryable") else True,
+        retryable=retryable is not False,
         details=_details(body.details, ERROR_DETAILS_BYTES_MAX, "failed.details") if body.HasField("details") else None,
         stack=_cut(body.stack, ERROR_STACK_BYTES_MAX),
     )
     digest = digest_of(b"failed", body.code.encode(), body.message.encode(), bytes([failure.retryable]))
-    return FailedBody(failure, digest, progress_in(body.progress) if body.HasField("progress") else None)
+    return FailedBody(
+        failure,
+        digest,
+        progress_in(body.progress) if body.HasField("progress") else None,
+        retryable,
+        span_in(body.retry_delay, "failed.retry_delay") if body.HasField("retry_delay") else None,
+    )
 
 
 def _released(update: task_pb2.TaskUpdate) -> ReleasedBody:
     body = update.released
-    if body.HasField("delay"):
-        raise FieldNotSupportedError("released.delay")
-    return ReleasedBody(_cut(body.message, REASON_BYTES_MAX), digest_of(b"released", body.SerializeToString()))
+    return ReleasedBody(
+        _cut(body.message, REASON_BYTES_MAX),
+        digest_of(b"released", body.SerializeToString()),
+        delay_us=span_in(body.delay, "released.delay") if body.HasField("delay") else 0,
+        not_mine=body.reason == task_pb2.RELEASE_REASON_NOT_MINE,
+    )
 
 
 def _cancelled(update: task_pb2.TaskUpdate) -> ReleasedBody:
@@ -252,5 +263,6 @@ def _type_limits(message: task_pb2.Capacity) -> dict[str, int]:
     return {bound.job_type: max(0, bound.tasks_max) for bound in message.types}
 
 
-def _runtime(message: worker_pb2.RuntimeInfo) -> dict[str, str]:
+def runtime_in(message: worker_pb2.RuntimeInfo) -> dict[str, str]:
+    """What the worker runs on, by field."""
     return {descriptor.name: str(value)[:255] for descriptor, value in message.ListFields()}

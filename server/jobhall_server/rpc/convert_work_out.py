@@ -24,21 +24,25 @@ from jobhall.limits import (
 from jobhall.v1 import job_pb2, task_pb2, worker_service_pb2
 from jobhall.v1.worker_service_pb2 import WorkResponse
 from jobhall.wire_errors import status_from_error
+from jobhall_server.domain.rules import Rules, rules_of
+from jobhall_server.domain.session import Disposition
 from jobhall_server.hall.frames import (
     Ack,
     Assignment,
     Assignments,
     Cancel,
+    CancelCause,
     Cancels,
-    Disposition,
+    DrainReason,
     FrameOut,
     HeartbeatReply,
+    HeldDecision,
     Rejection,
     ServerDrain,
     StreamSettings,
     Welcome,
 )
-from jobhall_server.rpc.convert import duration, payload_out, timestamp
+from jobhall_server.rpc.convert import duration, payload_out, progress_out, timestamp
 
 _PROGRESS_INTERVAL_SECONDS = 0.1
 _TASK_BYTES_ABOUT = 220
@@ -49,6 +53,20 @@ _DISPOSITIONS = MappingProxyType(
         Disposition.KEEP: worker_service_pb2.HELD_TASK_DISPOSITION_KEEP,
         Disposition.LOST: worker_service_pb2.HELD_TASK_DISPOSITION_LOST,
         Disposition.CANCEL: worker_service_pb2.HELD_TASK_DISPOSITION_CANCEL,
+    }
+)
+_CAUSES = MappingProxyType(
+    {
+        CancelCause.REQUESTED: task_pb2.CANCEL_CAUSE_REQUESTED,
+        CancelCause.RUN_TIMEOUT: task_pb2.CANCEL_CAUSE_RUN_TIMEOUT,
+        CancelCause.PROGRESS_TIMEOUT: task_pb2.CANCEL_CAUSE_PROGRESS_TIMEOUT,
+    }
+)
+_DRAIN_REASONS = MappingProxyType(
+    {
+        DrainReason.SERVER_STOPPING: worker_service_pb2.DRAIN_REASON_SERVER_STOPPING,
+        DrainReason.REAUTHENTICATE: worker_service_pb2.DRAIN_REASON_REAUTHENTICATE,
+        DrainReason.WORKER_DRAIN: worker_service_pb2.DRAIN_REASON_WORKER_DRAIN,
     }
 )
 
@@ -104,15 +122,11 @@ class FrameWriter:
                     yield WorkResponse(drain=_server_drain(frame))
 
     def _welcome(self, frame: Welcome) -> worker_service_pb2.Welcome:
-        held = [
-            worker_service_pb2.HeldTaskDecision(lease_token=token, disposition=_DISPOSITIONS[disposition])
-            for token, disposition in frame.held
-        ]
         return worker_service_pb2.Welcome(
             session_id=frame.session_id,
             resume_token=frame.resume_token,
             epoch=frame.epoch,
-            held_tasks=held,
+            held_tasks=[_decision(decision) for decision in frame.held],
             settings=_settings(frame.settings),
             server_version=self._server_version,
             replica_id=self._replica_id,
@@ -125,7 +139,7 @@ class FrameWriter:
         message = response.task_assignments
         size = 0
         for assignment in frame.tasks:
-            task_size = _size_about(assignment)
+            task_size = size_about(assignment)
             if size and size + task_size > STREAM_MESSAGE_BYTES_TARGET:
                 message.assignments_seq = self.numbering.next()
                 yield response
@@ -158,10 +172,19 @@ class FrameWriter:
         yield WorkResponse(ack=ack)
 
 
-def _size_about(assignment: Assignment) -> int:
+def size_about(assignment: Assignment) -> int:
+    """Roughly the bytes that it takes in a message."""
     job = assignment.claimed
     size = _TASK_BYTES_ABOUT + (len(job.labels) if job.labels else 0) + (len(job.path) if job.path else 0)
+    size += len(job.checkpoint.content) if job.checkpoint is not None else 0
     return size + (len(job.parameters.content) if job.parameters is not None else 0)
+
+
+def task_out(assignment: Assignment) -> task_pb2.TaskAssignment:
+    """The task, alone."""
+    response = worker_service_pb2.TaskAssignments()
+    _add_task(response.tasks, assignment)
+    return response.tasks[0]
 
 
 def _add_task(tasks: Any, assignment: Assignment) -> None:
@@ -197,33 +220,56 @@ def _add_task(tasks: Any, assignment: Assignment) -> None:
         task.path = job.path
     if job.file_name is not None or job.file_size is not None:
         task.file_info.CopyFrom(job_pb2.FileInfo(name=job.file_name or "", size_bytes=job.file_size or 0))
+    if job.checkpoint is not None:
+        task.checkpoint.CopyFrom(payload_out(job.checkpoint))
+        if job.progress is not None:
+            task.progress.CopyFrom(progress_out(job.progress))
+    if job.rules is not None:
+        _add_timeouts(task, rules_of(job.rules))
+
+
+def _add_timeouts(task: task_pb2.TaskAssignment, rules: Rules) -> None:
+    if rules.run_timeout_us is not None:
+        task.run_timeout.CopyFrom(duration(rules.run_timeout_us / 1e6))
+    if rules.progress_timeout_us is not None:
+        task.progress_timeout.CopyFrom(duration(rules.progress_timeout_us / 1e6))
+
+
+def _decision(decision: HeldDecision) -> worker_service_pb2.HeldTaskDecision:
+    cancel = decision.cancel
+    return worker_service_pb2.HeldTaskDecision(
+        lease_token=decision.token,
+        disposition=_DISPOSITIONS[decision.disposition],
+        cancel=cancel_out(cancel) if cancel is not None else None,
+    )
 
 
 def _cancels(cancels: Iterable[Cancel]) -> worker_service_pb2.CancelTasks:
-    return worker_service_pb2.CancelTasks(cancels=[_cancel(cancel) for cancel in cancels])
+    return worker_service_pb2.CancelTasks(cancels=[cancel_out(cancel) for cancel in cancels])
 
 
 def _heartbeat_reply(frame: HeartbeatReply) -> worker_service_pb2.HeartbeatReply:
     return worker_service_pb2.HeartbeatReply(
         number=frame.number,
         lost_lease_tokens=frame.lost,
-        cancels=[_cancel(cancel) for cancel in frame.cancels],
+        cancels=[cancel_out(cancel) for cancel in frame.cancels],
         server_time=timestamp(time.time_ns() // 1000),
     )
 
 
 def _server_drain(frame: ServerDrain) -> worker_service_pb2.ServerDrain:
     return worker_service_pb2.ServerDrain(
-        reason=worker_service_pb2.DRAIN_REASON_SERVER_STOPPING,
-        reconnect_within=duration(frame.after_seconds),
-        message=frame.reason,
+        reason=_DRAIN_REASONS[frame.reason],
+        reconnect_within=duration(frame.within_seconds),
+        message=frame.message,
     )
 
 
-def _cancel(cancel: Cancel) -> task_pb2.CancelTask:
+def cancel_out(cancel: Cancel) -> task_pb2.CancelTask:
+    """The word to stop a task."""
     return task_pb2.CancelTask(
         lease_token=cancel.token,
-        cause=task_pb2.CANCEL_CAUSE_REQUESTED,
+        cause=_CAUSES[cancel.cause],
         reason=cancel.reason,
         grace=duration(cancel.grace_seconds),
     )

@@ -19,7 +19,7 @@ from jobhall.errors import ApiError, Code, DrainingError, FieldInvalidError, Int
 from jobhall.wire_errors import status_from_error
 from jobhall_server.rpc.caller import Authenticator, Metadata, set_principal
 from jobhall_server.rpc.policy import POLICY, Role, Rule, check_role
-from jobhall_server.rpc.streams import Stream, cancel_all
+from jobhall_server.rpc.streams import Stream, end
 
 log = structlog.get_logger("jobhall_server.rpc")
 _stdlib_log = logging.getLogger("jobhall_server.rpc")
@@ -119,9 +119,7 @@ class Edge(grpc.aio.ServerInterceptor):
                 raise DrainingError("this server is stopping; call again, the next one answers")
             return work.result()
         finally:
-            if stream is not None:
-                await stream.close()
-            await cancel_all((work,))
+            await end((work,), stream)
 
 
 class Call:

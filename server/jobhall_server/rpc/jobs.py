@@ -33,6 +33,7 @@ from jobhall_server.rpc.convert_jobs import (
     submission_in,
     view_is_basic,
 )
+from jobhall_server.rpc.convert_rules import span_in
 from jobhall_server.rpc.filters import parse_filter
 from jobhall_server.rpc.interceptor import Context
 from jobhall_server.rpc.pages import how_many_fit, page_size_in, page_that_fits
@@ -139,9 +140,17 @@ class JobServicer(JobServiceServicer):
     async def CancelJob(
         self, request: job_service_pb2.CancelJobRequest, context: Context
     ) -> job_service_pb2.CancelJobResponse:
-        refuse_set(request, ("etag", "grace"))
-        job, told = await self._jobs.cancel(principal(), request.job_id, reason=request.reason)
+        grace = span_in(request.grace, "grace") / 1e6 if request.HasField("grace") else None
+        job, told = await self._jobs.cancel(
+            principal(), request.job_id, reason=request.reason, grace_seconds=grace, etag=request.etag
+        )
         return job_service_pb2.CancelJobResponse(job=self._full(job), worker_told=told)
+
+    async def RetryJob(
+        self, request: job_service_pb2.RetryJobRequest, context: Context
+    ) -> job_service_pb2.RetryJobResponse:
+        job = await self._jobs.retry(principal(), request.job_id, etag=request.etag)
+        return job_service_pb2.RetryJobResponse(job=self._full(job))
 
     async def DeleteJob(
         self, request: job_service_pb2.DeleteJobRequest, context: Context

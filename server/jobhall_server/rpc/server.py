@@ -102,7 +102,7 @@ class RpcServer:
         server = self._server
         jobs_grpc.add_JobServiceServicer_to_server(JobServicer(hall), server)  # type: ignore[abstract]
         types_grpc.add_JobTypeServiceServicer_to_server(JobTypeServicer(hall), server)  # type: ignore[abstract]
-        workers = WorkerServicer(hall.workers, replica_id=about.replica_id)  # type: ignore[abstract]
+        workers = WorkerServicer(hall, replica_id=about.replica_id)
         workers_grpc.add_WorkerServiceServicer_to_server(workers, server)
         batches = batch_grpc.BatchServiceServicer()  # type: ignore[abstract]
         batch_grpc.add_BatchServiceServicer_to_server(batches, server)

@@ -61,8 +61,27 @@ async def until_either_ends(
             if task.done():
                 task.result()
     finally:
-        await stream.close()
+        await end(tasks, stream)
+
+
+async def end(tasks: Iterable[asyncio.Future[Any]], stream: Stream | None) -> None:
+    """Close the stream, then cancel what served it.
+
+    gRPC cancels a handler when its caller goes away, also while the handler waits here for a write that will fail: it
+    must not leave before that, or nobody sees the tasks' errors and asyncio complains of them.
+    """
+
+    async def end_all() -> None:
+        if stream is not None:
+            await stream.close()
         await cancel_all(tasks)
+
+    ending = asyncio.create_task(end_all())
+    try:
+        await asyncio.shield(ending)
+    except asyncio.CancelledError:
+        await ending
+        raise
 
 
 async def cancel_all(tasks: Iterable[asyncio.Future[Any]]) -> None:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 
 import structlog
+
+from jobhall_server.storage.engines import BUSY_TIMEOUT_SECONDS
 
 log = structlog.get_logger(__name__)
 
 LOG_PAGES = 4096
 """The log is brought in at about so many pages: 16 MB, some 16 ms of work."""
+RESTART_MS = 100
+"""How long the log waits for readers that keep it from starting again: the server's own take milliseconds, but a backup
+reads until it is done, and the log grows meanwhile."""
+ROOM_EVERY_SECONDS = 1.0
 
 
 class Checkpoints:
@@ -22,6 +29,8 @@ class Checkpoints:
         self._rows = 0
         self._pages_before = 0
         self._pages_per_row = 0.5
+        self._room_at = 0.0
+        self._failing = False
 
     def after_group(self, rows: int) -> None:
         """A group wrote about so many rows."""
@@ -30,21 +39,42 @@ class Checkpoints:
             self.run()
 
     def run(self) -> None:
-        """Bring in what no reader still needs apart; a log that readers keep from starting again is waited for."""
-        if not self._rows:
-            return
+        """Bring in what no reader still needs apart; a log that one keeps from starting again waits a little for it."""
+        if self._rows:
+            self._bring_in()
+
+    def make_room(self) -> None:
+        """The disk takes nothing more: a log that is brought in is written again from its beginning, which is there."""
+        now = time.monotonic()
+        if now >= self._room_at:
+            self._room_at = now + ROOM_EVERY_SECONDS
+            self._bring_in()
+
+    def _bring_in(self) -> None:
+        rows, self._rows = self._rows, 0
         try:
             pages, done = self._checkpoint("PASSIVE")
             if pages >= 4 * LOG_PAGES:
-                pages, done = self._checkpoint("RESTART")
+                pages, done = self._restart()
         except sqlite3.OperationalError as error:
             # A full disk, for example: all that is committed stands in the log, and the next look tries again.
-            log.warning("checkpoint_waits", error=str(error))
-            self._rows = 0
+            if not self._failing:
+                log.warning("checkpoint_waits", error=str(error))
+            self._failing = True
             return
-        self._pages_per_row = max(0.01, (pages - self._pages_before) / self._rows)
+        self._failing = False
+        if pages < 0:
+            return  # Another program is bringing it in.
+        if rows:
+            self._pages_per_row = max(0.01, (pages - self._pages_before) / rows)
         self._pages_before = 0 if done >= pages else pages
-        self._rows = 0
+
+    def _restart(self) -> tuple[int, int]:
+        self._connection.execute(f"PRAGMA busy_timeout = {RESTART_MS}")
+        try:
+            return self._checkpoint("RESTART")
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000:.0f}")
 
     def _checkpoint(self, mode: str) -> tuple[int, int]:
         _busy, pages, done = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()

@@ -9,19 +9,26 @@ from typing import Any
 
 from jobhall.states import EventType, JobState
 from jobhall_server.domain.job import Lease, Payload
+from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.store import Claimed, Want
 from jobhall_server.storage import statements_claim, statements_jobs, statements_write
-from jobhall_server.storage.codec import id_of_hex
+from jobhall_server.storage.codec import id_of_hex, progress_of
 from jobhall_server.storage.dialect import keys
 from jobhall_server.storage.execution import Execution
 
 PARAMETERS_BYTES_MAX = 8 * 1024 * 1024
-"""What one claim reads of parameters; it ends early rather than hold more, but never with nothing."""
+"""What one claim reads of parameters and checkpoints; it ends early rather than hold more, but never with nothing."""
+PASSED_OVER_MAX = 1000
+"""Jobs of a queue that a claim looks at in vain, since the hungry sessions have given them back as not theirs."""
 
 Candidate = list[Any]
-"""A row of `statements_claim.candidates`, its lane after the claim order."""
+"""A row of `statements_claim.candidates`."""
 
-_LANE, _BYTES = 3, 8
+_KEY, _LANE, _EXCLUDED, _PARAMETERS, _CHECKPOINT = map(
+    statements_claim.CANDIDATE.index, ("key", "lane", "excluded", "parameters_bytes", "checkpoint_bytes")
+)
+_PLACE = slice(3)
+"""Of a candidate in the claim order."""
 
 
 class _Hungry:
@@ -39,22 +46,123 @@ class _Hungry:
         return min(self.credit, self.limits.get(queue_key, 0))
 
 
-def claim(execution: Execution, wants: Sequence[Want], now: int) -> tuple[dict[int, list[Claimed]], int | None]:
-    """Lease jobs to the sessions; answers what each was given, by session key, and the number of the last event."""
+def claim(execution: Execution, wants: Sequence[Want], now: int) -> tuple[list[list[Claimed]], int | None]:
+    """Lease jobs to the sessions; answers what each want was given, and the number of the last event."""
     hungry = [_Hungry(want) for want in wants]
-    budget = PARAMETERS_BYTES_MAX
-    for queue_key in _turns(wants):
-        eaters = [session for session in hungry if session.room(queue_key) > 0]
-        if eaters and budget > 0:
-            found = _candidates(execution, queue_key, eaters)
-            if found:
-                budget = _share(found, eaters, queue_key, budget)
-    served = [session for session in hungry if session.given]
-    if not served:
-        return {}, None
-    last_event = _lease(execution, served, now)
-    parameters = _parameters(execution, served)
-    return {session.want.session_key: _claimed(session, parameters) for session in served}, last_event
+    last_event = None
+    # Who names its jobs comes by itself, so that what it is given is not in the way of the others.
+    for table in [[one] for one in hungry if one.want.job_keys] + [[one for one in hungry if not one.want.job_keys]]:
+        last_event = _Claim(execution).serve(table, now) or last_event
+    jobs = [job for session in hungry for _, job in session.given]
+    parameters, checkpoints = _parameters(execution, jobs), _checkpoints(execution, jobs)
+    return [_claimed(session, parameters, checkpoints) for session in hungry], last_event
+
+
+class _Claim:
+    """One round of a claim, for sessions that are served together."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._tables = execution.tables
+        self._budget = PARAMETERS_BYTES_MAX
+
+    def serve(self, hungry: Sequence[_Hungry], now: int) -> int | None:
+        """Give the sessions what waits in their queues; answers the last event's number."""
+        for queue_key in _turns(session.want for session in hungry):
+            eaters = [session for session in hungry if session.room(queue_key) > 0]
+            if eaters and self._budget > 0:
+                self._serve_queue(queue_key, eaters)
+        served = [session for session in hungry if session.given]
+        return self._lease(served, now) if served else None
+
+    def _serve_queue(self, queue_key: int, eaters: Sequence[_Hungry]) -> None:
+        """The jobs of both lanes in claim order: as many as there is room for, of lost ones at most one per session."""
+        if eaters[0].want.job_keys:
+            named = {"queue_key": queue_key, "keys": keys(eaters[0].want.job_keys)}
+            self._share(sorted(self._rows(statements_claim.candidates_named, **named)), eaters, queue_key)
+            return
+        limits = [sum(session.room(queue_key) for session in eaters), len(eaters)]
+        found = [
+            sorted(self._rows(statements_claim.candidates, queue_key=queue_key, lane=lane, limit=limits[lane]))
+            for lane in (0, 1)
+        ]
+        left = PASSED_OVER_MAX
+        while (passed_over := self._share(list(merge(*found)), eaters, queue_key)) and self._budget > 0:
+            left -= passed_over
+            eaters = [session for session in eaters if session.room(queue_key) > 0]
+            limits = [min(limit * 4, left) for limit in limits]
+            if not eaters or left <= 0:
+                break
+            found = [self._more(queue_key, lane, limits[lane], found[lane]) for lane in (0, 1)]
+
+    def _more(self, queue_key: int, lane: int, limit: int, before: Sequence[Candidate]) -> list[Candidate]:
+        """The jobs of a lane after those that were found before."""
+        if not before:
+            return []
+        order, ready, key = before[-1][_PLACE]
+        after = {"after_priority_order": order, "after_ready": ready, "after_key": key}
+        place = {"queue_key": queue_key, "lane": lane, "limit": limit}
+        return sorted(self._rows(statements_claim.candidates_after, **place, **after))
+
+    def _share(self, found: Sequence[Candidate], eaters: Sequence[_Hungry], queue_key: int) -> int:
+        """Give the jobs out in turns; answers how many were passed over that somebody gave back as not theirs."""
+        excluded = self._exclusions(found)
+        if any(job[_LANE] for job in found):
+            self._find_holders(eaters)
+        turn = deque(eaters)
+        passed_over = 0
+        for job in found:
+            if not turn:
+                break
+            taker = _taker(turn, job, excluded)
+            if taker is None:
+                passed_over += job[_EXCLUDED]
+                continue
+            taker.given.append((queue_key, job))
+            taker.credit -= 1
+            taker.limits[queue_key] -= 1
+            if taker.room(queue_key) > 0:
+                turn.append(taker)
+            self._budget -= (job[_PARAMETERS] or 0) + (job[_CHECKPOINT] or 0)
+            if self._budget <= 0:
+                break
+        return passed_over
+
+    def _exclusions(self, found: Sequence[Candidate]) -> set[tuple[int, int]]:
+        wanted = [job[_KEY] for job in found if job[_EXCLUDED]]
+        if not wanted:
+            return set()
+        return {(job, session) for job, session in self._rows(statements_claim.exclusions, keys=keys(wanted))}
+
+    def _find_holders(self, eaters: Sequence[_Hungry]) -> None:
+        """See who holds a job already that was lost before."""
+        sessions = keys(session.want.session_key for session in eaters)
+        holders = {key for (key,) in self._rows(statements_claim.holders_of_lost, keys=sessions)}
+        for session in eaters:
+            session.holds_lost = session.holds_lost or session.want.session_key in holders
+
+    def _lease(self, served: Sequence[_Hungry], now: int) -> int:
+        """Write the leases and their events; answers the last event's number."""
+        execution, tables = self._execution, self._tables
+        all_keys: list[int] = []
+        for session in served:
+            want = session.want
+            job_keys = [job[_KEY] for _, job in session.given]
+            lease = {"holder": want.session_key, "holder_name": want.worker, "lease_nonce": want.nonce, "now": now}
+            if want.accept_us is None:
+                execution.write_keys(statements_claim.lease_jobs(tables), job_keys, **lease)
+            else:
+                lease["accept_by"] = now + want.accept_us
+                execution.write_keys(statements_claim.lease_jobs_until(tables), job_keys, **lease)
+            all_keys += job_keys
+        last: int = execution.scalar(statements_write.number_events(tables), count=len(all_keys))
+        event = {"event_type": EventType.CLAIMED, "state": JobState.CLAIMED, "later": 0, "failed": 0}
+        first = last - len(all_keys) + 1
+        execution.write_keys(statements_jobs.log_events(tables), all_keys, base=first, now=now, **event)
+        return last
+
+    def _rows(self, statement: Any, **values: Any) -> list[list[Any]]:
+        return self._execution.rows(statement(self._tables), **values)
 
 
 def _turns(wants: Iterable[Want]) -> list[int]:
@@ -66,87 +174,51 @@ def _turns(wants: Iterable[Want]) -> list[int]:
     return sorted(places, key=places.__getitem__)
 
 
-def _candidates(execution: Execution, queue_key: int, eaters: Sequence[_Hungry]) -> Iterable[Candidate]:
-    """The jobs of both lanes in claim order: as many as there is room for, of lost ones at most one per session."""
-    statement = statements_claim.candidates(execution.tables)
-    room = sum(session.room(queue_key) for session in eaters)
-    waiting = execution.rows(statement, queue_key=queue_key, lane=0, limit=room)
-    lost = execution.rows(statement, queue_key=queue_key, lane=1, limit=len(eaters))
-    if not lost:
-        return sorted(waiting)
-    sessions = keys(session.want.session_key for session in eaters)
-    holders = {key for (key,) in execution.rows(statements_claim.holders_of_lost(execution.tables), keys=sessions)}
-    for session in eaters:
-        session.holds_lost = session.holds_lost or session.want.session_key in holders
-    return list(merge(sorted(waiting), sorted(lost)))
-
-
-def _share(found: Iterable[Candidate], eaters: Sequence[_Hungry], queue_key: int, budget: int) -> int:
-    """Give the jobs out in turns; answers what is left of the bytes."""
-    turn = deque(eaters)
-    for job in found:
-        if not turn:
-            break
-        taker = _taker(turn, lost=job[_LANE] == 1)
-        if taker is None:
-            continue
-        taker.given.append((queue_key, job))
-        taker.credit -= 1
-        taker.limits[queue_key] -= 1
-        if taker.room(queue_key) > 0:
-            turn.append(taker)
-        budget -= job[_BYTES] or 0
-        if budget <= 0:
-            break
-    return budget
-
-
-def _taker(turn: deque[_Hungry], *, lost: bool) -> _Hungry | None:
-    """The first in turn who may have it, taken out; None when nobody may: a lost job goes where no other one is."""
-    if not lost:
+def _taker(turn: deque[_Hungry], job: Candidate, excluded: set[tuple[int, int]]) -> _Hungry | None:
+    """The first in turn who may have it, taken out; None when nobody may: not who gave it back as not theirs, and a
+    lost job goes where no other one is.
+    """
+    lost = job[_LANE] == 1
+    if not lost and not job[_EXCLUDED]:
         return turn.popleft()
     for session in turn:
-        if not session.holds_lost:
-            session.holds_lost = True
+        if not (lost and session.holds_lost) and (job[_KEY], session.want.session_key) not in excluded:
+            session.holds_lost = session.holds_lost or lost
             turn.remove(session)
             return session
     return None
 
 
-def _lease(execution: Execution, served: Sequence[_Hungry], now: int) -> int:
-    """Write the leases and their events; answers the last event's number."""
-    tables = execution.tables
-    all_keys: list[int] = []
-    for session in served:
-        want = session.want
-        job_keys = [job[2] for _, job in session.given]
-        lease = {"holder": want.session_key, "holder_name": want.worker, "lease_nonce": want.nonce, "now": now}
-        execution.write_keys(statements_claim.lease_jobs(tables), job_keys, **lease)
-        all_keys += job_keys
-    last: int = execution.scalar(statements_write.number_events(tables), count=len(all_keys))
-    event = {"event_type": EventType.CLAIMED, "state": JobState.CLAIMED, "later": 0}
-    first = last - len(all_keys) + 1
-    execution.write_keys(statements_jobs.log_events(tables), all_keys, base=first, now=now, **event)
-    return last
-
-
-def _parameters(execution: Execution, served: Sequence[_Hungry]) -> dict[int, Payload]:
-    wanted = [job[2] for session in served for _, job in session.given if job[_BYTES] is not None]
+def _parameters(execution: Execution, jobs: Sequence[Candidate]) -> dict[int, Payload]:
+    wanted = [job[_KEY] for job in jobs if job[_PARAMETERS] is not None]
     if not wanted:
         return {}
     rows = execution.rows(statements_claim.parameters(execution.tables), keys=keys(wanted))
-    return {
-        key: Payload(bytes.fromhex(data) if text is None else text, content_type)
-        for key, content_type, text, data in rows
-    }
+    return {key: _payload(*stored) for key, *stored in rows}
 
 
-def _claimed(session: _Hungry, parameters: dict[int, Payload]) -> list[Claimed]:
+def _checkpoints(execution: Execution, jobs: Sequence[Candidate]) -> dict[int, tuple[Payload, Progress | None]]:
+    wanted = [job[_KEY] for job in jobs if job[_CHECKPOINT] is not None]
+    if not wanted:
+        return {}
+    rows = execution.rows(statements_claim.checkpoints(execution.tables), keys=keys(wanted))
+    return {key: (_payload(*stored), progress and progress_of(progress)) for key, *stored, progress in rows}
+
+
+def _payload(content_type: str, text: str | None, data: str | None) -> Payload:
+    """Of a row in JSON, which has bytes as hex."""
+    return Payload(bytes.fromhex(data or "") if text is None else text, content_type)
+
+
+def _claimed(
+    session: _Hungry, parameters: dict[int, Payload], checkpoints: dict[int, tuple[Payload, Progress | None]]
+) -> list[Claimed]:
     nonce = session.want.nonce
     claimed = []
     for queue_key, job in session.given:
-        order, _, key, _, fence, attempt, attempts_max, created_at, _, job_id, *described = job
+        order, _, key, _, _, fence, attempt, attempts_max, created_at, _, _, job_id, *described = job
         lease = Lease(key, fence + 1, nonce)
         identity = (lease, id_of_hex(job_id), queue_key, attempt + 1, attempts_max, -order, created_at)
-        claimed.append(Claimed._make((*identity, *described, parameters.get(key))))
+        checkpoint = checkpoints.get(key, (None, None))
+        claimed.append(Claimed._make((*identity, *described, parameters.get(key), *checkpoint)))
     return claimed

@@ -24,5 +24,10 @@ def id_of_hex(digits: str) -> str:
 
 
 def progress_text(progress: Progress) -> str:
-    """The JSON of the fields that are set; `Progress(**fields)` reads it back."""
+    """The JSON of the fields that are set."""
     return orjson.dumps({name: value for name, value in asdict(progress).items() if value not in (None, "")}).decode()
+
+
+def progress_of(stored: str) -> Progress:
+    """What `progress_text` wrote."""
+    return Progress(**orjson.loads(stored))

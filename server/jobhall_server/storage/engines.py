@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from jobhall_server.storage.errors import DatabaseLockedError, DatabaseUnusableError, DatabaseUrlError
+from jobhall_server.storage.refusals import Refusal, refusal_of
+
+log = structlog.get_logger(__name__)
 
 BUSY_TIMEOUT_SECONDS = 5
 """How long a statement waits for a lock of another connection: a backup's, or that of a person with a shell."""
+
+STANDBY_SECONDS = 0.1
+"""How often a server that stands by asks for the file. The kernel would wake one that blocks for it, but a thread
+that blocks cannot be told to stop."""
 
 SQLITE_VERSION = sqlite3.sqlite_version
 """Of the library that this Python has."""
@@ -104,8 +113,27 @@ def serving(database: Database) -> Iterator[None]:
     try:
         yield
     finally:
-        os.truncate(descriptor, 0)
+        _write_pid(descriptor, b"")
         os.close(descriptor)
+
+
+@asynccontextmanager
+async def serving_in_turn(database: Database) -> AsyncIterator[None]:
+    """The same, but where another process serves the file, first stand by until it ends, however it does."""
+    told: set[int | None] = set()
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(serving(database))
+                break
+            except DatabaseLockedError as error:
+                if error.pid not in told:
+                    told.add(error.pid)
+                    log.info("standing_by", database=str(database), served_by_pid=error.pid)
+            await asyncio.sleep(STANDBY_SECONDS)
+        if told:
+            log.info("taking_over", database=str(database))
+        yield
 
 
 def open_write_engine(database: Database, *, synchronous: Synchronous = Synchronous.FULL) -> sa.Engine:
@@ -126,12 +154,22 @@ def open_write_engine(database: Database, *, synchronous: Synchronous = Synchron
     )
     sa.event.listen(engine, "connect", lambda raw, _: _tune(raw, synchronous))
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    try:
-        with engine.begin():
-            pass
-    except sa.exc.DatabaseError as error:
-        raise DatabaseUnusableError(f"{database} cannot be used: {error.orig}{_advice(error.orig)}") from error
+    with clearly_refused(database), engine.begin():
+        pass
     return engine
+
+
+@contextmanager
+def clearly_refused(database: Database) -> Iterator[None]:
+    """Where the file or its disk is what is wrong, DatabaseUnusableError says so; bugs stay what they are."""
+    try:
+        yield
+    except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
+        cause = error.orig if isinstance(error, sa.exc.DatabaseError) else error
+        advice = _advice(cause)
+        if advice is None:
+            raise
+        raise DatabaseUnusableError(f"{database} cannot be used: {cause}; {advice}") from error
 
 
 def _lock(database: Database) -> int:
@@ -155,9 +193,15 @@ def _lock(database: Database) -> int:
         pid = os.read(descriptor, 32).strip()
         os.close(descriptor)
         raise DatabaseLockedError(path, pid=int(pid) if pid.isdigit() else None) from error
-    os.truncate(descriptor, 0)
-    os.write(descriptor, b"%d\n" % os.getpid())
+    _write_pid(descriptor, b"%d\n" % os.getpid())
     return descriptor
+
+
+def _write_pid(descriptor: int, text: bytes) -> None:
+    """The number is for people; a disk that has no room for it, or takes no writes, takes nothing from the lock."""
+    with suppress(OSError):
+        os.truncate(descriptor, 0)
+        os.write(descriptor, text)
 
 
 def synchronous_of(connection: sqlite3.Connection) -> Synchronous:
@@ -183,7 +227,11 @@ def _tune(raw: Any, synchronous: Synchronous) -> None:
         raw.execute(f"PRAGMA {pragma}").close()
 
 
-def _advice(error: BaseException | None) -> str:
-    if isinstance(error, sqlite3.OperationalError):
-        return f"; another program may hold it locked (waited {BUSY_TIMEOUT_SECONDS} s), or its disk refuses writes"
-    return "; name another file, or a new one"
+def _advice(error: BaseException | None) -> str | None:
+    match refusal_of(error):
+        case Refusal.FULL:
+            return "its disk takes no writes: make room there, or make it writable"
+        case Refusal.AWAY:
+            return f"another program may hold it locked (waited {BUSY_TIMEOUT_SECONDS} s), or its disk may fail"
+    damaged = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
+    return "name another file, or a new one" if getattr(error, "sqlite_errorcode", None) in damaged else None

@@ -25,11 +25,15 @@ class DatabaseLockedError(DatabaseError):
     def __init__(self, path: Path, *, pid: int | None) -> None:
         holder = f"the process with pid {pid}" if pid else "another process"
         super().__init__(
-            f"{path} is being served by {holder}: stop that server first, or give this one "
-            f"another file (JOBHALL_DATABASE_URL=sqlite:///other.db)"
+            f"{path} is being served by {holder}: stop that server first, start this one with --wait to take over "
+            f"when it ends, or give it another file (JOBHALL_DATABASE_URL=sqlite:///other.db)"
         )
         self.path = path
         self.pid = pid
+
+
+class BackupError(DatabaseError):
+    """No backup could be made; the message says why, and nothing of it is left over."""
 
 
 class SchemaTooNewError(DatabaseError):

@@ -25,6 +25,11 @@ class Execution:
         self._cursor = connection.cursor()
         self.tables = tables
 
+    @property
+    def changes(self) -> int:
+        """How many rows this connection has ever changed."""
+        return self._connection.total_changes
+
     def begin(self) -> None:
         """Open the transaction as a writer, waiting for other writers."""
         self._cursor.execute("BEGIN IMMEDIATE")

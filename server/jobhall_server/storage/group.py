@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter, itemgetter
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -18,7 +19,7 @@ from jobhall_server.storage.codec import STATES, id_of_hex, progress_text
 from jobhall_server.storage.dialect import keys
 from jobhall_server.storage.execution import Execution
 from jobhall_server.storage.overlays import Moved, moved_on, record_after, record_of_new
-from jobhall_server.storage.read_clauses import listed_ids
+from jobhall_server.storage.read_clauses import listed, listed_ids
 from jobhall_server.storage.saving import save
 from jobhall_server.storage.schema import Tables
 from jobhall_server.storage.staged import Staged
@@ -28,6 +29,9 @@ K = TypeVar("K")
 
 _STATE = statements_jobs.RECORD_BY_KEY.index("state")
 _JOB_ID = statements_jobs.RECORD_BY_KEY.index("job_id")
+_FIRST = itemgetter(0)
+_KEY = attrgetter("key")
+_SESSION_STATE = statements_write.SESSION.index("state")
 
 
 class SpoiledGroupError(RuntimeError):
@@ -44,13 +48,13 @@ class Group:
     The order is load, decide for each unit, save, decide for the units `after_save`, finish.
     """
 
-    def __init__(self, execution: Execution, *, now: int, replica_key: int) -> None:
+    def __init__(self, execution: Execution, *, now: int, replica_key: int = 0) -> None:
         self._execution = execution
-        self._replica_key = replica_key
         self._jobs: dict[int, JobRecord] = {}
         self._keys_by_id: dict[str, int] = {}
         self._after_moves: dict[int, tuple[Moved, JobRecord]] = {}
         self._sessions: dict[int, SessionRecord] = {}
+        self._session_keys: dict[str, int] = {}
         self._keys_given: dict[str, int] = {}
         self._staged = Staged(now)
         self._saved = False
@@ -77,15 +81,18 @@ class Group:
         job_keys: set[int] = set()
         job_ids: set[str] = set()
         session_keys: set[int] = set()
+        session_ids: set[str] = set()
         for unit in units:
             job_keys.update(unit.job_keys)
             job_ids.update(unit.job_ids)
             session_keys.update(unit.session_keys)
+            session_ids.update(unit.session_ids)
         tables = self._execution.tables
         if session_keys:
-            rows = self._execution.rows(statements_write.sessions_by_key(tables), keys=keys(session_keys))
-            for key, session_id, state, epoch, replica_key in rows:
-                self._sessions[key] = SessionRecord(key, session_id, SessionState(state), epoch, replica_key)
+            self._take_sessions(self._execution.rows(statements_write.sessions_by_key(tables), keys=keys(session_keys)))
+        if session_ids:
+            named = {"session_ids": listed(session_ids)}
+            self._take_sessions(self._execution.rows(statements_write.sessions_by_id(tables), **named))
         if job_keys:
             self._take_jobs(self._execution.rows(statements_jobs.jobs_by_key(tables), keys=keys(job_keys)))
         if job_ids:
@@ -143,6 +150,8 @@ class Group:
         else:
             moved = moved_on(earlier, job, change, values)
         staged.put(staged.moved, job.key, moved)
+        if "session_key" in change.row_columns:
+            staged.put(staged.handed_over, job.key, None)
 
     def insert_job(self, new: NewJob) -> int:
         assert not self._saved
@@ -158,10 +167,27 @@ class Group:
         assert not self._saved
         self._staged.put(self._staged.deleted, job.key, None)
 
+    def held(self, session_key: int) -> list[JobRecord]:
+        statement = statements_jobs.held_jobs(self._execution.tables)
+        rows = self._execution.rows(statement, session_key=session_key)
+        jobs: Iterable[JobRecord | None]
+        if self._saved:
+            jobs = sorted(map(_record, rows), key=_KEY)
+        else:
+            # What was loaded before may be more, by id; and what is decided already counts.
+            self._take_jobs([row for row in rows if row[0] not in self._jobs])
+            jobs = map(self.job, sorted({*map(_FIRST, rows), *self._staged.handed_over}))
+        return [job for job in jobs if job is not None and job.session_key == session_key and job.state.held]
+
     # --- what goes with a job ---
 
     def save_payload(self, job_key: int, kind: PayloadKind, payload: Payload) -> None:
         self._staged.put(self._staged.payloads[kind], job_key, payload)
+
+    def save_checkpoint(self, job_key: int, state: Payload, progress: Progress | None) -> None:
+        self.save_payload(job_key, PayloadKind.CHECKPOINT, state)
+        told = None if progress is None else progress_text(progress)
+        self._staged.put(self._staged.checkpoint_progress, job_key, told)
 
     def save_failure(self, job_key: int, failure: JobFailure) -> None:
         self._staged.put(self._staged.failures, job_key, failure)
@@ -183,36 +209,51 @@ class Group:
         moved = self._staged.sessions.get(key)
         return self._sessions.get(key) if moved is None else moved
 
-    def has_session(self, session_id: str) -> bool:
-        if any(new.session_id == session_id for new in self._staged.new_sessions.values()):
-            return True
-        statement = statements_write.session_key(self._execution.tables)
-        return self._execution.scalar(statement, session_id=session_id) is not None
+    def session_by_id(self, session_id: str) -> SessionRecord | None:
+        key = self._staged.session_keys.get(session_id) or self._session_keys.get(session_id)
+        return None if key is None else self.session(key)
 
     def open_session(self, new: NewSession) -> SessionRecord:
         assert not self._saved
         key = self._next_key(schema.COUNTER_SESSION)
-        session = SessionRecord(key, new.session_id, SessionState.ATTACHED, 1, new.replica_key)
+        unary = new.ttl_us is not None
+        session = SessionRecord(
+            key=key,
+            session_id=new.session_id,
+            resume_digest=new.resume_digest,
+            state=SessionState.DETACHED if unary else SessionState.ATTACHED,
+            epoch=1,
+            replica_key=new.replica_key,
+            connection=new.connection,
+            ttl_us=new.ttl_us,
+            detached_at=self.now if unary else None,
+            ended_at=None,
+            drain_at=None,
+        )
         self._staged.put(self._staged.new_sessions, key, new)
+        self._staged.put(self._staged.session_keys, new.session_id, key)
         self._staged.put(self._staged.sessions, key, session)
         return session
 
-    def set_session_state(self, session: SessionRecord, state: SessionState) -> None:
+    def save_session(self, session: SessionRecord, hello: NewSession | None = None) -> None:
         assert not self._saved
-        replica_key = self._replica_key if state is SessionState.ATTACHED else session.replica_key
-        moved = SessionRecord(session.key, session.session_id, state, session.epoch + 1, replica_key)
-        self._staged.put(self._staged.sessions, session.key, moved)
-        moves = self._staged.session_moves.get(session.key, 0) + 1
-        self._staged.put(self._staged.session_moves, session.key, moves)
+        staged = self._staged
+        staged.put(staged.sessions, session.key, session)
+        if hello is not None:
+            staged.put(staged.new_sessions if session.key in staged.new_sessions else staged.hellos, session.key, hello)
+
+    def exclude(self, job_key: int, session_key: int) -> None:
+        self._staged.put(self._staged.exclusions, (job_key, session_key), None)
 
     def claim(self, wants: Sequence[Want]) -> list[list[Claimed]]:
         if not self._saved:
             raise ValueError("only a unit with after_save may claim")
         self._claimed = True
-        welcome = [want for want in wants if self._attached(want)]
-        won, last_event = claim(self._execution, welcome, self.now)
+        welcome = [place for place, want in enumerate(wants) if self._may_claim(want)]
+        won, last_event = claim(self._execution, [wants[place] for place in welcome], self.now)
         self._staged.last_event = last_event or self._staged.last_event
-        return [won.get(want.session_key, []) for want in wants]
+        given = dict(zip(welcome, won, strict=True))
+        return [given.get(place, []) for place in range(len(wants))]
 
     def cut_old(self, *, before: int, limit: int) -> int:
         if not self._saved:
@@ -285,12 +326,24 @@ class Group:
     def _take_jobs(self, rows: list[list[Any]]) -> list[JobRecord]:
         taken = []
         for row in rows:
-            row[_STATE] = STATES[row[_STATE]]
-            row[_JOB_ID] = id_of_hex(row[_JOB_ID])
-            job = self._jobs[row[0]] = JobRecord(*row)
+            job = self._jobs[row[0]] = _record(row)
             taken.append(job)
         return taken
 
-    def _attached(self, want: Want) -> bool:
+    def _take_sessions(self, rows: list[list[Any]]) -> None:
+        for row in rows:
+            row[_SESSION_STATE] = SessionState(row[_SESSION_STATE])
+            session = self._sessions[row[0]] = SessionRecord(*row)
+            self._session_keys[session.session_id] = session.key
+
+    def _may_claim(self, want: Want) -> bool:
         session = self.session(want.session_key)
-        return session is not None and session.state is SessionState.ATTACHED and session.epoch == want.epoch
+        if session is None or session.epoch != want.epoch or session.drain_at is not None:
+            return False
+        return session.state is SessionState.ATTACHED or (session.unary and session.state is SessionState.DETACHED)
+
+
+def _record(row: list[Any]) -> JobRecord:
+    row[_STATE] = STATES[row[_STATE]]
+    row[_JOB_ID] = id_of_hex(row[_JOB_ID])
+    return JobRecord(*row)

@@ -27,7 +27,7 @@ class Moved(NamedTuple):
 
 def moved_on(moved: Moved, job: JobRecord, change: Change, values: Values) -> Moved:
     """The same job after one more move, as one row write where the events of both can tell it."""
-    if not _one_write(change):
+    if not _one_write(moved.change, change):
         return Moved(change, values, moved.writes, job, change, values)
     both = merge(moved.change, change)
     both_values = merge_values(moved.change, change, moved.values, values) if both.row_columns else ()
@@ -68,6 +68,7 @@ def record_of_new(key: int, new: NewJob, now: int) -> JobRecord:
         outcome_digest=0,
         item_error_count=0,
         revision=1,
+        rules=new.rules,
         job_id=new.job_id,
         owner=new.owner,
         organization_id=new.organization_id,
@@ -79,8 +80,14 @@ def record_of_new(key: int, new: NewJob, now: int) -> JobRecord:
 _COLUMNS = JobRecord.__slots__
 
 
-def _one_write(change: Change) -> bool:
-    """Whether the events before this move may be read from the row after it: they carry the attempt of their time."""
+def _one_write(before: Change, change: Change) -> bool:
+    """Whether the events before this move may be read from the row after it: they carry the attempt of their time, and
+    the failure. A job that comes back to where it was goes there anew, which one row write would not tell.
+    """
+    if change.events and any(name == "failure_kind" for name, _ in before.sets):
+        return False
+    if change.target is before.source and change.target is not change.source:
+        return False
     return "attempt" not in {name for name, _ in change.adds} | {name for name, _ in change.sets} | {
         *change.row_columns
     }

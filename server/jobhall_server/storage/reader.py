@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
+import sqlalchemy as sa
+
 from jobhall.errors import InternalError
 from jobhall_server.domain.access import Principal
 from jobhall_server.domain.job import ItemError, JobView
 from jobhall_server.hall.store import (
     EventRow,
     Expired,
+    HeldRow,
     JobFilter,
     JobTypeView,
     LogLine,
@@ -19,18 +22,23 @@ from jobhall_server.hall.store import (
     Page,
     QueueView,
     Reads,
+    SessionView,
 )
-from jobhall_server.storage import reader_rows, statements_read, statements_read_jobs
+from jobhall_server.storage import reader_rows, statements_read, statements_read_jobs, statements_read_sessions
 from jobhall_server.storage.connections import ReadConnections, Row
 from jobhall_server.storage.dialect import keys
 from jobhall_server.storage.read_clauses import Sight, caller, listed, listed_ids, stored_id
 from jobhall_server.storage.schema import Tables
 from jobhall_server.storage.statements_read_jobs import ListShape
+from jobhall_server.storage.statements_write import PAUSE_US
 
 ROWS_MAX = 1000
 """Rows of one read: the bound on how long it holds a snapshot, and the checkpoint back."""
 
 _FIRST = itemgetter(0)
+_KEY_MAX = 2**63 - 1
+
+Statement = Callable[[Tables], sa.Select[Any]]
 
 
 class Reader(Reads):
@@ -123,16 +131,49 @@ class Reader(Reads):
     async def expired(self, *, ttl_us: int) -> Expired:
         now = self._now()
         # On SQLite no row of another replica is young enough.
-        elsewhere = {"replica_key": self._replica_key(), "renewed_after": now + ttl_us, "limit": ROWS_MAX}
-        over = {"born_before": now - ttl_us, "limit": ROWS_MAX}
-        sessions = await self._connections.rows(statements_read.expired_sessions(self._tables), over)
-        held = await self._connections.rows(statements_read.held_by_lost_sessions(self._tables), {"limit": ROWS_MAX})
-        stale = await self._connections.rows(statements_read.stale_sessions(self._tables), elsewhere)
+        elsewhere = {"replica_key": self._replica_key(), "renewed_after": now + ttl_us}
+        over = {"now": now, "ttl": ttl_us, "heard_after": now - PAUSE_US}
         return Expired(
-            sessions=tuple(key for (key,) in sessions),
-            held=tuple((job_key, session_key) for job_key, session_key in held),
-            stale=tuple(key for (key,) in stale),
+            sessions=await self._keys(statements_read_sessions.expired_sessions, over),
+            held=tuple(
+                (job, session) for job, session in await self._reap(statements_read_sessions.held_by_lost_sessions, {})
+            ),
+            stale=await self._keys(statements_read_sessions.stale_sessions, elsewhere),
+            due=await self._keys(statements_read_sessions.due_jobs, over),
+            drained=await self._keys(statements_read_sessions.drained_sessions, over),
         )
+
+    async def held(self, session_keys: Sequence[int]) -> list[HeldRow]:
+        found: list[HeldRow] = []
+        after = (0, 0, 0)
+        page: list[Row] | None = None
+        while page is None or len(page) == ROWS_MAX:
+            wanted = keys(key for key in session_keys if key >= after[0])
+            place = dict(zip(("after_session", "after_lane", "after_key"), after, strict=True))
+            values = {"keys": wanted, "limit": ROWS_MAX, **place}
+            page = await self._connections.many_rows(statements_read_sessions.held(self._tables), values)
+            if page:
+                after = max((row[3], row[4], row[0]) for row in page)
+            found += map(reader_rows.held, page)
+        found.sort(key=lambda row: (row.session_key, row.lease.job_key))
+        return found
+
+    async def session(self, session_id: str) -> SessionView | None:
+        values = {"session_id": session_id}
+        rows = await self._connections.rows(statements_read_sessions.session(self._tables), values)
+        return reader_rows.session(rows[0]) if rows else None
+
+    async def sessions(self, *, after_key: int | None, limit: int) -> list[SessionView]:
+        values = {"before_key": _KEY_MAX if after_key is None else after_key, "limit": min(limit, ROWS_MAX)}
+        rows = await self._connections.rows(statements_read_sessions.sessions(self._tables), values)
+        return [reader_rows.session(row) for row in rows]
+
+    async def _keys(self, statement: Statement, values: dict[str, Any]) -> tuple[int, ...]:
+        """The keys that a statement of the reaper finds, at most ROWS_MAX."""
+        return tuple(key for (key,) in await self._reap(statement, values))
+
+    async def _reap(self, statement: Statement, values: dict[str, Any]) -> list[Row]:
+        return await self._connections.rows(statement(self._tables), values | {"limit": ROWS_MAX})
 
 
 def _shape(where: JobFilter, page: Page) -> tuple[ListShape, dict[str, Any]]:

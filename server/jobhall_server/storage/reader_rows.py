@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 import orjson
 
 from jobhall.states import EventType, FailureKind, JobState, LogLevel
-from jobhall_server.domain.job import ItemError, JobFailure, JobView, Payload, TaskView
-from jobhall_server.domain.progress import Progress
-from jobhall_server.hall.store import EventRow, LogLine
-from jobhall_server.storage.codec import STATES, id_of_hex
+from jobhall_server.domain.job import ItemError, JobFailure, JobView, Lease, Payload, TaskView
+from jobhall_server.domain.rules import rules_of
+from jobhall_server.domain.session import SessionRecord, SessionState
+from jobhall_server.hall.store import EventRow, HeldRow, LogLine, SessionView
+from jobhall_server.storage.codec import STATES, id_of_hex, progress_of
 from jobhall_server.storage.connections import Row
+from jobhall_server.storage.statements_write import SESSION
 
 
 class JobRow(NamedTuple):
@@ -35,6 +37,8 @@ class JobRow(NamedTuple):
     started_at: int | None
     ended_at: int | None
     updated_at: int
+    due_at: int | None
+    rules: str | None
     labels: str | None
     path: str | None
     file_name: str | None
@@ -73,12 +77,18 @@ class FullRow(NamedTuple):
 _JOB_COLUMNS = len(JobRow._fields)
 _EVENT_TYPES = tuple(EventType)
 _FAILURE_KINDS = tuple(FailureKind)
+_WITHOUT_FAILURE = (JobState.COMPLETED, JobState.CANCELLED)
+"""Whatever failed on the way there."""
+_SESSION_COLUMNS = len(SESSION)
+_SESSION_STATE = SESSION.index("state")
 
 
 def job_view(row: Row) -> JobView:
     """The job in a row: BASIC, or in full when the row goes on after a JobRow."""
     job = JobRow._make(row[:_JOB_COLUMNS])
     full = FullRow._make(row[_JOB_COLUMNS:]) if len(row) > _JOB_COLUMNS else None
+    if STATES[job.state] in _WITHOUT_FAILURE:
+        job = job._replace(failure_kind=int(FailureKind.UNSPECIFIED), failure_code="")
     return JobView(
         key=job.key,
         job_id=_job_id(job.job_id),
@@ -100,6 +110,8 @@ def job_view(row: Row) -> JobView:
         started_at=job.started_at,
         ended_at=job.ended_at,
         updated_at=job.updated_at,
+        due_at=job.due_at,
+        rules=rules_of(job.rules),
         labels=orjson.loads(job.labels) if job.labels else {},
         path=job.path or "",
         file_name=job.file_name,
@@ -109,7 +121,7 @@ def job_view(row: Row) -> JobView:
         cancel_reason=job.cancel_reason,
         cancelled_by=job.cancelled_by,
         item_error_count=job.item_error_count,
-        progress=Progress(**orjson.loads(job.progress)) if job.progress else None,
+        progress=progress_of(job.progress) if job.progress else None,
         current_task=_task(job),
         parameters=full and _payload(full.parameters_text, full.parameters_data, full.parameters_content_type),
         result=full and _payload(full.result_text, full.result_data, full.result_content_type),
@@ -148,6 +160,43 @@ def event(row: Row) -> EventRow:
     )
 
 
+def held(row: Row) -> HeldRow:
+    """A task that a session holds, of `statements_read.held`."""
+    key, fence, nonce, session_key, _, epoch, state, attempt, due_at, cancel_reason, job_id, *described = row
+    state = STATES[state]
+    return HeldRow(
+        Lease(key, fence, nonce),
+        session_key,
+        epoch,
+        state,
+        _attempt(attempt, state),
+        due_at,
+        cancel_reason,
+        _job_id(job_id),
+        *described,
+    )
+
+
+def session(row: Row) -> SessionView:
+    """A session, of `statements_read.sessions`."""
+    columns = dict(zip(SESSION, row, strict=False)) | {"state": SessionState(row[_SESSION_STATE])}
+    name, namespaces, job_types, labels, runtime, *rest = row[_SESSION_COLUMNS:]
+    return SessionView(
+        SessionRecord(**columns),
+        name,
+        tuple(orjson.loads(namespaces)),
+        tuple(orjson.loads(job_types)),
+        orjson.loads(labels),
+        orjson.loads(runtime),
+        *rest,
+    )
+
+
+def _attempt(attempt: int, state: JobState) -> int:
+    """The one that it is; until the worker has started, the one that its start will be."""
+    return attempt + (state is JobState.CLAIMED)
+
+
 def _job_id(stored: bytes | str) -> str:
     """Of the id's bytes, or of their digits where the row came in JSON."""
     return id_of_hex(stored if isinstance(stored, str) else stored.hex())
@@ -158,8 +207,7 @@ def _task(job: JobRow) -> TaskView | None:
         return None
     state = STATES[job.state]
     return TaskView(
-        # Until the worker has started, the attempt that its start will be.
-        attempt=job.attempt + (state is JobState.CLAIMED),
+        attempt=_attempt(job.attempt, state),
         fence=job.fence,
         worker=job.worker,
         session_id=job.session_id,
@@ -174,12 +222,13 @@ def _payload(text: str | None, data: bytes | None, content_type: str | None) -> 
 
 
 def _failure(job: JobRow, full: FullRow) -> JobFailure | None:
-    if full.failure_kind is None:
-        if not job.failure_kind:
-            return None
+    if not job.failure_kind:
+        return None
+    if (full.failure_kind, full.failure_code) != (job.failure_kind, job.failure_code):
+        # What is kept in full is of an earlier attempt.
         return JobFailure(FailureKind(job.failure_kind), "", job.failure_code, attempt=job.attempt)
     return JobFailure(
-        kind=FailureKind(full.failure_kind),
+        kind=FailureKind(job.failure_kind),
         message=full.failure_message,
         code=full.failure_code,
         retryable=bool(full.failure_retryable),

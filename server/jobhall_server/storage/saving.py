@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from jobhall.states import EventType, JobState
 from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.job import Payload
-from jobhall_server.domain.session import SessionState
+from jobhall_server.domain.session import NewSession
 from jobhall_server.hall.store import PayloadKind
 from jobhall_server.storage import statements_jobs, statements_write
 from jobhall_server.storage.codec import id_bytes
@@ -73,7 +73,7 @@ def _waves(staged: Staged) -> list[Wave]:
 def _move_jobs(execution: Execution, wave: Wave, number: int, now: int) -> int:
     """Make the changes and log their events from `number` on; answers the next number."""
     tables = execution.tables
-    logged: dict[Events, list[int]] = defaultdict(list)
+    logged: dict[tuple[Events, bool], list[int]] = defaultdict(list)
     for change, jobs in wave.items():
         keys = [key for key, _ in jobs]
         statement = statements_jobs.move_jobs(tables, statements_jobs.ChangeShape.of(change))
@@ -82,12 +82,15 @@ def _move_jobs(execution: Execution, wave: Wave, number: int, now: int) -> int:
             execution.write_rows(statement, [(key, *values) for key, values in jobs], **bound)
         else:
             execution.write_keys(statement, keys, **bound)
-        logged[change.events] += keys
-    for events, keys in logged.items():
+        fails = any(name == "failure_kind" for name, _ in change.sets)
+        logged[change.events, fails] += keys
+    for (events, fails), keys in logged.items():
         later = len(events)
         for event_type, state in events:
             later -= 1
-            kind = {"event_type": event_type, "state": state, "later": later}
+            # The failure belongs to the last event of the move that it ends.
+            failed = int(fails and not later)
+            kind = {"event_type": event_type, "state": state, "later": later, "failed": failed}
             execution.write_keys(statements_jobs.log_events(tables), keys, base=number, now=now, **kind)
             number += len(keys)
     return number
@@ -95,7 +98,7 @@ def _move_jobs(execution: Execution, wave: Wave, number: int, now: int) -> int:
 
 _NEW_JOB_NAMES = (
     "namespace_key queue_key max_attempts owner organization_id created_by labels path file_name file_size "
-    "submit_digest"
+    "submit_digest rules"
 )
 _NEW_JOB = _NEW_JOB_NAMES.split()
 _values_of_new_job = attrgetter(*_NEW_JOB)
@@ -130,6 +133,8 @@ def _save_side_rows(execution: Execution, staged: Staged) -> None:
                 "text": [content if isinstance(content, str) else None for content in contents],
                 "data": [None if isinstance(content, str) else content for content in contents],
             }
+            if kind is PayloadKind.CHECKPOINT:
+                columns["progress"] = [staged.checkpoint_progress.get(key) for key in payloads]
             new = kind is PayloadKind.PARAMETERS
             _write(
                 execution, statements_write.insert if new else statements_write.replace, tables.payloads(kind), columns
@@ -150,12 +155,15 @@ def _save_side_rows(execution: Execution, staged: Staged) -> None:
         rows = [(*key, *line) for key, line in staged.logs.items()]
         names = [*place, "at", "level", "text", "raw", "fields"]
         _write(execution, statements_write.insert_new, tables.logs, _columns(names, rows), exactly=False)
+    if staged.exclusions:
+        columns = _columns(["job_key", "session_key"], list(staged.exclusions))
+        _write(execution, statements_write.insert_new, tables.exclusions, columns, exactly=False)
 
 
 def _delete_jobs(execution: Execution, keys: Sequence[int], number: int, now: int) -> None:
     tables = execution.tables
     # The row goes, so its revision cannot be raised for the event; `later` lets the event be one ahead of the row.
-    event = {"event_type": EventType.DELETED, "later": -1}
+    event = {"event_type": EventType.DELETED, "later": -1, "failed": 0}
     execution.write_keys(statements_jobs.log_deleted(tables), keys, base=number, now=now, **event)
     for table in tables.of_one_job:
         execution.write(statements_jobs.delete_side_rows(table), keys=orjson.dumps(keys).decode())
@@ -177,27 +185,43 @@ def _save_names(execution: Execution, staged: Staged) -> None:
         _write(execution, statements_write.insert, tables.queues, columns)
 
 
+_SESSION_TOLD = ["worker_name", "labels", "runtime", "tasks_max"]
+_SESSION_MOVES = ["state", "epoch", "replica_key", "connection", "ttl_us", "detached_at", "ended_at", "drain_at"]
+_told_by_session = attrgetter(*_SESSION_TOLD)
+_moved_of_session = attrgetter(*_SESSION_MOVES)
+
+
 def _save_sessions(execution: Execution, staged: Staged) -> None:
     tables = execution.tables
     if staged.new_sessions:
-        new = staged.new_sessions.values()
+        keys, told = list(staged.new_sessions), list(staged.new_sessions.values())
+        records = [staged.sessions[key] for key in keys]
         columns: dict[str, Sequence[Any]] = {
-            "key": list(staged.new_sessions),
-            "resume_token": [session.resume_token.encode() for session in new],
-            "namespaces": [orjson.dumps(session.namespaces).decode() for session in new],
-            "job_types": [orjson.dumps(session.job_types).decode() for session in new],
+            "key": keys,
+            "session_id": [record.session_id for record in records],
+            "resume_digest": [record.resume_digest for record in records],
+            **_columns(_SESSION_MOVES, [_moved_of_session(record) for record in records]),
+            **_told(told),
         }
-        for name in ["session_id", "worker_name", "labels", "runtime", "tasks_max", "replica_key", "connection"]:
-            columns[name] = [getattr(session, name) for session in new]
-        birth = {"state": int(SessionState.ATTACHED), "epoch": 1, "created_at": staged.now}
-        _write(execution, statements_write.insert, tables.sessions, columns, same=birth)
-    moved: dict[tuple[SessionState, int, int], list[int]] = defaultdict(list)
-    for key, moves in staged.session_moves.items():
-        session = staged.sessions[key]
-        moved[session.state, moves, session.replica_key].append(key)
-    for (state, moves, replica_key), keys in moved.items():
-        values = {"moves": moves, "now": staged.now, "here": replica_key}
-        execution.write_keys(statements_write.move_sessions(tables, state), keys, **values)
+        _write(execution, statements_write.insert, tables.sessions, columns, same={"created_at": staged.now})
+    moved = [
+        (key, *_moved_of_session(record)) for key, record in staged.sessions.items() if key not in staged.new_sessions
+    ]
+    if moved:
+        execution.write_rows(statements_write.set_sessions(tables, tuple(_SESSION_MOVES)), moved)
+    if staged.hellos:
+        columns = _told(list(staged.hellos.values()))
+        rows = list(zip(staged.hellos, *columns.values(), strict=True))
+        execution.write_rows(statements_write.set_sessions(tables, tuple(columns)), rows)
+
+
+def _told(sessions: Sequence[NewSession]) -> dict[str, Sequence[Any]]:
+    """What workers say of themselves, as columns."""
+    return {
+        **_columns(_SESSION_TOLD, [_told_by_session(session) for session in sessions]),
+        "namespaces": [orjson.dumps(session.namespaces).decode() for session in sessions],
+        "job_types": [orjson.dumps(session.job_types).decode() for session in sessions],
+    }
 
 
 def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import (
-    BigInteger,
     CheckConstraint,
     Column,
     Index,
@@ -17,17 +15,25 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     column,
-    text,
 )
 
 from jobhall.states import HELD_STATES, JobState
-from jobhall_server.domain.moves import MOVES, TERMINAL
+from jobhall_server.domain.moves import TERMINAL
 from jobhall_server.hall.store import PayloadKind
+from jobhall_server.storage.columns import (
+    KEY,
+    known_states,
+    number,
+    place_in_lease,
+    state_among,
+    state_not_among,
+    words,
+)
 
 PREFIX_DEFAULT = "jobhall_"
 
-KEY = BigInteger().with_variant(Integer(), "sqlite")
-"""A 64-bit key. On SQLite the very word INTEGER makes it the row's own number, which needs no second tree."""
+DUE_STATES = (JobState.SCHEDULED, JobState.CANCELLING)
+"""States that the server itself moves on, so that a job in them is always due at some time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +50,7 @@ class Tables:
     progress: Table
     item_errors: Table
     logs: Table
+    exclusions: Table
     events: Table
     namespaces: Table
     job_types: Table
@@ -65,7 +72,7 @@ class Tables:
     def of_one_job(self) -> tuple[Table, ...]:
         """The side tables, with a `job_key` each, whose rows go when their job goes."""
         payloads = (self.parameters, self.results, self.checkpoints)
-        return (*payloads, self.failures, self.progress, self.item_errors, self.logs)
+        return (*payloads, self.failures, self.progress, self.item_errors, self.logs, self.exclusions)
 
 
 def tables(prefix: str = PREFIX_DEFAULT) -> Tables:
@@ -77,11 +84,13 @@ def tables(prefix: str = PREFIX_DEFAULT) -> Tables:
         jobs=_jobs(metadata, prefix),
         parameters=_payload(metadata, f"{prefix}parameters"),
         results=_payload(metadata, f"{prefix}results"),
-        checkpoints=_payload(metadata, f"{prefix}checkpoints"),
+        # How far the job was then, before the content: SQLite need not walk through that to read it.
+        checkpoints=_payload(metadata, f"{prefix}checkpoints", Column("progress", Text)),
         failures=_failures(metadata, prefix),
         progress=_progress(metadata, prefix),
         item_errors=_item_errors(metadata, prefix),
         logs=_logs(metadata, prefix),
+        exclusions=_exclusions(metadata, prefix),
         events=_events(metadata, prefix),
         namespaces=_namespaces(metadata, prefix),
         job_types=_job_types(metadata, prefix),
@@ -119,48 +128,53 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
         metadata,
         # What decisions read stands first: SQLite walks a row from its start to the last column asked for.
         Column("key", KEY, primary_key=True, autoincrement=False),
-        _number("state"),
-        _number("queue_key"),
-        _number("namespace_key"),
-        _number("fence", 0),
-        _number("nonce", 0),
-        _number("lease", 0),
-        _number("session_key", nullable=True),
-        _number("attempt", 0),
-        _number("max_attempts"),
-        _number("worker_losses", 0),
-        _number("outcome_fence", 0),
-        _number("outcome_digest", 0),
-        _number("item_error_count", 0),
-        _number("revision", 1),
+        number("state"),
+        number("queue_key"),
+        number("namespace_key"),
+        number("fence", 0),
+        number("nonce", 0),
+        number("lease", 0),
+        number("session_key", nullable=True),
+        number("attempt", 0),
+        number("max_attempts"),
+        number("worker_losses", 0),
+        number("outcome_fence", 0),
+        number("outcome_digest", 0),
+        number("item_error_count", 0),
+        number("revision", 1),
+        number("due_at", nullable=True),
+        number("started_at", nullable=True),
+        number("releases", 0),
+        Column("rules", Text),
         # Each of the next three is set only in its own states, so that a partial index need not name `state`:
         # SQLite would rewrite such an index at every move.
-        _number("ready", nullable=True),
-        _number("held_by", nullable=True),
-        _number("terminal", nullable=True),
-        _number("lane", 0),
-        _number("priority_order", 0),
-        _number("parameters_bytes", nullable=True),
+        number("ready", nullable=True),
+        number("held_by", nullable=True),
+        number("terminal", nullable=True),
+        number("lane", 0),
+        number("priority_order", 0),
+        number("excluded", 0),
+        number("parameters_bytes", nullable=True),
+        number("checkpoint_bytes", nullable=True),
         Column("job_id", LargeBinary(16), nullable=False),
-        _number("submit_digest", 0),
-        _words("owner", ""),
-        _words("organization_id", ""),
-        _words("worker", ""),
-        _number("failure_kind", 0),
-        _words("failure_code", ""),
+        number("submit_digest", 0),
+        words("owner", ""),
+        words("organization_id", ""),
+        words("worker", ""),
+        number("failure_kind", 0),
+        words("failure_code", ""),
         Column("labels", Text),
-        _number("created_at"),
-        _number("ready_at", nullable=True),
-        _number("claimed_at", nullable=True),
-        _number("started_at", nullable=True),
-        _number("ended_at", nullable=True),
-        _number("updated_at"),
+        number("created_at"),
+        number("ready_at", nullable=True),
+        number("claimed_at", nullable=True),
+        number("ended_at", nullable=True),
+        number("updated_at"),
         Column("path", Text),
         Column("file_name", Text),
-        _number("file_size", nullable=True),
-        _words("created_by", ""),
-        _words("cancel_reason", ""),
-        _words("cancelled_by", ""),
+        number("file_size", nullable=True),
+        words("created_by", ""),
+        words("cancel_reason", ""),
+        words("cancelled_by", ""),
         *_checks(name),
     )
     Index(f"{name}_job_id", table.c.job_id, unique=True)
@@ -171,28 +185,35 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
     # With the lane, so that a claim finds out by one look whether a session holds a job that was lost before.
     Index(f"{name}_held_by", table.c.held_by, table.c.lane, sqlite_where=held, postgresql_where=held)
     Index(f"{name}_listed", table.c.namespace_key, table.c.key)
+    due = table.c.due_at.is_not(None)
+    # The reaper asks every second; most jobs are never in it.
+    Index(f"{name}_due", table.c.due_at, sqlite_where=due, postgresql_where=due)
     return table
 
 
 def _checks(name: str) -> tuple[CheckConstraint, ...]:
     """What ties the columns to the state, after the table of moves."""
     return (
-        CheckConstraint(_state_among(_known_states()), f"{name}_state_known"),
+        CheckConstraint(state_among(known_states()), f"{name}_state_known"),
         # One way only: a later job may be PENDING and held back, out of the ready index.
         CheckConstraint(f"ready IS NULL OR state = {JobState.PENDING:d}", f"{name}_ready_is_pending"),
-        CheckConstraint(f"(held_by IS NOT NULL) = ({_state_among(HELD_STATES)})", f"{name}_held_by_a_session"),
-        CheckConstraint(f"(terminal IS NOT NULL) = ({_state_among(TERMINAL)})", f"{name}_terminal_is_ended"),
+        CheckConstraint(f"(held_by IS NOT NULL) = ({state_among(HELD_STATES)})", f"{name}_held_by_a_session"),
+        CheckConstraint(f"(terminal IS NOT NULL) = ({state_among(TERMINAL)})", f"{name}_terminal_is_ended"),
         CheckConstraint("lane BETWEEN 0 AND 1", f"{name}_lane_known"),
+        # What nobody else moves on, the server does; what has ended, nobody.
+        CheckConstraint(f"({state_not_among(DUE_STATES)}) OR due_at IS NOT NULL", f"{name}_due_by_itself"),
+        CheckConstraint("terminal IS NULL OR due_at IS NULL", f"{name}_terminal_is_not_due"),
     )
 
 
-def _payload(metadata: MetaData, name: str) -> Table:
+def _payload(metadata: MetaData, name: str, *more: Column[str]) -> Table:
     # A table per kind and not one for all: each is appended to in key order and is one tree without an index.
     return Table(
         name,
         metadata,
         Column("job_key", KEY, primary_key=True, autoincrement=False),
-        _words("content_type", ""),
+        words("content_type", ""),
+        *more,
         Column("text", Text),
         Column("data", LargeBinary),
         CheckConstraint("(text IS NULL) <> (data IS NULL)", f"{name}_either"),
@@ -204,13 +225,13 @@ def _failures(metadata: MetaData, prefix: str) -> Table:
         f"{prefix}failures",
         metadata,
         Column("job_key", KEY, primary_key=True, autoincrement=False),
-        _number("kind"),
-        _words("code", ""),
-        _words("message", ""),
-        _number("retryable", 0),
-        _number("attempt", 0),
+        number("kind"),
+        words("code", ""),
+        words("message", ""),
+        number("retryable", 0),
+        number("attempt", 0),
         Column("details", Text),
-        _words("stack", ""),
+        words("stack", ""),
     )
 
 
@@ -219,7 +240,7 @@ def _progress(metadata: MetaData, prefix: str) -> Table:
         f"{prefix}progress",
         metadata,
         Column("job_key", KEY, primary_key=True, autoincrement=False),
-        _number("fence"),
+        number("fence"),
         Column("data", Text, nullable=False),
     )
 
@@ -228,11 +249,11 @@ def _item_errors(metadata: MetaData, prefix: str) -> Table:
     return Table(
         f"{prefix}item_errors",
         metadata,
-        *_place_in_lease(),
-        _number("item_index", nullable=True),
-        _words("item_key", ""),
-        _words("code", ""),
-        _words("message", ""),
+        *place_in_lease(),
+        number("item_index", nullable=True),
+        words("item_key", ""),
+        words("code", ""),
+        words("message", ""),
         sqlite_with_rowid=False,
     )
 
@@ -241,14 +262,20 @@ def _logs(metadata: MetaData, prefix: str) -> Table:
     return Table(
         f"{prefix}logs",
         metadata,
-        *_place_in_lease(),
-        _number("at"),
-        _number("level"),
-        _words("text", ""),
+        *place_in_lease(),
+        number("at"),
+        number("level"),
+        words("text", ""),
         Column("raw", LargeBinary),
         Column("fields", Text),
         sqlite_with_rowid=False,
     )
+
+
+def _exclusions(metadata: MetaData, prefix: str) -> Table:
+    names = ("job_key", "session_key")
+    pair = (Column(name, KEY, primary_key=True, autoincrement=False) for name in names)
+    return Table(f"{prefix}exclusions", metadata, *pair, sqlite_with_rowid=False)
 
 
 def _events(metadata: MetaData, prefix: str) -> Table:
@@ -256,21 +283,21 @@ def _events(metadata: MetaData, prefix: str) -> Table:
         f"{prefix}events",
         metadata,
         Column("number", KEY, primary_key=True, autoincrement=False),
-        _number("job_key"),
+        number("job_key"),
         Column("job_id", LargeBinary(16), nullable=False),
-        _number("namespace_key"),
-        _number("queue_key"),
-        _number("event_type"),
-        _number("state"),
-        _number("revision"),
-        _number("attempt"),
-        _words("worker", ""),
-        _number("failure_kind", 0),
-        _words("failure_code", ""),
-        _words("owner", ""),
-        _words("organization_id", ""),
+        number("namespace_key"),
+        number("queue_key"),
+        number("event_type"),
+        number("state"),
+        number("revision"),
+        number("attempt"),
+        words("worker", ""),
+        number("failure_kind", 0),
+        words("failure_code", ""),
+        words("owner", ""),
+        words("organization_id", ""),
         Column("labels", Text),
-        _number("at"),
+        number("at"),
     )
 
 
@@ -291,9 +318,9 @@ def _job_types(metadata: MetaData, prefix: str) -> Table:
         name,
         metadata,
         Column("key", KEY, primary_key=True, autoincrement=False),
-        _number("namespace_key"),
+        number("namespace_key"),
         Column("name", Text, nullable=False),
-        _number("created_at"),
+        number("created_at"),
         UniqueConstraint("namespace_key", "name", name=f"{name}_name"),
     )
 
@@ -304,8 +331,8 @@ def _queues(metadata: MetaData, prefix: str) -> Table:
         name,
         metadata,
         Column("key", KEY, primary_key=True, autoincrement=False),
-        _number("namespace_key"),
-        _number("job_type_key"),
+        number("namespace_key"),
+        number("job_type_key"),
         UniqueConstraint("namespace_key", "job_type_key", name=f"{name}_pair"),
     )
 
@@ -317,20 +344,22 @@ def _sessions(metadata: MetaData, prefix: str) -> Table:
         metadata,
         Column("key", KEY, primary_key=True, autoincrement=False),
         Column("session_id", Text, nullable=False),
-        Column("resume_token", LargeBinary, nullable=False),
-        _words("worker_name"),
+        Column("resume_digest", Text, nullable=False),
+        words("worker_name"),
         Column("namespaces", Text, nullable=False),
         Column("job_types", Text, nullable=False),
         Column("labels", Text, nullable=False),
         Column("runtime", Text, nullable=False),
-        _number("tasks_max"),
-        _number("state"),
-        _number("epoch", 1),
-        _number("connection", 0),
-        _number("replica_key"),
-        _number("created_at"),
-        _number("detached_at", nullable=True),
-        _number("ended_at", nullable=True),
+        number("tasks_max"),
+        number("state"),
+        number("epoch", 1),
+        number("connection", 0),
+        number("replica_key"),
+        number("ttl_us", nullable=True),
+        number("created_at"),
+        number("detached_at", nullable=True),
+        number("ended_at", nullable=True),
+        number("drain_at", nullable=True),
         UniqueConstraint("session_id", name=f"{name}_session_id"),
     )
     # The reaper asks every second which sessions live; those that ended are many and are of no interest to it.
@@ -346,14 +375,14 @@ def _replicas(metadata: MetaData, prefix: str) -> Table:
         metadata,
         Column("key", KEY, primary_key=True, autoincrement=False),
         Column("replica_id", Text, nullable=False),
-        _number("started_at"),
-        _number("renewed_at"),
+        number("started_at"),
+        number("renewed_at"),
         UniqueConstraint("replica_id", name=f"{name}_replica_id"),
     )
 
 
 def _counters(metadata: MetaData, prefix: str) -> Table:
-    return Table(f"{prefix}counters", metadata, Column("name", Text, primary_key=True), _number("value", 0))
+    return Table(f"{prefix}counters", metadata, Column("name", Text, primary_key=True), number("value", 0))
 
 
 def _service(metadata: MetaData, prefix: str) -> Table:
@@ -363,33 +392,8 @@ def _service(metadata: MetaData, prefix: str) -> Table:
         metadata,
         Column("key", Integer, primary_key=True, autoincrement=False),
         Column("log_id", Text, nullable=False),
-        _number("created_at"),
-        _number("resumed_at"),
-        _number("last_at"),
+        number("created_at"),
+        number("resumed_at"),
+        number("last_at"),
         CheckConstraint("key = 1", f"{name}_one_row"),
     )
-
-
-def _place_in_lease() -> tuple[Column[int], ...]:
-    names = ("job_key", "fence", "number")
-    return tuple(Column(name, KEY, primary_key=True, autoincrement=False) for name in names)
-
-
-def _number(name: str, default: int | None = None, *, nullable: bool = False) -> Column[int]:
-    return Column(name, BigInteger, nullable=nullable, server_default=None if default is None else text(str(default)))
-
-
-def _words(name: str, default: str | None = None) -> Column[str]:
-    return Column(name, Text, nullable=False, server_default=default)
-
-
-def _known_states() -> frozenset[JobState]:
-    ways = [way for moves in MOVES.values() for way in moves.items()]
-    return frozenset(source for source, _ in ways) | frozenset(state for _, targets in ways for state in targets)
-
-
-def _state_among(states: Collection[JobState]) -> str:
-    """A range: for `IN` in a CHECK, SQLite builds a table for each row that is written."""
-    first, last = min(states), max(states)
-    assert len(states) == last - first + 1, "the states of one kind follow each other"
-    return f"state BETWEEN {first:d} AND {last:d}"

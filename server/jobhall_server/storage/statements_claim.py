@@ -13,8 +13,8 @@ from jobhall_server.storage.dialect import as_json, in_keys, key_rows
 from jobhall_server.storage.schema import Tables
 
 _CANDIDATE = (
-    "priority_order ready key lane fence attempt max_attempts created_at parameters_bytes job_id labels path "
-    "file_name file_size owner organization_id"
+    "priority_order ready key lane excluded fence attempt max_attempts created_at parameters_bytes checkpoint_bytes "
+    "job_id labels path file_name file_size owner organization_id rules"
 )
 CANDIDATE = tuple(_CANDIDATE.split())
 """The columns of a candidate; the first three are the claim order."""
@@ -23,14 +23,49 @@ CANDIDATE = tuple(_CANDIDATE.split())
 @lru_cache(maxsize=8)
 def candidates(tables: Tables) -> sa.Select[Any]:
     """The first `limit` jobs of a queue and lane in claim order; what another replica is claiming is passed over."""
+    return as_json(_in_claim_order(tables))
+
+
+@lru_cache(maxsize=8)
+def candidates_after(tables: Tables) -> sa.Select[Any]:
+    """The same after a place in that order: `after_priority_order`, `after_ready`, `after_key`."""
+    order = [tables.jobs.c[name] for name in CANDIDATE[:3]]
+    after = [sa.bindparam(f"after_{column.name}", type_=sa.BigInteger) for column in order]
+    return as_json(_in_claim_order(tables).where(sa.tuple_(*order) > sa.tuple_(*after)))
+
+
+@lru_cache(maxsize=8)
+def candidates_named(tables: Tables) -> sa.Select[Any]:
+    """Those of the jobs of a list of keys that wait in a queue."""
     jobs = tables.jobs
     rows = (
+        sa.select(*(jobs.c[name] for name in CANDIDATE))
+        .where(in_keys(jobs.c.key), jobs.c.ready.is_not(None))
+        # The sum keeps the planner from walking through the queue to find them.
+        .where(jobs.c.queue_key + sa.literal_column("0") == sa.bindparam("queue_key", type_=sa.BigInteger))
+        .with_for_update(skip_locked=True)
+    )
+    return as_json(rows)
+
+
+def _in_claim_order(tables: Tables) -> sa.Select[Any]:
+    jobs = tables.jobs
+    return (
         sa.select(*(jobs.c[name] for name in CANDIDATE))
         .where(jobs.c.queue_key == sa.bindparam("queue_key", type_=sa.BigInteger))
         .where(jobs.c.lane == sa.bindparam("lane", type_=sa.BigInteger), jobs.c.ready.is_not(None))
         .order_by(jobs.c.priority_order, jobs.c.ready, jobs.c.key)
         .limit(sa.bindparam("limit", type_=sa.BigInteger))
         .with_for_update(skip_locked=True)
+    )
+
+
+@lru_cache(maxsize=8)
+def exclusions(tables: Tables) -> sa.Select[Any]:
+    """Which sessions have given which of those jobs back as not theirs: pairs of job and session."""
+    pairs, wanted = tables.exclusions, key_rows()
+    rows = sa.select(pairs.c.job_key, pairs.c.session_key).select_from(
+        wanted.join(pairs, pairs.c.job_key == wanted.c.value)
     )
     return as_json(rows)
 
@@ -45,7 +80,16 @@ def holders_of_lost(tables: Tables) -> sa.Select[Any]:
 @lru_cache(maxsize=8)
 def lease_jobs(tables: Tables) -> sa.Update:
     """Lease the jobs of those keys to one session; as many as there are keys."""
-    jobs = tables.jobs
+    return _lease(tables.jobs)
+
+
+@lru_cache(maxsize=8)
+def lease_jobs_until(tables: Tables) -> sa.Update:
+    """The same to a session without a stream, which has until `accept_by` to accept them."""
+    return _lease(tables.jobs, due_at=sa.bindparam("accept_by", type_=sa.BigInteger))
+
+
+def _lease(jobs: sa.Table, **more: sa.ColumnElement[Any]) -> sa.Update:
     holder = sa.bindparam("holder", type_=sa.BigInteger)
     now = sa.bindparam("now", type_=sa.BigInteger)
     return (
@@ -64,6 +108,7 @@ def lease_jobs(tables: Tables) -> sa.Update:
             started_at=sa.null(),
             revision=jobs.c.revision + 1,
             updated_at=now,
+            **more,
         )
     )
 
@@ -71,8 +116,18 @@ def lease_jobs(tables: Tables) -> sa.Update:
 @lru_cache(maxsize=8)
 def parameters(tables: Tables) -> sa.Select[Any]:
     """The parameters of those jobs that have some."""
-    given, wanted = tables.parameters, key_rows()
-    rows = sa.select(given.c.job_key, given.c.content_type, given.c.text, given.c.data).select_from(
-        wanted.join(given, given.c.job_key == wanted.c.value)
+    return _of_jobs(tables.parameters, "content_type", "text", "data")
+
+
+@lru_cache(maxsize=8)
+def checkpoints(tables: Tables) -> sa.Select[Any]:
+    """The checkpoints of those jobs that have one, and how far the job was then."""
+    return _of_jobs(tables.checkpoints, "content_type", "text", "data", "progress")
+
+
+def _of_jobs(table: sa.Table, *names: str) -> sa.Select[Any]:
+    wanted = key_rows()
+    rows = sa.select(table.c.job_key, *(table.c[name] for name in names)).select_from(
+        wanted.join(table, table.c.job_key == wanted.c.value)
     )
     return as_json(rows)

@@ -15,7 +15,7 @@ from jobhall_server.storage.schema import Tables
 
 _BY_KEY = (
     "key state queue_key namespace_key fence nonce lease session_key attempt max_attempts worker_losses "
-    "outcome_fence outcome_digest item_error_count revision job_id"
+    "outcome_fence outcome_digest item_error_count revision due_at started_at releases rules job_id"
 )
 RECORD_BY_KEY = tuple(_BY_KEY.split())
 """The columns of `JobRecord`, in its order; by id some more."""
@@ -38,6 +38,14 @@ def jobs_by_id(tables: Tables) -> sa.Select[Any]:
     """The same of the jobs of those ids, with what a caller's rights and a repeated submit are judged by."""
     rows = sa.select(*(tables.jobs.c[name] for name in RECORD_BY_ID)).where(among_ids(tables.jobs.c.job_id))
     return as_json(rows.with_for_update())
+
+
+@lru_cache(maxsize=8)
+def held_jobs(tables: Tables) -> sa.Select[Any]:
+    """What decisions read of all jobs that a session holds; they are locked for it."""
+    jobs = tables.jobs
+    rows = sa.select(*(jobs.c[name] for name in RECORD_BY_KEY))
+    return as_json(rows.where(jobs.c.held_by == sa.bindparam("session_key", type_=sa.BigInteger)).with_for_update())
 
 
 class ChangeShape(NamedTuple):
@@ -120,7 +128,7 @@ def _derived(jobs: sa.Table, shape: ChangeShape, sets: dict[str, Any]) -> dict[s
 def log_events(tables: Tables) -> sa.Insert:
     """One event of one kind for each job, after its move, numbered on from `base` in the order of the keys.
 
-    `later` events of the same move follow it; the failure belongs to the last of them.
+    `later` events of the same move follow it; with `failed` it tells the failure that stands in the row.
     """
     return _log(tables, sa.bindparam("state", type_=sa.BigInteger))
 
@@ -134,14 +142,15 @@ def log_deleted(tables: Tables) -> sa.Insert:
 def _log(tables: Tables, state: sa.ColumnElement[int]) -> sa.Insert:
     jobs, wanted = tables.jobs, key_rows()
     later = sa.bindparam("later", type_=sa.BigInteger)
+    failed = sa.bindparam("failed", type_=sa.BigInteger) == 1
     values = {
         "number": sa.bindparam("base", type_=sa.BigInteger) + wanted.c.position,
         "job_key": jobs.c.key,
         "event_type": sa.bindparam("event_type", type_=sa.BigInteger),
         "state": state,
         "revision": jobs.c.revision - later,
-        "failure_kind": sa.case((later == 0, jobs.c.failure_kind), else_=0),
-        "failure_code": sa.case((later == 0, jobs.c.failure_code), else_=sa.literal_column("''")),
+        "failure_kind": sa.case((failed, jobs.c.failure_kind), else_=0),
+        "failure_code": sa.case((failed, jobs.c.failure_code), else_=sa.literal_column("''")),
         "at": _NOW,
         **{name: jobs.c[name] for name in _OF_THE_JOB},
     }

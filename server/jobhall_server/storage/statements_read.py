@@ -1,4 +1,4 @@
-"""The statements that read what is no job: the event log, names, what a task wrote, and what the reaper moves on."""
+"""The statements that read what is no job: the event log, names, and what a task wrote."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from jobhall_server.domain.session import SessionState
 from jobhall_server.storage.schema import COUNTER_EVENT, Tables
 
 
@@ -80,51 +79,6 @@ def queues(tables: Tables) -> sa.Select[Any]:
         .join(of_type, of_type.c.key == t.c.namespace_key)
         .where(q.c.key > sa.bindparam("after", type_=sa.BigInteger))
         .order_by(q.c.key)
-        .limit(_LIMIT)
-    )
-
-
-@lru_cache(maxsize=8)
-def expired_sessions(tables: Tables) -> sa.Select[Any]:
-    """Sessions detached for their whole time to live, while the service was there to be called all that time."""
-    s = tables.sessions
-    born_before = sa.bindparam("born_before", type_=sa.BigInteger)
-    served = sa.select(sa.func.max(tables.service.c.resumed_at)).scalar_subquery()
-    detached = (s.c.state == int(SessionState.DETACHED)) & s.c.ended_at.is_(None)
-    return (
-        sa.select(s.c.key)
-        .where(detached, s.c.detached_at <= born_before, served <= born_before)
-        .order_by(s.c.detached_at)
-        .limit(_LIMIT)
-    )
-
-
-@lru_cache(maxsize=8)
-def stale_sessions(tables: Tables) -> sa.Select[Any]:
-    """Sessions still attached to a replica that is not this one and does not renew its row, or has none."""
-    s, r = tables.sessions, tables.replicas
-    renewed = r.c.renewed_at >= sa.bindparam("renewed_after", type_=sa.BigInteger)
-    alive = sa.select(sa.literal_column("1")).where(r.c.key == s.c.replica_key, renewed).correlate(s).exists()
-    attached = (s.c.state == int(SessionState.ATTACHED)) & s.c.ended_at.is_(None)
-    elsewhere = s.c.replica_key != sa.bindparam("replica_key", type_=sa.BigInteger)
-    return sa.select(s.c.key).where(attached, elsewhere, ~alive).limit(_LIMIT)
-
-
-@lru_cache(maxsize=8)
-def held_by_lost_sessions(tables: Tables) -> sa.Select[Any]:
-    """Jobs that ended sessions still hold, with the session; found from holder to holder, not over all that is held."""
-    j, s = tables.jobs, tables.sessions
-    first = sa.select(sa.func.min(j.c.held_by).label("key")).where(j.c.held_by.is_not(None))
-    holders = first.cte("holders", recursive=True)
-    following = sa.select(sa.func.min(j.c.held_by)).where(j.c.held_by > holders.c.key).scalar_subquery()
-    # A closed one holds a job where a claim for it crossed its end and could not be given back.
-    ended = (s.c.state == int(SessionState.LOST)) | (s.c.state == int(SessionState.CLOSED))
-    holders = holders.union_all(sa.select(following).where(holders.c.key.is_not(None)))
-    return (
-        sa.select(j.c.key, j.c.held_by)
-        .select_from(holders)
-        .join(s, (s.c.key == holders.c.key) & ended)
-        .join(j, j.c.held_by == s.c.key)
         .limit(_LIMIT)
     )
 

@@ -69,35 +69,31 @@ def jobs(tables: Tables, sight: Sight, shape: ListShape) -> sa.Select[Any]:
 
 _JOB = (
     "key job_id state priority_order attempt max_attempts worker_losses revision fence owner organization_id "
-    "created_by created_at ready_at claimed_at started_at ended_at updated_at labels path file_name file_size "
-    "failure_kind failure_code cancel_reason cancelled_by item_error_count worker"
+    "created_by created_at ready_at claimed_at started_at ended_at updated_at due_at rules labels path file_name "
+    "file_size failure_kind failure_code cancel_reason cancelled_by item_error_count worker"
 )
 _FAILURE = "kind message code retryable details stack attempt"
 
 
 def _select(tables: Tables, *, full: bool) -> sa.Select[Any]:
-    """The columns of `reader_jobs.JobRow`, with `full` those of `FullRow` after them.
+    """The columns of `reader_rows.JobRow`, with `full` those of `FullRow` after them.
 
     Everything beside the job is joined from outside, so that no planner begins with another table: the order of the
-    list is that of the jobs' own key.
+    list is that of the jobs' own key. An attempt that has reported no progress is where the last checkpoint was.
     """
-    j, q, n, t, s, p = (
-        tables.jobs,
-        tables.queues,
-        tables.namespaces,
-        tables.job_types,
-        tables.sessions,
-        tables.progress,
-    )
+    j, q, n, t, s = tables.jobs, tables.queues, tables.namespaces, tables.job_types, tables.sessions
+    p, c = tables.progress, tables.checkpoints
     source = (
         j.outerjoin(q, q.c.key == j.c.queue_key)
         .outerjoin(n, n.c.key == j.c.namespace_key)
         .outerjoin(t, t.c.key == q.c.job_type_key)
         .outerjoin(s, s.c.key == j.c.held_by)
         .outerjoin(p, (p.c.job_key == j.c.key) & (p.c.fence == j.c.fence))
+        .outerjoin(c, (c.c.job_key == j.c.key) & j.c.checkpoint_bytes.is_not(None))
     )
     type_namespace = sa.case((t.c.namespace_key == j.c.namespace_key, n.c.name), else_=NAMESPACE_GLOBAL)
-    columns = [*(j.c[name] for name in _JOB.split()), n.c.name, t.c.name, type_namespace, s.c.session_id, p.c.data]
+    progress = sa.func.coalesce(p.c.data, c.c.progress)
+    columns = [*(j.c[name] for name in _JOB.split()), n.c.name, t.c.name, type_namespace, s.c.session_id, progress]
     if not full:
         return sa.select(*columns).select_from(source)
     given, made, failed = tables.parameters, tables.results, tables.failures

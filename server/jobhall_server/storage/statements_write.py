@@ -7,12 +7,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from jobhall_server.domain.session import SessionState
-from jobhall_server.storage.dialect import as_json, in_keys, key_rows, value_rows
+from jobhall_server.storage.dialect import as_json, key_rows, value_rows
+from jobhall_server.storage.read_clauses import among
 from jobhall_server.storage.schema import COUNTER_EVENT, Tables
 
 PAUSE_US = 7_000_000
 """A service that was silent for longer was away: what runs by its time begins anew."""
+RENEWED_US = 10_000_000
+"""A replica that could not renew its row for longer may have been taken for dead, and goes on as another."""
 
 
 @lru_cache(maxsize=256)
@@ -113,14 +115,8 @@ def queue_key(tables: Tables) -> sa.Select[Any]:
     )
 
 
-@lru_cache(maxsize=8)
-def session_key(tables: Tables) -> sa.Select[Any]:
-    """The key of a session."""
-    sessions = tables.sessions
-    return sa.select(sessions.c.key).where(sessions.c.session_id == sa.bindparam("session_id", type_=sa.Text))
-
-
-SESSION = ["key", "session_id", "state", "epoch", "replica_key"]
+_SESSION = "key session_id resume_digest state epoch replica_key connection ttl_us detached_at ended_at drain_at"
+SESSION = tuple(_SESSION.split())
 """The columns of `SessionRecord`, in its order."""
 
 
@@ -134,30 +130,29 @@ def sessions_by_key(tables: Tables) -> sa.Select[Any]:
     return as_json(rows.with_for_update(of=sessions))
 
 
-@lru_cache(maxsize=32)
-def move_sessions(tables: Tables, target: SessionState) -> sa.Update:
-    """Move those sessions; the epoch grows by the `moves` that this group made."""
+@lru_cache(maxsize=8)
+def sessions_by_id(tables: Tables) -> sa.Select[Any]:
+    """The same of the sessions of those ids."""
     sessions = tables.sessions
-    now = sa.bindparam("now", type_=sa.BigInteger)
-    stamps: dict[SessionState, dict[str, Any]] = {
-        SessionState.ATTACHED: {"detached_at": sa.null(), "replica_key": sa.bindparam("here")},
-        SessionState.DETACHED: {"detached_at": now},
-        SessionState.LOST: {"ended_at": now},
-        SessionState.CLOSED: {"ended_at": now},
-    }
-    return (
-        sa.update(sessions)
-        .where(in_keys(sessions.c.key))
-        .values(state=int(target), epoch=sessions.c.epoch + sa.bindparam("moves"), **stamps[target])
-    )
+    rows = sa.select(*(sessions.c[name] for name in SESSION)).where(among(sessions.c.session_id, "session_ids"))
+    return as_json(rows.with_for_update())
+
+
+@lru_cache(maxsize=8)
+def set_sessions(tables: Tables, names: tuple[str, ...]) -> sa.Update:
+    """New values of those columns of sessions, as rows of the key and the values."""
+    sessions = tables.sessions
+    rows = value_rows(sa.BigInteger(), *(sessions.c[name].type for name in names))
+    values = {name: rows.c[f"column{number}"] for number, name in enumerate(names, 2)}
+    return sa.update(sessions).where(sessions.c.key == rows.c.column1).values(values)
 
 
 @lru_cache(maxsize=8)
 def renew_replica(tables: Tables) -> sa.Update:
-    """Say that this process serves; no row is touched when another one took its place."""
-    replicas = tables.replicas
+    """Say that this process serves; no row is touched when its own is gone, or is too old to be believed."""
+    replicas, now = tables.replicas, sa.bindparam("now", type_=sa.BigInteger)
     mine = replicas.c.key == sa.bindparam("replica_key", type_=sa.BigInteger)
-    return sa.update(replicas).where(mine).values(renewed_at=sa.bindparam("now", type_=sa.BigInteger))
+    return sa.update(replicas).where(mine, replicas.c.renewed_at >= now - RENEWED_US).values(renewed_at=now)
 
 
 @lru_cache(maxsize=8)

@@ -24,9 +24,11 @@ from jobhall_server.storage.engines import (
     SQLITE_VERSION,
     Database,
     Synchronous,
+    clearly_refused,
     open_write_engine,
     parse_database_url,
     serving,
+    serving_in_turn,
     synchronous_of,
 )
 from jobhall_server.storage.errors import DatabaseUrlError
@@ -65,14 +67,14 @@ class Store(StoreProtocol):
         self,
         writer: Writer,
         reader: Reader,
-        replica_key: int,
+        replica: _Replica,
         listeners: list[Callable[[int], None]],
         engine: Engine,
     ) -> None:
         self.engine = engine
         self._writer = writer
         self._reader = reader
-        self._replica_key = replica_key
+        self._replica = replica
         self._listeners = listeners
 
     @classmethod
@@ -84,10 +86,12 @@ class Store(StoreProtocol):
         prefix: str = schema.PREFIX_DEFAULT,
         clock: Clock | None = None,
         synchronous: Synchronous = Synchronous.FULL,
+        wait: bool = False,
         on_fatal: Callable[[BaseException], None] = end_process,
     ) -> AsyncIterator[Store]:
         """A store that this process alone serves, its schema brought up to date; DatabaseError says what is wrong.
 
+        With `wait` it opens when no other process serves the file any more, without it that is DatabaseLockedError.
         `on_fatal` is called on the writer's thread when it cannot go on; by default it ends the process.
         """
         database = parse_database_url(url)
@@ -96,27 +100,31 @@ class Store(StoreProtocol):
         clock = clock or SystemClock()
         known = tables(prefix)
         async with AsyncExitStack() as stack:
-            stack.enter_context(serving(database))
-            connection, revision = await asyncio.to_thread(_connect, database, prefix, synchronous)
-            stack.callback(connection.close)
-            execution = Execution(connection, known)
-            now = _Time(clock, execution)
-            replica_key = _register(execution, now())
+            if wait:
+                await stack.enter_async_context(serving_in_turn(database))
+            else:
+                stack.enter_context(serving(database))
+            with clearly_refused(database):
+                connection, revision = await asyncio.to_thread(_connect, database, prefix, synchronous)
+                stack.callback(connection.close)
+                execution = Execution(connection, known)
+                now = _Time(clock, execution)
+                replica = _Replica(_register(execution, now()))
             reads = await stack.enter_async_context(open_connections(database))
-            reader = Reader(reads, known, now=clock.now_us, replica_key=lambda: replica_key)
+            reader = Reader(reads, known, now=clock.now_us, replica_key=lambda: replica.key)
             listeners: list[Callable[[int], None]] = []
             writer = Writer(
                 execution,
                 Checkpoints(connection),
                 now=now,
-                replica_key=replica_key,
+                replica_key=replica.key,
                 on_event=lambda number: _tell(listeners, number),
                 on_fatal=on_fatal,
             )
             writer.start()
             stack.push_async_callback(writer.stop)
             engine = Engine("sqlite", SQLITE_VERSION, revision, synchronous_of(connection))
-            yield cls(writer, reader, replica_key, listeners, engine)
+            yield cls(writer, reader, replica, listeners, engine)
 
     @property
     def reads(self) -> Reader:
@@ -130,10 +138,13 @@ class Store(StoreProtocol):
 
     @property
     def replica_key(self) -> int:
-        return self._replica_key
+        return self._replica.key
 
     async def renew(self) -> bool:
-        return await self.run(_Renew(self._replica_key))
+        return await self.run(_Renew(self._replica.key))
+
+    async def register_anew(self) -> None:
+        self._replica.key = await self.run(_Register(new_id()))
 
 
 class _Time:
@@ -146,6 +157,13 @@ class _Time:
     def __call__(self) -> int:
         self._last = max(self._last, self._clock.now_us())
         return self._last
+
+
+class _Replica:
+    """Which replica this process is."""
+
+    def __init__(self, key: int) -> None:
+        self.key = key
 
 
 class _Renew(Unit[bool]):
@@ -161,6 +179,17 @@ class _Renew(Unit[bool]):
         if renewed:
             execution.write(statements_write.serve_on(execution.tables), now=group.now)
         return renewed
+
+
+class _Register(Unit[int]):
+    """Give this process a new row among the replicas; answers its key."""
+
+    def __init__(self, replica_id: str) -> None:
+        self._replica_id = replica_id
+
+    def decide(self, group: Group) -> int:
+        execution = cast("SqlGroup", group).execution
+        return _add_replica(execution, self._replica_id, group.now)
 
 
 def _connect(database: Database, prefix: str, synchronous: Synchronous) -> tuple[sqlite3.Connection, str]:
@@ -180,12 +209,18 @@ def _register(execution: Execution, now: int) -> int:
     if execution.scalar(statements_write.last_served(known)) is None:
         birth = {"log_id": new_id(), "created_at": now, "resumed_at": now, "last_at": now}
         _insert(execution, known.service, {"key": 1, **birth})
+    key = _add_replica(execution, new_id(), now)
+    execution.commit()
+    return key
+
+
+def _add_replica(execution: Execution, replica_id: str, now: int) -> int:
+    known = execution.tables
     execution.write(statements_write.serve_on(known), now=now)
     given = dict(execution.rows(statements_write.keys_given(known)))
     key: int = given[schema.COUNTER_REPLICA] + 1
     execution.write_rows(statements_write.set_counters(known), [(schema.COUNTER_REPLICA, key)])
-    _insert(execution, known.replicas, {"key": key, "replica_id": new_id(), "started_at": now, "renewed_at": now})
-    execution.commit()
+    _insert(execution, known.replicas, {"key": key, "replica_id": replica_id, "started_at": now, "renewed_at": now})
     return key
 
 

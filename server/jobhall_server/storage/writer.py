@@ -14,11 +14,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
-from jobhall.errors import ApiError, DatabaseBusyError, DatabaseFullError, DrainingError, QueueFullError
+from jobhall.errors import DatabaseBusyError, DrainingError, QueueFullError
 from jobhall_server.hall.store import Unit
 from jobhall_server.storage.checkpoints import Checkpoints
 from jobhall_server.storage.execution import Execution, WrongViewError
 from jobhall_server.storage.group import Group, SpoiledGroupError
+from jobhall_server.storage.refusals import Outage, Refusal, answer_to, refusal_of, surely_not_committed
 
 T = TypeVar("T")
 
@@ -32,9 +33,6 @@ WAITING_MAX = 2000
 """Units that may wait before submits and management are refused."""
 IDLE_SECONDS = 1.0
 
-_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}
-_AWAY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
-
 
 class CommitFailedError(RuntimeError):
     """The disk failed at a COMMIT: nobody knows whether it was made, so this process must not go on."""
@@ -43,6 +41,7 @@ class CommitFailedError(RuntimeError):
 class _Waiting(NamedTuple):
     unit: Unit[Any]
     answer: asyncio.Future[Any]
+    refusable: bool
 
 
 class _Settled(NamedTuple):
@@ -81,6 +80,7 @@ class Writer:
         self._left: deque[_Waiting] = deque()
         self._stopping = False
         self._stopped = self._loop.create_future()
+        self._outage = Outage()
         self._thread = threading.Thread(target=self._work, name="jobhall-writer", daemon=True)
 
     def start(self) -> None:
@@ -96,7 +96,7 @@ class Writer:
             full = f"{self.waiting} writes wait already"
             answer.set_exception(QueueFullError(full, retry_after=timedelta(seconds=1)))
         else:
-            self._queue.put(_Waiting(unit, answer))
+            self._queue.put(_Waiting(unit, answer, refusable))
         return answer
 
     @property
@@ -170,9 +170,10 @@ class Writer:
             except Exception as error:  # noqa: BLE001 - judged below: the database's refusal, or one unit's fault
                 failure = error
                 self._execution.rollback()
-                log.warning("group_failed", units=len(units), error=repr(error))
-            if _refusal(failure) is not None:
-                return _Ran([_Settled(waiting.answer, None, _refusal(failure)) for waiting in units], None, 0)
+            refusal = refusal_of(failure)
+            if refusal is not None:
+                return self._refuse(units, refusal, failure)
+            log.warning("group_failed", units=len(units), error=repr(failure))
         if len(units) == 1:
             own = failure.cause if isinstance(failure, SpoiledGroupError) else failure
             return _Ran([_Settled(units[0].answer, None, own)], None, 0)
@@ -180,8 +181,25 @@ class Writer:
         first, second = self._run(units[:middle]), self._run(units[middle:])
         return _Ran(first.settled + second.settled, second.last_event or first.last_event, first.rows + second.rows)
 
+    def _refuse(self, units: Sequence[_Waiting], refusal: Refusal, failure: Exception) -> _Ran:
+        """Answer them that the database refuses. What is little may still fit where submits did not, and reports and
+        claims are run once more without them.
+        """
+        self._outage.refused(refusal, failure)
+        kept: list[_Waiting] = []
+        if refusal is Refusal.FULL:
+            self._checkpoints.make_room()
+            kept = [waiting for waiting in units if not waiting.refusable]
+        again = kept if len(kept) < len(units) else []
+        ran = self._run(again) if again else _Ran([], None, 0)
+        refused = [waiting.answer for waiting in units if waiting not in again]
+        return ran._replace(
+            settled=[_Settled(answer, None, answer_to(refusal, failure)) for answer in refused] + ran.settled
+        )
+
     def _attempt(self, units: Sequence[_Waiting]) -> _Ran:
         """One transaction."""
+        changes_before = self._execution.changes
         self._execution.begin()
         until = time.monotonic() + GROUP_SECONDS_MAX
         group = Group(self._execution, now=self._now(), replica_key=self._replica_key)
@@ -200,6 +218,8 @@ class Writer:
         settled += [_decide(group, waiting) for waiting in late]
         last_event = group.finish()
         self._commit()
+        if self._execution.changes > changes_before:
+            self._outage.written()
         self._left.extendleft(reversed(left))
         return _Ran(settled, last_event, group.touched)
 
@@ -207,7 +227,7 @@ class Writer:
         try:
             self._execution.commit()
         except sqlite3.Error as error:
-            if _code(error) in _FULL | {sqlite3.SQLITE_BUSY}:
+            if surely_not_committed(error):
                 raise
             raise CommitFailedError(str(error)) from error
 
@@ -252,18 +272,3 @@ def _decide(group: Group, waiting: _Waiting) -> _Settled:
 
 def _rows_named(unit: Unit[Any]) -> int:
     return 1 + len(unit.job_keys) + len(unit.job_ids)
-
-
-def _refusal(error: Exception) -> ApiError | None:
-    """What every unit is answered when the database itself refuses; None when a unit may be to blame."""
-    code = _code(error)
-    if code in _FULL:
-        return DatabaseFullError(f"the database cannot be written: {error}", retry_after=timedelta(seconds=5))
-    if code in _AWAY:
-        return DatabaseBusyError(f"the database is away: {error}", retry_after=timedelta(seconds=1))
-    return None
-
-
-def _code(error: BaseException) -> int | None:
-    code = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF

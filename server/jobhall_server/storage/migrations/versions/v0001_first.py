@@ -41,12 +41,18 @@ def _jobs(name: str) -> None:
         _number("outcome_digest", 0),
         _number("item_error_count", 0),
         _number("revision", 1),
+        _number("due_at", nullable=True),
+        _number("started_at", nullable=True),
+        _number("releases", 0),
+        sa.Column("rules", sa.Text),
         _number("ready", nullable=True),
         _number("held_by", nullable=True),
         _number("terminal", nullable=True),
         _number("lane", 0),
         _number("priority_order", 0),
+        _number("excluded", 0),
         _number("parameters_bytes", nullable=True),
+        _number("checkpoint_bytes", nullable=True),
         sa.Column("job_id", sa.LargeBinary(16), nullable=False),
         _number("submit_digest", 0),
         _words("owner", ""),
@@ -58,7 +64,6 @@ def _jobs(name: str) -> None:
         _number("created_at"),
         _number("ready_at", nullable=True),
         _number("claimed_at", nullable=True),
-        _number("started_at", nullable=True),
         _number("ended_at", nullable=True),
         _number("updated_at"),
         sa.Column("path", sa.Text),
@@ -72,18 +77,22 @@ def _jobs(name: str) -> None:
         sa.CheckConstraint("(held_by IS NOT NULL) = (state BETWEEN 3 AND 5)", f"{name}_held_by_a_session"),
         sa.CheckConstraint("(terminal IS NOT NULL) = (state BETWEEN 6 AND 8)", f"{name}_terminal_is_ended"),
         sa.CheckConstraint("lane BETWEEN 0 AND 1", f"{name}_lane_known"),
+        sa.CheckConstraint("(state <> 1 AND state <> 5) OR due_at IS NOT NULL", f"{name}_due_by_itself"),
+        sa.CheckConstraint("terminal IS NULL OR due_at IS NULL", f"{name}_terminal_is_not_due"),
     )
     op.create_index(f"{name}_job_id", name, ["job_id"], unique=True)
     _partial_index(f"{name}_ready", name, ["queue_key", "lane", "priority_order", "ready", "key"], "ready IS NOT NULL")
     _partial_index(f"{name}_held_by", name, ["held_by", "lane"], "held_by IS NOT NULL")
     op.create_index(f"{name}_listed", name, ["namespace_key", "key"])
+    _partial_index(f"{name}_due", name, ["due_at"], "due_at IS NOT NULL")
 
 
 def _of_one_job(prefix: str) -> None:
     for kind in ("parameters", "results", "checkpoints"):
         either = sa.CheckConstraint("(text IS NULL) <> (data IS NULL)", f"{prefix}{kind}_either")
-        content = (_words("content_type", ""), sa.Column("text", sa.Text), sa.Column("data", sa.LargeBinary))
-        op.create_table(f"{prefix}{kind}", _key("job_key"), *content, either)
+        more = [sa.Column("progress", sa.Text)] if kind == "checkpoints" else []
+        content = (sa.Column("text", sa.Text), sa.Column("data", sa.LargeBinary))
+        op.create_table(f"{prefix}{kind}", _key("job_key"), _words("content_type", ""), *more, *content, either)
     op.create_table(
         f"{prefix}failures",
         _key("job_key"),
@@ -116,6 +125,7 @@ def _of_one_job(prefix: str) -> None:
         sa.Column("fields", sa.Text),
         sqlite_with_rowid=False,
     )
+    op.create_table(f"{prefix}exclusions", _key("job_key"), _key("session_key"), sqlite_with_rowid=False)
 
 
 def _events(name: str) -> None:
@@ -169,7 +179,7 @@ def _sessions(name: str) -> None:
         name,
         _key("key"),
         sa.Column("session_id", sa.Text, nullable=False),
-        sa.Column("resume_token", sa.LargeBinary, nullable=False),
+        sa.Column("resume_digest", sa.Text, nullable=False),
         _words("worker_name"),
         *(sa.Column(column, sa.Text, nullable=False) for column in ("namespaces", "job_types", "labels", "runtime")),
         _number("tasks_max"),
@@ -177,9 +187,11 @@ def _sessions(name: str) -> None:
         _number("epoch", 1),
         _number("connection", 0),
         _number("replica_key"),
+        _number("ttl_us", nullable=True),
         _number("created_at"),
         _number("detached_at", nullable=True),
         _number("ended_at", nullable=True),
+        _number("drain_at", nullable=True),
         sa.UniqueConstraint("session_id", name=f"{name}_session_id"),
     )
     _partial_index(f"{name}_living", name, ["state", "detached_at"], "ended_at IS NULL")

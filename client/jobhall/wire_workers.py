@@ -1,0 +1,42 @@
+"""Workers on the wire: what the server tells of one, as a dataclass."""
+
+from __future__ import annotations
+
+from jobhall.states import WorkerState
+from jobhall.v1 import worker_pb2
+from jobhall.wire_values import enum_from_wire, time_from_wire
+from jobhall.worker_info import RuntimeInfo, WorkerInfo
+
+
+def worker_from_wire(message: worker_pb2.Worker) -> WorkerInfo:
+    """The worker as the server sees it."""
+    return WorkerInfo(
+        id=message.id,
+        name=message.name,
+        state=enum_from_wire(WorkerState, message.state),
+        namespaces=tuple(message.namespaces),
+        job_types=tuple(message.job_types),
+        labels=dict(message.labels),
+        capacity=message.capacity.tasks_max,
+        capacity_by_type={bound.job_type: bound.tasks_max for bound in message.capacity.types},
+        held_count=message.held_count,
+        last_seen_at=time_from_wire(message, "last_seen_time"),
+        created_at=time_from_wire(message, "create_time"),
+        expires_at=time_from_wire(message, "expire_time"),
+        runtime=_runtime_from_wire(message.runtime),
+        epoch=message.epoch,
+        replica_id=message.replica_id,
+        unary=message.unary,
+    )
+
+
+def _runtime_from_wire(message: worker_pb2.RuntimeInfo) -> RuntimeInfo:
+    return RuntimeInfo(
+        language=message.language,
+        language_version=message.language_version,
+        sdk_name=message.sdk_name,
+        sdk_version=message.sdk_version,
+        hostname=message.hostname,
+        process_id=message.process_id,
+        platform=message.platform,
+    )

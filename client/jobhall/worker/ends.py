@@ -1,0 +1,52 @@
+"""Every end of the worker stream has its one action; the table of `WorkerService.Work`, as code."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from jobhall.errors import (
+    ApiError,
+    Code,
+    MessageTooLargeError,
+    SessionExpiredError,
+    SessionSupersededError,
+)
+
+
+class After(Enum):
+    """What the worker does when its stream has ended."""
+
+    RECONNECT = "keep what it holds and what is unacked, and come back with full jitter"
+    NEW_SESSION = "open a new session at once, the tokens it holds in its Hello"
+    START_AFRESH = "drop its tasks, which another process has, and open a new session"
+    REFRESH = "get a new token and come back, once; else stop"
+    STOP = "stop, and tell the operator"
+
+
+_STOPS = frozenset(
+    {
+        Code.INVALID_ARGUMENT,  # a bug of the SDK, or a name that the server does not take
+        Code.NOT_FOUND,  # a job type that the server does not register by itself
+        Code.FAILED_PRECONDITION,
+        Code.UNIMPLEMENTED,  # whoever answers there is no jobhall server
+    }
+)
+
+_REFRESHES = frozenset({Code.UNAUTHENTICATED, Code.PERMISSION_DENIED})
+
+
+def after(error: ApiError | None, *, leaving: bool) -> After:
+    """What to do after the stream ended with that; None is OK. `leaving`: the worker or an operator wanted it."""
+    match error:
+        case None:
+            return After.STOP if leaving else After.RECONNECT
+        case SessionExpiredError():
+            return After.NEW_SESSION
+        case SessionSupersededError():
+            return After.START_AFRESH
+        case MessageTooLargeError():
+            return After.STOP
+        case _ if error.code in _REFRESHES:
+            return After.REFRESH
+        case _:
+            return After.STOP if error.code in _STOPS else After.RECONNECT

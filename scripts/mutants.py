@@ -1,0 +1,116 @@
+"""Applies the faults in tests/mutants, one at a time, to a copy of the source: the simulation must find each of them.
+
+With `--check` it only shows that every patch still applies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+PATCHES = ROOT / "tests" / "mutants"
+SOURCES = ("client", "server", "tests")
+SCHEDULES_MAX = 5000
+_FOUND = re.compile(r"seed (\d+) broke a promise, after (\d+) schedules: (.*)")
+
+
+class Found(NamedTuple):
+    """How the simulation found a fault."""
+
+    seed: int
+    schedules: int
+    promise: str
+
+
+def main() -> int:
+    """1 when a patch is stale, or a fault was not found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="only these, by the names of their files")
+    parser.add_argument("--check", action="store_true", help="only look whether each still applies")
+    parser.add_argument("--schedules", type=int, default=SCHEDULES_MAX, help="so many at most for each")
+    parser.add_argument("--seed", type=int, default=0, help="the first of them")
+    chosen = parser.parse_args()
+    patches = [path for path in patches_in(PATCHES) if not chosen.names or path.stem in chosen.names]
+    failed = 0
+    for patch in patches:
+        stale = why_stale(patch)
+        if stale:
+            print(f"{patch.stem}: STALE, it does not apply any more; draw it anew\n{stale}")
+            failed += 1
+        elif not chosen.check:
+            failed += not _hunt(patch, first_seed=chosen.seed, schedules_max=chosen.schedules)
+    print(f"{len(patches) - failed} of {len(patches)} mutants {'apply' if chosen.check else 'were found'}")
+    return 1 if failed or not patches else 0
+
+
+def patches_in(folder: Path) -> list[Path]:
+    """The deliberate faults."""
+    return sorted(folder.glob("*.patch"))
+
+
+def why_stale(patch: Path) -> str:
+    """What keeps the patch from being applied to the source as it is; empty when nothing does."""
+    tried = subprocess.run(["git", "apply", "--check", patch], cwd=ROOT, capture_output=True, text=True)
+    return tried.stderr if tried.returncode else ""
+
+
+def fault_of(patch: Path) -> str:
+    """What the patch breaks: the words before its first hunk."""
+    return " ".join(patch.read_text().partition("\n--- ")[0].partition("\ndiff ")[0].split())
+
+
+def _hunt(patch: Path, *, first_seed: int, schedules_max: int) -> bool:
+    began_at = time.monotonic()
+    with _mutated(patch) as copy:
+        found, said = _play(copy, first_seed=first_seed, schedules_max=schedules_max)
+    seconds = time.monotonic() - began_at
+    print(f"{patch.stem}: {fault_of(patch)}")
+    if found is None:
+        print(f"    NOT FOUND in {schedules_max} schedules, {seconds:.0f} s\n{said}")
+        return False
+    print(f"    found in {found.schedules} schedules, {seconds:.0f} s (seed {found.seed}): {found.promise}")
+    return True
+
+
+@contextmanager
+def _mutated(patch: Path) -> Iterator[Path]:
+    """A copy of the source with the fault in it."""
+    with tempfile.TemporaryDirectory(prefix="jobhall-mutant-") as folder:
+        copy = Path(folder)
+        for source in SOURCES:
+            ignored = shutil.ignore_patterns("__pycache__", "node_modules")
+            shutil.copytree(ROOT / source, copy / source, ignore=ignored)
+        subprocess.run(["git", "apply", patch], cwd=copy, check=True)
+        yield copy
+
+
+def _play(copy: Path, *, first_seed: int, schedules_max: int) -> tuple[Found | None, str]:
+    """Schedules of the copy until one breaks a promise; else what was said instead."""
+    seeds = ["--seed", str(first_seed), "--count", str(schedules_max)]
+    paths = os.pathsep.join([str(copy), str(copy / "client"), str(copy / "server")])
+    played = subprocess.run(
+        [sys.executable, "-m", "tests.support.simulation", *seeds],
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    told = _FOUND.search(played.stdout)
+    if told is None:
+        return None, played.stderr
+    return Found(int(told[1]), int(told[2]), told[3]), ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

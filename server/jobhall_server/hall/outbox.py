@@ -1,0 +1,184 @@
+"""What waits to be sent on a worker stream: in sending order, in messages of bounded size, in bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from jobhall_server.hall.frames import (
+    Ack,
+    Assignment,
+    Assignments,
+    Cancel,
+    Cancels,
+    FrameOut,
+    HeartbeatReply,
+    Rejection,
+    ServerDrain,
+    Welcome,
+)
+
+DROPPED_PROGRESS_NAMED_MAX = 1000
+"""Tokens of dropped progress in one Ack; a worker that sends more of it hears of the others when it sends again."""
+_TASK_BYTES_ABOUT = 220
+"""An assignment without its payloads, labels and path."""
+_CANCEL_BYTES_ABOUT = 60
+
+
+class Outbox:
+    """Frames are merged while they wait, so that a worker that does not read costs no more than what it holds."""
+
+    def __init__(self, message_bytes: int) -> None:
+        self.waiting_bytes = 0
+        """Of assignments that are not sent yet."""
+        self._message_bytes = message_bytes
+        self._welcome: Welcome | None = None
+        self._drain: ServerDrain | None = None
+        self._cancels: dict[bytes, Cancel] = {}
+        self._ack = _NO_ACK
+        self._bad_progress: dict[bytes, None] = {}
+        self._reply: HeartbeatReply | None = None
+        self._lost: dict[bytes, None] = {}
+        self._assignments: deque[tuple[int, Assignments]] = deque()
+        self._number = 0
+
+    # --- what is to be said ---
+
+    def welcome(self, frame: Welcome) -> None:
+        """Goes out first. Its cancels say no reasons where those would make a message too large."""
+        left = 1024 * 1024
+        held = []
+        for decision in frame.held:
+            if decision.cancel is not None:
+                left -= len(decision.cancel.reason)
+                if left < 0:
+                    decision = replace(decision, cancel=replace(decision.cancel, reason=""))
+            held.append(decision)
+        self._welcome = replace(frame, held=held)
+
+    def drain(self, frame: ServerDrain) -> None:
+        """The worker is to leave; the newest word counts."""
+        self._drain = frame
+
+    def cancel(self, cancel: Cancel) -> None:
+        """The worker is to stop a task."""
+        self._cancels[cancel.token] = cancel
+
+    def lost(self, tokens: Iterable[bytes]) -> None:
+        """Tasks that are not the worker's any more: what it was not told of yet, it need not be told."""
+        gone = dict.fromkeys(tokens)
+        self._lost |= gone
+        self.withdraw(gone)
+
+    def withdraw(self, tokens: Iterable[bytes]) -> None:
+        """Take tasks out of assignments not sent yet: those go out last, after the word that the tasks are gone."""
+        gone = frozenset(tokens)
+        for token in gone:
+            self._cancels.pop(token, None)
+        self._assignments = deque(
+            (size, Assignments(frame.number, [task for task in frame.tasks if task.token not in gone]))
+            for size, frame in self._assignments
+        )
+
+    def reply(self, number: int, unknown: Sequence[bytes], cancels: Iterable[Cancel]) -> None:
+        """The answer to a beat; that to a newer one stands for those before it."""
+        fitting: list[Cancel] = []
+        left = self._message_bytes
+        for cancel in cancels:
+            left -= _CANCEL_BYTES_ABOUT + len(cancel.reason)
+            if left < 0 and fitting:
+                break  # They come again with the next beat.
+            fitting.append(cancel)
+        self._reply = HeartbeatReply(number, unknown, fitting)
+
+    def ack(self, through_seq: int, rejections: Sequence[Rejection] = ()) -> None:
+        """Everything up to `through_seq` is dealt with."""
+        self._ack = Ack(through_seq, [*self._ack.rejections, *rejections])
+
+    def bad_progress(self, token: bytes) -> None:
+        """Progress of that task was dropped; said with the next Ack."""
+        if len(self._bad_progress) < DROPPED_PROGRESS_NAMED_MAX:
+            self._bad_progress[token] = None
+
+    def deliver(self, tasks: Sequence[Assignment]) -> list[Assignments]:
+        """Tasks for the worker, cut into messages: of `message_bytes` or one task each, so that what is more urgent can
+        go in between.
+        """
+        parts: list[tuple[int, list[Assignment]]] = []
+        part: list[Assignment] = []
+        size = 0
+        for task in tasks:
+            task_bytes = assignment_bytes(task)
+            if size and size + task_bytes > self._message_bytes:
+                parts.append((size, part))
+                part, size = [], 0
+            part.append(task)
+            size += task_bytes
+        parts.append((size, part))
+        frames = [Assignments(number, part) for number, (_, part) in enumerate(parts, self._number + 1)]
+        self._number += len(parts)
+        self._assignments.extend(zip([size for size, _ in parts], frames, strict=True))
+        self.waiting_bytes += sum(size for size, _ in parts)
+        return frames
+
+    def drop_assignments(self) -> None:
+        """The stream is over: nobody will start them."""
+        self._assignments.clear()
+        self.waiting_bytes = 0
+
+    # --- what is sent ---
+
+    def frames(self, acked: int) -> list[FrameOut]:
+        """What to send next, in sending order; more assignments come with the next call. `acked` is how far items
+        were acked before.
+        """
+        out: list[FrameOut] = []
+        if self._welcome is not None:
+            out.append(self._welcome)
+            self._welcome = None
+        if self._cancels:
+            out.append(Cancels(self._next_cancels()))
+        if self._drain is not None:
+            out.append(self._drain)
+            self._drain = None
+        if self._ack is not _NO_ACK or self._bad_progress:
+            through_seq = max(acked, self._ack.through_seq)
+            out.append(Ack(through_seq, self._ack.rejections, [*self._bad_progress]))
+            self._ack, self._bad_progress = _NO_ACK, {}
+        if self._reply is not None or self._lost:
+            reply = self._reply or HeartbeatReply(0, (), ())
+            out.append(replace(reply, lost=[*(self._lost | dict.fromkeys(reply.lost))]))
+            self._reply, self._lost = None, {}
+        if self._assignments:
+            size, frame = self._assignments.popleft()
+            self.waiting_bytes -= size
+            out.append(frame)
+        return out
+
+    def _next_cancels(self) -> list[Cancel]:
+        """So many that a message holds; the others come with the next call."""
+        taken: list[Cancel] = []
+        left = self._message_bytes
+        for cancel in self._cancels.values():
+            left -= _CANCEL_BYTES_ABOUT + len(cancel.reason)
+            if left < 0 and taken:
+                break
+            taken.append(cancel)
+        for cancel in taken:
+            del self._cancels[cancel.token]
+        return taken
+
+
+def assignment_bytes(assignment: Assignment) -> int:
+    """About what the task takes on the wire."""
+    job = assignment.claimed
+    size = _TASK_BYTES_ABOUT
+    if job.parameters is not None:
+        size += len(job.parameters.content)
+    if job.checkpoint is not None:
+        size += len(job.checkpoint.content)
+    return size + (len(job.labels) if job.labels else 0) + (len(job.path) if job.path else 0)
+
+
+_NO_ACK = Ack(0, [])

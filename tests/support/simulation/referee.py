@@ -1,0 +1,221 @@
+"""The promises of the design as a referee: looks on at every commit, execution and ack, and judges the end."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from types import MappingProxyType
+
+from jobhall.states import TERMINAL_STATES, EventType, JobState
+from jobhall_server.domain.job import Lease
+from jobhall_server.domain.moves import MOVES
+from jobhall_server.hall.store import EventRow, PayloadKind
+from tests.support.memory.group import Move
+from tests.support.memory.tables import Row, Tables
+from tests.support.simulation.workers import Execution
+
+EXCUSED_SECONDS = 12.0
+"""So long after its trouble a worker may still be found lost: the longest back-off, and a Hello."""
+
+_E = EventType
+_ENDS = {_E.COMPLETED, _E.FAILED, _E.CANCELLED}
+_WAITS = {_E.CLAIMED, _E.RUNNING, _E.COMPLETED, _E.CANCELLED, _E.DELETED}
+_AFTER = MappingProxyType(
+    {
+        _E.SUBMITTED: {_E.CLAIMED, _E.CANCELLED, _E.DELETED},
+        _E.READY: _WAITS,
+        _E.SCHEDULED: _WAITS | {_E.READY},
+        _E.RETRIED: {_E.CLAIMED, _E.CANCELLED, _E.DELETED},
+        _E.CLAIMED: {_E.RUNNING, _E.READY, _E.SCHEDULED, _E.CANCELLED, _E.FAILED},
+        _E.RUNNING: {_E.COMPLETED, _E.FAILED, _E.READY, _E.SCHEDULED, _E.CANCELLING},
+        _E.CANCELLING: _ENDS,
+        _E.COMPLETED: {_E.DELETED},
+        _E.FAILED: {_E.RETRIED, _E.DELETED},
+        _E.CANCELLED: {_E.RETRIED, _E.DELETED},
+        _E.DELETED: set(),
+    }
+)
+"""What may follow what in the history of one job; DESIGN section 3, told again by hand."""
+
+
+class PromiseBrokenError(AssertionError):
+    """One of them; the text says which."""
+
+
+@dataclass(slots=True)
+class Run:
+    """An execution as the referee follows it."""
+
+    execution: Execution
+    over: bool = False
+    how: str = ""
+    released: bool = False
+    """Its worker gave the job back unfinished: it does not count."""
+    forfeited: bool = False
+    """The server has moved its job on for a reason that is not the server's own: what it does is nobody's."""
+
+
+class Referee:
+    """`troubled_until` tells until when a worker had trouble that was not the server's: excuses for its losses."""
+
+    def __init__(self, tables: Tables, now: Callable[[], float], troubled_until: Callable[[str], float]) -> None:
+        self._tables = tables
+        self._now = now
+        self._troubled_until = troubled_until
+        self._runs: dict[tuple[str, int], Run] = {}
+        self._by_job: dict[str, list[Run]] = defaultdict(list)
+        self._submitted: set[str] = set()
+        self._deleted: set[str] = set()
+        self._watched: list[int] = []
+        self.completions = 0
+
+    # --- while it goes on ---
+
+    def began(self, execution: Execution) -> None:
+        place = (execution.job_id, execution.fence)
+        if place in self._runs:
+            self._broken(f"job {execution.job_id} was begun twice under fence {execution.fence}")
+        run = self._runs[place] = Run(execution)
+        self._by_job[execution.job_id].append(run)
+
+    def ended(self, execution: Execution, how: str) -> None:
+        run = self._runs[execution.job_id, execution.fence]
+        run.over, run.how = True, how
+
+    def died(self, worker: str) -> None:
+        """The process is gone, and all that it ran."""
+        for run in self._runs.values():
+            if run.execution.worker == worker and not run.over:
+                run.over, run.how = True, "died"
+
+    def submitted(self, job_id: str) -> None:
+        self._submitted.add(job_id)
+        if job_id not in self._tables.keys_of_ids and job_id not in self._deleted:
+            self._broken(f"the submit of {job_id} was acknowledged, and there is no such job")
+
+    def acked(self, token: bytes) -> None:
+        """A worker was told that its completion is taken."""
+        lease = Lease.parse(token)
+        row = None if lease is None else self._tables.jobs.get(lease.job_key)
+        if row is None or lease is None:
+            return  # Deleted since; that it was there is in its history.
+        if row["state"] is not JobState.COMPLETED or row["outcome_fence"] != lease.fence:
+            self._broken(f"the completion of {row['job_id']} was acked, but the job is {row['state'].name}")
+
+    def refused(self, token: bytes) -> None:
+        """A worker was told that its completion is not taken."""
+        lease = Lease.parse(token)
+        row = None if lease is None else self._tables.jobs.get(lease.job_key)
+        if row is not None and lease is not None and row["outcome_fence"] == lease.fence:
+            self._broken(f"the completion of {row['job_id']} is on record and was refused")
+
+    def superseded(self, worker: str) -> None:
+        """No two workers here share a session."""
+        self._broken(f"the newest stream of {worker} was thrown out by an older one")
+
+    def watched(self, number: int) -> None:
+        expected = self._watched[-1] + 1 if self._watched else number
+        if number != expected:
+            self._broken(f"a watcher was shown event {number} where {expected} came next")
+        self._watched.append(number)
+
+    def committed(self, moves: Sequence[Move]) -> None:
+        for move in moves:
+            if move.after is None:
+                assert move.before is not None
+                self._deleted.add(move.before["job_id"])
+            elif move.before is not None:
+                self._judge(move.name, move.before, move.after)
+
+    def _judge(self, name: str, before: Row, after: Row) -> None:
+        job_id = before["job_id"]
+        if name != "note" and after["state"] is not before["state"]:
+            legal = MOVES[name].get(before["state"], frozenset())
+            if after["state"] not in legal:
+                self._broken(f"{name} took {job_id} from {before['state'].name} to {after['state'].name}")
+        if name == "claim":
+            self._judge_claim(job_id, before, after)
+        elif after["fence"] != before["fence"]:
+            self._broken(f"{name} of {job_id} changed its fence")
+        run = self._runs.get((job_id, before["fence"]))
+        if after["attempt"] > before["attempt"] and run is None:
+            self._broken(f"{name} of {job_id} counted an attempt under fence {before['fence']}, which nobody began")
+        if name == "lose":
+            self._judge_loss(job_id, before, run)
+        if run is not None and name == "release" and before["state"] is JobState.RUNNING:
+            run.released = True
+        if run is not None and (name in ("lose", "time out", "stop") or after["state"] in TERMINAL_STATES):
+            run.forfeited = True
+
+    def _judge_claim(self, job_id: str, before: Row, after: Row) -> None:
+        if after["fence"] != before["fence"] + 1:
+            self._broken(f"a claim of {job_id} went from fence {before['fence']} to {after['fence']}")
+        for run in self._by_job[job_id]:
+            if not (run.over or run.forfeited or self._excused(run.execution.worker)):
+                self._broken(f"{job_id} was claimed again while {run.execution.worker} runs it")
+
+    def _judge_loss(self, job_id: str, before: Row, run: Run | None) -> None:
+        session = self._tables.sessions[before["session_key"]]
+        worker = session.about.worker_name
+        if not self._excused(worker) and run is not None and not run.over:
+            self._broken(f"{job_id} was taken from {worker}, which lives and runs it, by no fault of its own")
+
+    def _excused(self, worker: str) -> bool:
+        return self._troubled_until(worker) + EXCUSED_SECONDS >= self._now()
+
+    # --- at the end ---
+
+    def unfinished(self) -> list[Row]:
+        """The jobs that are not terminal."""
+        return [row for row in self._tables.jobs.values() if row["state"] not in TERMINAL_STATES]
+
+    def judge_end(self) -> None:
+        """After the last word is said."""
+        for row in self.unfinished():
+            self._broken(
+                f"{row['job_id']} is {row['state'].name} (due {row['due_at']}), long after all trouble was over"
+            )
+        for job_id in self._submitted - self._deleted:
+            if job_id not in self._tables.keys_of_ids:
+                self._broken(f"{job_id} is gone")
+        self._judge_log()
+        for row in self._tables.jobs.values():
+            self._judge_job(row)
+        last = self._tables.counters.get("event", 0)
+        if self._watched and self._watched[-1] != last:
+            self._broken(f"the watcher was told of no event after {self._watched[-1]}; the last one is {last}")
+
+    def _judge_log(self) -> None:
+        if list(self._tables.events) != list(range(1, self._tables.counters.get("event", 0) + 1)):
+            self._broken("the numbers of the event log have a gap")
+        histories: dict[int, list[EventRow]] = defaultdict(list)
+        for event in self._tables.events.values():
+            histories[event.job_key].append(event)
+        for history in histories.values():
+            if [event.revision for event in history] != list(range(1, len(history) + 1)):
+                self._broken(f"the revisions of {history[0].job_id} have a gap")
+            for event, following in pairwise(history):
+                if following.event_type not in _AFTER[event.event_type]:
+                    self._broken(f"{event.job_id}: {following.event_type.name} came after {event.event_type.name}")
+
+    def _judge_job(self, row: Row) -> None:
+        job_id = row["job_id"]
+        counted = sum(1 for run in self._by_job[job_id] if not run.released)
+        if row["attempt"] > counted:
+            self._broken(f"{job_id} has {row['attempt']} attempts; begun and not given back were {counted}")
+        if row["state"] is JobState.COMPLETED:
+            self.completions += 1
+            said = json.loads(str(self._tables.payloads[PayloadKind.RESULT][row["key"]].content))
+            run = self._runs.get((job_id, said["fence"]))
+            if said["fence"] != row["outcome_fence"] or run is None or run.execution.number != said["execution"]:
+                self._broken(
+                    f"{job_id} has the result of fence {said['fence']}, its outcome is of {row['outcome_fence']}"
+                )
+            elif run.how != "complete":
+                self._broken(f"{job_id} has the result of an execution that ended as {run.how!r}")
+
+    def _broken(self, what: str) -> None:
+        raise PromiseBrokenError(f"{what} (at {self._now():.3f})")

@@ -1,0 +1,305 @@
+"""One schedule: a service, its workers and clients, and what befalls them, all of it drawn from one seed."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import TypeVar
+
+import structlog
+
+from jobhall.worker.held import HeldTask
+from jobhall_server.domain.rules import Backoff, RetryPolicy, Rules
+from jobhall_server.hall.hall import HallSettings
+from tests.support.memory.group import Move
+from tests.support.memory.tables import Row, Tables
+from tests.support.simulation.clients import SimulatedClient, SimulatedWatcher
+from tests.support.simulation.network import SimulatedStream, Weather
+from tests.support.simulation.referee import PromiseBrokenError, Referee
+from tests.support.simulation.servers import SimulatedDisk, SimulatedServer
+from tests.support.simulation.timeline import Process, Timeline
+from tests.support.simulation.troubles import PROFILES
+from tests.support.simulation.workers import Execution, Plan, SimulatedWorker
+
+T = TypeVar("T")
+
+TROUBLE_SECONDS = 40.0
+"""Trouble begins within this; each kind ends by itself."""
+BOUND_SECONDS = 300.0
+"""So long after the last trouble every job must be terminal."""
+CALM_SECONDS = 3.0
+"""So long after the last job ended it is looked on: what comes late comes now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a schedule went. `broken` says which promise was, with the whole story in `story`."""
+
+    seed: int
+    broken: str | None
+    story: Sequence[str]
+    jobs: int
+    executions: int
+    completions: int
+    troubles: int
+    virtual_seconds: float
+
+
+def run_schedule(seed: int) -> Outcome:
+    """Play it to its end, or to the first broken promise."""
+    random.seed(seed)
+    with _quiet():
+        return Schedule(seed).play()
+
+
+class Schedule:
+    """Everything of one run. Each party has its own chance, so that what one draws does not move the others."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.timeline = Timeline()
+        self.tables = Tables()
+        self.story: list[tuple[float, str]] = []
+        self.referee = Referee(self.tables, lambda: self.timeline.now, self._troubled_until)
+        self.chance = self._chance_of("schedule")
+        self._settings = HallSettings()
+        self.disk = SimulatedDisk(self.timeline, self._chance_of("disk"))
+        self._servers: list[SimulatedServer] = []
+        self.workers: list[SimulatedWorker] = []
+        self._processes: list[Process] = []
+        self._trouble: dict[str, float] = {}
+        """Until when each worker, by its name, has trouble of its own."""
+        self._executions = 0
+        self._plans = self._chance_of("plans")
+        self._troubles = 0
+        self._calm_at = 0.0
+        self._failure: BaseException | None = None
+        self._stage = self._process("stage")
+        self._client = SimulatedClient(self, self._process("client"), self._chance_of("client"))
+
+    def play(self) -> Outcome:
+        """Everything that happens, from the first server's start to the referee's judgement."""
+        broken: str | None = None
+        try:
+            self._set_up()
+            self._run_to_end()
+            self.referee.judge_end()
+        except PromiseBrokenError as error:
+            broken = str(error)
+        self._tear_down()
+        return Outcome(
+            seed=self.seed,
+            broken=broken,
+            story=[f"{at - 1000:9.4f}  {what}" for at, what in self.story],
+            jobs=len(self.tables.jobs),
+            executions=self._executions,
+            completions=self.referee.completions,
+            troubles=self._troubles,
+            virtual_seconds=self.timeline.now - 1000,
+        )
+
+    # --- the parties' world ---
+
+    def server(self) -> SimulatedServer | None:
+        return self._servers[-1] if self._servers and not self._servers[-1].gone else None
+
+    def dial(self, worker: SimulatedWorker) -> SimulatedStream | None:
+        server = self.server()
+        if server is None:
+            return None
+        stream = SimulatedStream(worker, server.process, worker.weather)
+        stream.open(server.accept)
+        return stream
+
+    def began(self, worker: SimulatedWorker, task: HeldTask) -> Execution:
+        self._executions += 1
+        told = task.assignment
+        execution = Execution(self._executions, told.job_id, told.fence, told.attempt, worker.name, self.timeline.now)
+        self.tell(f"{worker.name} begins {_short(told.job_id)} fence {told.fence} attempt {told.attempt}")
+        self._judged(self.referee.began, execution)
+        return execution
+
+    def plan(self, execution: Execution) -> Plan:
+        chance = self._plans
+        ends = ("complete",) * 8 + ("fail", "fail", "fail for good", "release")
+        return Plan(
+            seconds=chance.choice((0.001, 0.1, 1.0, 4.0, 12.0)) * chance.uniform(0.5, 1.5),
+            end=chance.choice(ends),
+            obeys=chance.random() < 0.8,
+            says=chance.choice((0, 0, 0, 3)),
+        )
+
+    def ended(self, execution: Execution, what: str) -> None:
+        self.tell(f"{execution.worker} is done with {_short(execution.job_id)} fence {execution.fence}: {what}")
+        self.referee.ended(execution, what)
+
+    def answered(self, token: bytes, *, taken: bool) -> None:
+        self._judged(self.referee.acked if taken else self.referee.refused, token)
+
+    def superseded(self, worker: SimulatedWorker) -> None:
+        self._judged(self.referee.superseded, worker.name)
+
+    def submitted(self, job_id: str) -> None:
+        self._judged(self.referee.submitted, job_id)
+
+    def watched(self, number: int) -> None:
+        self._judged(self.referee.watched, number)
+
+    def committed(self, moves: Sequence[Move]) -> None:
+        for move in moves:
+            row = move.after or move.before
+            assert row is not None
+            self.tell(
+                f"  {move.name} {_short(row['job_id'])} fence {row['fence']} attempt {row['attempt']} "
+                f"session {row['session_key']} -> {row['state'].name}"
+            )
+        self._judged(self.referee.committed, moves)
+
+    def failed(self, error: BaseException) -> None:
+        self.tell(f"a server failed: {error!r}")
+        self._failure = self._failure or error
+
+    def tell(self, what: str) -> None:
+        self.story.append((self.timeline.now, what))
+
+    def _judged(self, judge: Callable[[T], None], what: T) -> None:
+        """A broken promise ends the schedule, wherever it is found."""
+        try:
+            judge(what)
+        except PromiseBrokenError as error:
+            self._failure = self._failure or error
+
+    # --- the course of it ---
+
+    def _set_up(self) -> None:
+        chance = self.chance
+        self.start_server()
+        for number in range(chance.randint(2, 4)):
+            self.start_worker(f"w{number}", chance.randint(1, 4))
+        jobs = chance.randint(6, 24)
+        for number in range(jobs):
+            self.later(chance.uniform(0.2, 15), self._submit, number)
+        for _ in range(chance.choice((0, 0, 1, 3))):
+            self.later(chance.uniform(1, 40), self._meddle)
+        SimulatedWatcher(self, self._process("watcher"), self._chance_of("watcher"))
+        kinds = chance.choice(PROFILES)
+        self._troubles = chance.randint(1, 5)
+        for _ in range(self._troubles):
+            self.later(chance.uniform(0.5, TROUBLE_SECONDS), chance.choice(kinds), self)
+
+    def _run_to_end(self) -> None:
+        last = self.timeline.now + TROUBLE_SECONDS
+        self._run(last)
+        while self._calm_at > last:
+            last = self._calm_at
+            self._run(last)
+        self.later(0.0, self._restore)
+        if self._run(last + BOUND_SECONDS, done=lambda: not (self._client.calls or self.referee.unfinished())):
+            self._run(self.timeline.now + CALM_SECONDS)
+
+    def _run(self, until: float, *, done: Callable[[], bool] = lambda: False) -> bool:
+        found = self.timeline.run(until, done=lambda: self._failure is not None or done())
+        if self._failure is not None:
+            if isinstance(self._failure, PromiseBrokenError):
+                raise self._failure
+            raise PromiseBrokenError(f"a server failed: {self._failure!r}") from self._failure
+        for process in self._processes:
+            if process.failures:
+                raise PromiseBrokenError(f"{process.name}: {process.failures[0]!r}") from process.failures[0]
+        return found
+
+    def _restore(self) -> None:
+        """After the trouble: a server serves, and there are workers."""
+        if self.server() is None:
+            self.start_server()
+        if not any(worker.living and not worker.machine.leaving for worker in self.workers):
+            self.start_worker("last", 4)
+
+    def _tear_down(self) -> None:
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.unwind()
+
+    def _submit(self, number: int) -> None:
+        chance = self._plans
+        policy = RetryPolicy(backoff=chance.choice(list(Backoff)), max_delay_us=4_000_000)
+        timeouts = chance.choice((None, None, None, 5_000_000))
+        self._client.submit(
+            number,
+            rules=Rules(retry=policy, run_timeout_us=timeouts),
+            max_attempts=chance.choice((1, 2, 4, 10)),
+        )
+
+    def _meddle(self) -> None:
+        """Somebody cancels a job, has one run again, or deletes one."""
+        chance = self._plans
+        rows: list[Row] = list(self.tables.jobs.values())
+        if rows:
+            row = chance.choice(rows)
+            what = chance.choice(("cancel", "cancel", "retry", "delete"))
+            self.tell(f"a client asks to {what} {_short(row['job_id'])}, which is {row['state'].name}")
+            if what == "cancel":
+                self._client.cancel(row["job_id"], grace_seconds=chance.choice((1.0, 10.0)))
+            elif what == "retry":
+                self._client.retry(row["job_id"])
+            else:
+                self._client.delete(row["job_id"])
+
+    # --- the parties ---
+
+    def start_server(self) -> None:
+        process = self._process(f"s{len(self._servers)}")
+        self.tell(f"{process.name} starts")
+        self._servers.append(SimulatedServer(process, self.tables, self.disk, self, self._settings))
+
+    def start_worker(self, name: str, concurrency: int) -> None:
+        process = self._process(name)
+        self.tell(f"{name} starts, {concurrency} at once")
+        weather = Weather(self._chance_of(f"network of {name}"))
+        worker = SimulatedWorker(self, process, weather, self._chance_of(name), name=name, concurrency=concurrency)
+        self.workers.append(worker)
+
+    def _process(self, name: str) -> Process:
+        process = Process(self.timeline, name)  # type: ignore[abstract]  # what nobody asks of it, it has not
+        self._processes.append(process)
+        return process
+
+    def _chance_of(self, party: str) -> Random:
+        return Random(f"{self.seed}/{party}")
+
+    def later(self, seconds: float, what: Callable[..., None], *args: object) -> None:
+        self._stage.call_later(seconds, what, *args)
+
+    def trouble(self, worker: SimulatedWorker, until: float) -> None:
+        """What befalls the worker until then is no fault of the server's."""
+        self._trouble[worker.name] = max(until, self._trouble.get(worker.name, 0.0))
+        self.lasts_until(until)
+
+    def lasts_until(self, at: float) -> None:
+        """There is trouble until then: only after it the bound on the jobs begins."""
+        self._calm_at = max(self._calm_at, at)
+
+    def _troubled_until(self, worker: str) -> float:
+        return self._trouble.get(worker, 0.0)
+
+
+def _short(job_id: str) -> str:
+    return job_id[-3:]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nobody reads what thousands of schedules log."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    disabled, logging.root.manager.disable = logging.root.manager.disable, logging.CRITICAL
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+        logging.root.manager.disable = disabled

@@ -1,0 +1,160 @@
+"""A server process: the real hall over the tables in memory, the real servicer's halves over a simulated network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
+from typing import Any, Protocol
+
+from jobhall.errors import ApiError, Code, DrainingError, InternalError
+from jobhall_server.domain.access import ANYBODY
+from jobhall_server.hall.hall import Hall, HallSettings
+from jobhall_server.rpc.convert_work_out import FrameWriter
+from jobhall_server.rpc.streams import Stream
+from jobhall_server.rpc.workers import _WorkStream
+from tests.support.memory.group import Move
+from tests.support.memory.store import MemoryStore
+from tests.support.memory.tables import Tables
+from tests.support.simulation.network import SimulatedStream
+from tests.support.simulation.timeline import Process, Timeline
+from tests.support.stores import START_US
+
+LEAVE_SECONDS = 3.0
+"""So long a server that was told to stop waits for its workers to move."""
+UNREACHABLE = ApiError("nobody listens", code=Code.UNAVAILABLE)
+
+
+class SimulatedClock:
+    """The timeline as a server's clock."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+
+    def now_us(self) -> int:
+        return START_US + int(self._timeline.now * 1_000_000)
+
+    def monotonic(self) -> float:
+        return self._timeline.now
+
+
+class SimulatedDisk:
+    """Commits take a few milliseconds, now and then much longer; for a while all may be refused."""
+
+    def __init__(self, timeline: Timeline, chance: Random) -> None:
+        self._timeline = timeline
+        self._chance = chance
+        self.busy_until = 0.0
+
+    def before_commit(self) -> float:
+        return self._chance.expovariate(1 / 0.003) if self._chance.random() < 0.99 else self._chance.uniform(0, 2)
+
+    def before_answer(self) -> float:
+        return self._chance.expovariate(1 / 0.002)
+
+    def busy(self) -> bool:
+        return self._timeline.now < self.busy_until
+
+
+class Onlooker(Protocol):
+    """Who is told what the servers do."""
+
+    def committed(self, moves: Sequence[Move]) -> None:
+        """A group is durable."""
+
+    def failed(self, error: BaseException) -> None:
+        """A server did what it must never do."""
+
+
+class SimulatedServer:
+    """From its start to its death; what it committed is in the tables."""
+
+    def __init__(
+        self, process: Process, tables: Tables, disk: SimulatedDisk, onlooker: Onlooker, settings: HallSettings
+    ) -> None:
+        self.process = process
+        self.hall: Hall | None = None
+        self.streams: list[SimulatedStream] = []
+        self._tables = tables
+        self._disk = disk
+        self._onlooker = onlooker
+        self._settings = settings
+        self._stopping: asyncio.Event | None = None
+        self._serving = process.create_task(self._serve(), name="serve")
+
+    @property
+    def gone(self) -> bool:
+        """Whether the process has ended."""
+        return self._serving.done() or self.process.backlog is None
+
+    def stop(self) -> None:
+        """SIGTERM."""
+        if self._stopping is not None:
+            self.process.call_soon(self._stopping.set)
+
+    def accept(self, stream: SimulatedStream) -> None:
+        """A worker calls Work."""
+        self.streams.append(stream)
+        stream.task = self.process.create_task(self._stream(stream), name="work")
+
+    def perform(self, call: Callable[[Hall], Awaitable[Any]], answer: Callable[[Any], None]) -> None:
+        """Any other RPC; it is answered with what it returned or with its error."""
+        _ = self.process.create_task(self._call(call, answer), name="call")
+
+    # --- in detail ---
+
+    async def _serve(self) -> None:
+        stopping = self._stopping = asyncio.Event()
+        clock = SimulatedClock(self.process.timeline)
+        store = MemoryStore(self._tables, clock=clock, disk=self._disk, look_on=self._onlooker.committed)
+        try:
+            async with Hall.open(store, self._settings, clock) as hall:
+                self.hall = hall
+                await stopping.wait()
+                hall.drain()
+                await self._leave()
+                self.hall = None
+        except Exception as error:  # noqa: BLE001 - whatever ends a server is for the referee
+            self._onlooker.failed(error)
+        store.close()
+
+    async def _leave(self) -> None:
+        streams = [stream.task for stream in self.streams if stream.task is not None and not stream.task.done()]
+        if streams:
+            await asyncio.wait(streams, timeout=LEAVE_SECONDS)
+        for stream in self.streams:
+            if stream.task is not None and not stream.task.done():
+                stream.task.cancel()
+        left = [stream.task for stream in self.streams if stream.task is not None and not stream.task.done()]
+        if left:
+            await asyncio.wait(left)
+
+    async def _stream(self, stream: SimulatedStream) -> None:
+        try:
+            await self._work(stream)
+        except ApiError as error:
+            stream.end(error)
+        except asyncio.CancelledError:
+            stream.end(DrainingError("this server is stopping"))
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug, and the referee's
+            self._onlooker.failed(error)
+            stream.end(InternalError())
+        else:
+            stream.end(None)
+        finally:
+            self.streams.remove(stream)
+
+    async def _work(self, stream: Any) -> None:
+        if self.hall is None:
+            raise DrainingError("this server is stopping")
+        connection = self.hall.workers.connect(ANYBODY)
+        await _WorkStream(connection, Stream(stream), FrameWriter(server_version="0", replica_id="1")).run()
+
+    async def _call(self, call: Callable[[Hall], Awaitable[Any]], answer: Callable[[Any], None]) -> None:
+        try:
+            answer(UNREACHABLE if self.hall is None else await call(self.hall))
+        except ApiError as error:
+            answer(error)
+        except Exception as error:  # noqa: BLE001 - a bug, and the referee's
+            self._onlooker.failed(error)

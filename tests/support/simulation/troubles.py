@@ -1,0 +1,167 @@
+"""What may befall a schedule: servers, workers and networks that die, stop, stall, and come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tests.support.simulation.servers import SimulatedServer
+from tests.support.simulation.workers import SimulatedWorker
+
+if TYPE_CHECKING:
+    from tests.support.simulation.schedules import Schedule
+
+UNNOTICED_SECONDS = 16.0
+"""So long a worker may take to see that its stream is dead: three beats, and the time between two looks."""
+
+
+def kill_server(schedule: Schedule) -> None:
+    """SIGKILL; what it had not committed never was. Another one comes after a while, maybe a long one."""
+    server = schedule.server()
+    if server is not None:
+        schedule.tell(f"{server.process.name} is killed")
+        server.process.kill()
+        seconds = schedule.chance.choice((0.3, 3.0, 15.0, 60.0))
+        # A machine that loses its power says nothing; but then it is not back at once.
+        _forget_streams(server, silently=seconds >= UNNOTICED_SECONDS and schedule.chance.random() < 0.5)
+        _come_back(schedule, seconds)
+
+
+def stop_server(schedule: Schedule) -> None:
+    """SIGTERM: it tells its workers to move and goes."""
+    server = schedule.server()
+    if server is not None:
+        schedule.tell(f"{server.process.name} is told to stop")
+        server.stop()
+        _come_back(schedule, schedule.chance.choice((1.0, 5.0, 30.0)))
+
+
+def pause_server(schedule: Schedule) -> None:
+    """SIGSTOP for a while, maybe long enough that its workers have given it up."""
+    server = schedule.server()
+    if server is not None:
+        seconds = schedule.chance.choice((2.0, 8.0, 20.0, 60.0))
+        schedule.tell(f"{server.process.name} stands still for {seconds:g} s")
+        server.process.pause()
+        schedule.later(seconds, server.process.resume)
+        schedule.lasts_until(schedule.timeline.now + seconds)
+
+
+def stall_disk(schedule: Schedule) -> None:
+    """For a while no group is taken."""
+    seconds = schedule.chance.choice((0.5, 5.0, 20.0))
+    schedule.tell(f"the disk is full for {seconds:g} s")
+    schedule.disk.busy_until = schedule.timeline.now + seconds
+    schedule.lasts_until(schedule.disk.busy_until)
+
+
+def kill_worker(schedule: Schedule) -> None:
+    """SIGKILL, or the power of its machine; another worker comes in its place."""
+    worker = _any_worker(schedule)
+    if worker is not None:
+        silently = schedule.chance.random() < 0.3
+        schedule.tell(f"{worker.name} is killed{', silently' if silently else ''}")
+        worker.process.kill()
+        schedule.referee.died(worker.name)
+        schedule.trouble(worker, float("inf"))
+        if worker.current is not None:
+            worker.current.break_off(silently=silently)
+        _replace(schedule, worker)
+
+
+def pause_worker(schedule: Schedule) -> None:
+    """SIGSTOP: it comes back and does not know that it was away."""
+    worker = _any_worker(schedule)
+    if worker is not None:
+        seconds = schedule.chance.choice((3.0, 14.0, 25.0, 50.0))
+        schedule.tell(f"{worker.name} stands still for {seconds:g} s")
+        worker.process.pause()
+        schedule.later(seconds, worker.process.resume)
+        schedule.trouble(worker, schedule.timeline.now + seconds)
+
+
+def stop_worker(schedule: Schedule) -> None:
+    """SIGTERM: it gives back what it has not begun, ends the rest and leaves."""
+    worker = _any_worker(schedule)
+    if worker is not None and not worker.machine.leaving:
+        worker.process.call_soon(worker.leave)
+        _replace(schedule, worker)
+
+
+def break_stream(schedule: Schedule) -> None:
+    """Its connection breaks; both sides are told, or neither."""
+    worker = _any_worker(schedule)
+    if worker is not None and worker.current is not None:
+        silently = schedule.chance.random() < 0.4
+        schedule.tell(f"the stream of {worker.name} breaks{', silently' if silently else ''}")
+        worker.current.break_off(silently=silently)
+        schedule.trouble(worker, schedule.timeline.now + (UNNOTICED_SECONDS if silently else 0.0))
+
+
+def silence(schedule: Schedule) -> None:
+    """A black hole of one direction or of both: what is sent comes late, when it is over."""
+    worker = _any_worker(schedule)
+    if worker is not None:
+        chance = schedule.chance
+        until = schedule.timeline.now + chance.choice((2.0, 9.0, 22.0, 40.0))
+        way = chance.choice(("up", "down", "both"))
+        schedule.tell(f"the network of {worker.name} is silent ({way}) until {until - 1000:.1f}")
+        if way != "down":
+            worker.weather.up_silent_until = until
+        if way != "up":
+            worker.weather.down_silent_until = until
+        schedule.trouble(worker, until)
+
+
+def slow_down(schedule: Schedule) -> None:
+    """Its network is slow for the rest of the time; not so slow that beats are missed."""
+    worker = _any_worker(schedule)
+    if worker is not None:
+        worker.weather.delay_seconds = schedule.chance.choice((0.05, 0.4))
+        schedule.tell(f"the network of {worker.name} is slow: {worker.weather.delay_seconds:g} s")
+
+
+Trouble = Callable[["Schedule"], None]
+
+SERVERS: tuple[Trouble, ...] = (kill_server, kill_server, stop_server, pause_server, stall_disk)
+NETWORKS: tuple[Trouble, ...] = (break_stream, break_stream, silence, silence, slow_down)
+WORKERS: tuple[Trouble, ...] = (kill_worker, pause_worker, stop_worker)
+PROFILES: tuple[tuple[Trouble, ...], ...] = (
+    SERVERS,
+    NETWORKS,
+    WORKERS,
+    SERVERS + NETWORKS,
+    SERVERS + NETWORKS + WORKERS,
+)
+"""A schedule has its troubles from one of these: with servers alone, nothing at all may run twice."""
+
+
+def _any_worker(schedule: Schedule) -> SimulatedWorker | None:
+    living = [worker for worker in schedule.workers if worker.living]
+    return schedule.chance.choice(living) if living else None
+
+
+def _replace(schedule: Schedule, worker: SimulatedWorker) -> None:
+    name = f"{worker.name.partition('.')[0]}.{len(schedule.workers)}"
+    seconds = schedule.chance.choice((0.5, 5.0, 20.0))
+    schedule.later(seconds, schedule.start_worker, name, worker.concurrency)
+    schedule.lasts_until(schedule.timeline.now + seconds)
+
+
+def _come_back(schedule: Schedule, seconds: float) -> None:
+    """Another server, as soon as the one before has really gone."""
+    schedule.lasts_until(schedule.timeline.now + seconds)
+
+    def start() -> None:
+        if schedule.server() is None:
+            schedule.start_server()
+        elif schedule.server() is before:
+            schedule.later(0.5, start)
+
+    before = schedule.server()
+    schedule.later(seconds, start)
+
+
+def _forget_streams(server: SimulatedServer, *, silently: bool) -> None:
+    for stream in [*server.streams]:
+        stream.break_off(silently=silently)
