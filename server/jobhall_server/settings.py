@@ -79,6 +79,15 @@ class Settings(BaseModel):
     reaper_seconds: float = Field(
         limits.REAPER_INTERVAL.total_seconds(), gt=0, le=60, description="how often lost sessions are looked for"
     )
+    worker_losses_max: int = Field(
+        limits.WORKER_LOSSES_MAX, ge=1, le=1_000_000, description="worker losses in a row that fail a job"
+    )
+    lease_seconds: float = Field(
+        limits.LEASE_DURATION.total_seconds(),
+        gt=0,
+        le=limits.LEASE_DURATION_MAX.total_seconds(),
+        description="how long a worker without a stream may be silent",
+    )
     auto_register: bool = Field(default=True, description="register the job types that workers say they serve")
     watchers_max: int = Field(limits.WATCHERS_MAX, ge=1, le=100_000, description="open watches and waits at once")
     reflection: bool = Field(default=True, description="let tools such as grpcurl ask for the services")

@@ -35,6 +35,14 @@ async def server(tmp_path: Path, server_log: io.StringIO) -> AsyncIterator[Runni
 
 
 @pytest.fixture
+async def hasty(tmp_path: Path, server_log: io.StringIO) -> AsyncIterator[Running]:
+    """A server with which a session that is gone for a second is over."""
+    async with running_server(tmp_path, heartbeat_seconds=0.5, session_ttl_seconds=1.0, reaper_seconds=0.05) as running:
+        yield running
+    assert "Traceback" not in server_log.getvalue(), server_log.getvalue()
+
+
+@pytest.fixture
 async def client(server: Running) -> AsyncIterator[AsyncClient]:
     """A client, and the type `score`, which no worker serves."""
     async with AsyncClient(server.address) as client:

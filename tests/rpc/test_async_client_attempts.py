@@ -4,6 +4,7 @@ import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from jobhall import (
     Worker,
 )
 from jobhall.errors import FieldInvalidError, JobNotFoundError, JobTerminalError
-from tests.support.servers import Running
+from tests.support.servers import Running, running_server
 from tests.support.waiting import eventually_async
 
 NOBODY = "0190a0b0-0000-7000-8000-000000000000"
@@ -37,6 +38,13 @@ POLICY = RetryPolicy(
 )
 AT_ONCE = RetryPolicy(initial_delay=timedelta(0))
 IN_AN_HOUR = RetryPolicy(strategy=BackoffStrategy.FIXED, initial_delay=timedelta(hours=1), jitter=0.0)
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Running]:
+    """No deadline fires before a server has served for a session's time to live, so that is short here."""
+    async with running_server(tmp_path, session_ttl_seconds=2, heartbeat_seconds=0.7, reaper_seconds=0.1) as running:
+        yield running
 
 
 @pytest.fixture

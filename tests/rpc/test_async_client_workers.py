@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ import jobhall
 from jobhall import AsyncClient, JobState, Task, Worker, WorkerInfo, WorkerState
 from jobhall.errors import FieldInvalidError, FilterUnsupportedError, WorkerNotFoundError
 from jobhall.filters import WorkerSelection
-from tests.support.servers import Running
+from tests.support.servers import Running, running_server
 from tests.support.waiting import eventually_async
 
 NOBODY = "0190a0b0-0000-7000-8000-000000000000"
@@ -25,6 +26,13 @@ class Painter:
 
     worker: Worker
     gate: threading.Event = field(default_factory=threading.Event)
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Running]:
+    """No deadline fires before a server has served for a session's time to live, so that is short here."""
+    async with running_server(tmp_path, session_ttl_seconds=2, heartbeat_seconds=0.7, reaper_seconds=0.1) as running:
+        yield running
 
 
 @pytest.fixture

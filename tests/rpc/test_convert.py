@@ -135,9 +135,6 @@ def test_a_time_outside_the_calendar_is_refused(seconds: int, nanos: int) -> Non
 LATER = {
     "schedule_time": {"seconds": 1},
     "start_deadline": {"seconds": 1},
-    "retry_policy": {"multiplier": 2.0},
-    "run_timeout": {"seconds": 1},
-    "progress_timeout": {"seconds": 1},
     "batch_id": "b",
     "unique_key": "k",
     "unique_policy": job_pb2.UNIQUE_POLICY_REJECT,
@@ -156,7 +153,10 @@ def test_a_field_that_is_not_honoured_yet_is_refused_and_named(name: str) -> Non
     assert caught.value.violations[0].field == f"jobs[3].{name}"
 
 
-HONOURED = "namespace job_type parameters labels path file_info priority job_id max_attempts"
+HONOURED = (
+    "namespace job_type parameters labels path file_info priority job_id max_attempts "
+    "retry_policy run_timeout progress_timeout"
+)
 
 
 def test_every_field_of_a_submission_is_honoured_or_refused() -> None:
@@ -192,7 +192,7 @@ def test_reports_are_read_in_their_order() -> None:
     message.updates.add(seq=3, lease_token=token(2)).failed.message = "no"
     malformed: list[Rejection] = []
 
-    reports = updates_in(message, malformed)
+    reports = updates_in(message.updates, malformed)
 
     kinds = [ReportKind.ACCEPTED, ReportKind.PROGRESS, ReportKind.COMPLETED, ReportKind.FAILED]
     assert [report.kind for report in reports] == kinds
@@ -209,7 +209,7 @@ def test_a_malformed_report_is_rejected_in_the_ack_that_covers_it_and_costs_the_
     message.updates.add(seq=2, lease_token=token(2)).completed.SetInParent()
     message.updates.add(seq=3, lease_token=token(3))
 
-    reports = updates_in(message, writer.malformed)
+    reports = updates_in(message.updates, writer.malformed)
     first = list(writer.messages([Ack(2)]))
     second = list(writer.messages([Ack(3)]))
 
@@ -225,7 +225,7 @@ def test_log_lines_are_cut_and_those_without_a_time_are_stamped() -> None:
     log.log_entries.add(message="é" * 20_000)
     log.log_entries.add(message="two", level=job_pb2.LOG_LEVEL_ERROR, time={"seconds": 5})
 
-    (report,) = logs_in(message, [])
+    (report,) = logs_in(message.logs, [])
 
     long, dated = report.body.lines  # type: ignore[union-attr]
     assert len(long.text.encode()) == 16 * 1024
@@ -235,8 +235,8 @@ def test_log_lines_are_cut_and_those_without_a_time_are_stamped() -> None:
 
 
 def claimed(key: int, parameters: str) -> Assignment:
-    names = (None, None, None, None, "me", "")
-    job = Claimed(Lease(key, 1, 7), f"job-{key}", 1, 1, 4, 0, 1_800_000_000_000_000, *names, Payload(parameters))
+    described = (None, None, None, None, "me", "", None)
+    job = Claimed(Lease(key, 1, 7), f"job-{key}", 1, 1, 4, 0, 1_800_000_000_000_000, *described, Payload(parameters))
     return Assignment(job, "default", "score", job.lease.token())
 
 

@@ -328,9 +328,9 @@ BAD_INPUT: dict[str, tuple[str, Any, Code, str, str]] = {
         "timeout",
     ),
     "wait for nobody": ("WaitJob", pb.WaitJobRequest(job_id=NOBODY), Code.NOT_FOUND, "JOB_NOT_FOUND", ""),
-    "cancel with an etag": (
-        "CancelJob",
-        pb.CancelJobRequest(job_id=NOBODY, etag="1"),
+    "delete with an etag": (
+        "DeleteJob",
+        pb.DeleteJobRequest(job_id=NOBODY, etag="1"),
         Code.INVALID_ARGUMENT,
         "FIELD_NOT_SUPPORTED",
         "etag",

@@ -62,6 +62,8 @@ def test_a_misspelled_variable_is_named_beside_what_was_meant(tmp_path: Path) ->
         (["serve"], {"database_url": "mysql://x/y"}, 1, "mysql"),
         (["serve"], {"database_url": "sqlite:///no/such/folder/j.db"}, 1, "folder"),
         (["migrate"], {"database_url": "sqlite:///."}, 1, "folder"),
+        (["backup", "copy.db"], {}, 1, "nothing to back up"),
+        (["backup"], {}, 2, "FILE"),
         (["healthcheck", "--address", "127.0.0.1:1"], {}, 1, "does not answer"),
         (["config", "--config", "none.toml"], {}, 2, "none.toml"),
     ],
@@ -84,6 +86,18 @@ def test_migrate_makes_the_schema_and_may_be_repeated(tmp_path: Path) -> None:
     assert first.returncode == again.returncode == 0
     assert first.stdout == again.stdout
     assert str(tmp_path / "jobhall.db") in first.stdout
+
+
+def test_backup_says_what_the_copy_holds_and_refuses_to_write_over_it(tmp_path: Path) -> None:
+    run(tmp_path, "migrate")
+    with Processes(tmp_path) as processes:
+        processes.serve()
+        first, again = run(tmp_path, "backup", "copy.db"), run(tmp_path, "backup", "copy.db")
+
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith(f"{tmp_path}/copy.db: 0 jobs, 0.")
+    assert again.returncode == 1
+    assert again.stderr == f"jobhall-server: {tmp_path}/copy.db exists already: name a new file\n"
 
 
 def test_healthcheck_finds_the_server_where_the_settings_say(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from jobhall.limits import (
 from jobhall.v1 import job_pb2
 from jobhall.v1 import job_service_pb2 as pb
 from jobhall.v1.task_pb2 import TaskLog
-from jobhall.v1.worker_service_pb2 import TaskLogs
 from jobhall_server.domain.access import ANYBODY
 from jobhall_server.hall.clock import SystemClock
 from jobhall_server.hall.frames import Rejection, ReportKind
@@ -269,7 +268,7 @@ def test_fields_of_a_log_line_are_measured_as_the_sdk_measures_them() -> None:
     line.fields["text"] = "\x01" * (LOG_FIELDS_BYTES_MAX - 100)
     malformed: list[Rejection] = []
 
-    (report,) = logs_in(TaskLogs(logs=[TaskLog(seq=1, first_number=1, log_entries=[line])]), malformed)
+    (report,) = logs_in([TaskLog(seq=1, first_number=1, log_entries=[line])], malformed)
 
     assert not malformed
     assert report.kind is ReportKind.LOGS

@@ -104,10 +104,11 @@ def _size(feed: Feed) -> int:
 
 async def test_a_watcher_that_does_not_read_gathers_no_progress_without_end(hall: Hall) -> None:
     # The newest progress of every job was kept for a watcher that had stopped to read, however many jobs came by.
+    queue = await hall.registry.queue_for("default", "score")
     with hall.feed.subscribe(ANYBODY, JobFilter()) as subscription:
         for job_key in range(1, QUEUED_MAX + 500):
-            hall.feed.publish_progress(assignment(job_key), Progress(processed=1))
-        hall.feed.publish_progress(assignment(1), Progress(processed=2))
+            hall.feed.publish_progress(assignment(job_key).claimed, queue, Progress(processed=1))
+        hall.feed.publish_progress(assignment(1).claimed, queue, Progress(processed=2))
 
         assert len(subscription.progress) == QUEUED_MAX
         newest = subscription.progress[1].progress

@@ -66,6 +66,7 @@ def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> N
         ("HEARTBEAT_SECONDS", "0", "greater than 0"),
         ("WATCHERS_MAX", "many", "integer"),
         ("AUTO_REGISTER", "perhaps", "boolean"),
+        ("WAIT", "long", "boolean"),
         ("SYNCHRONOUS", "SOMETIMES", "'FULL'"),
         ("TABLE_PREFIX", "Robert'); --", "pattern"),
     ],

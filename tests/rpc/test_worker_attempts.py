@@ -1,6 +1,7 @@
 """More than one attempt at a job: what handlers say of the next one, and what the next one finds."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -14,7 +15,7 @@ from jobhall.model import RetryPolicy
 from jobhall.states import JobState
 from jobhall.task import StopCause, Task, TaskFailed, TaskReleased
 from jobhall.worker import Worker
-from tests.support.proxy import Proxy
+from tests.support.proxy import Proxy, Way
 from tests.support.servers import Running, running_server
 from tests.support.waiting import eventually_async
 
@@ -202,3 +203,70 @@ async def test_a_worker_that_lost_its_connection_comes_back_to_its_session_and_r
 
     assert [(job.state, job.attempt, job.worker_losses) for job in done] == [(JobState.COMPLETED, 1, 0)] * 2
     assert sorted(entered) == sorted(job.id for job in jobs)
+
+
+async def test_an_outcome_whose_ack_was_lost_is_said_again_and_taken_as_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The result is committed, and its ack lost with the connection: said again on the next stream it is known by its
+    digest, while the job has long ended.
+    """
+    caplog.set_level(logging.DEBUG, "jobhall.worker")
+    async with (
+        running_server(tmp_path, heartbeat_seconds=0.2, session_ttl_seconds=5) as server,
+        AsyncClient(server.address) as client,
+    ):
+        with Proxy(server.address) as proxy:
+            worker = Worker(proxy.address)
+            entered: list[str] = []
+            release = threading.Event()
+
+            @worker.handler("gated")
+            def gated(task: Task) -> str:
+                entered.append(task.job_id)
+                assert release.wait(15)
+                return "done"
+
+            async with worker:
+                await connected(worker)
+                submitted = await client.jobs.submit("gated", max_attempts=1)
+                await eventually_async(lambda: entered, within=10, what="it runs")
+                proxy.swallow(frozenset({Way.TO_CLIENT}), new=False)
+                release.set()
+                job = await client.jobs.wait_for_job(submitted.id, timeout=15)
+                assert worker._io is not None
+                stream = worker._io._stream
+                assert stream.unacked_count == 1
+                await eventually_async(lambda: not stream.unacked_count, within=10, what="it was said again")
+
+    assert (job.result, len(entered)) == ("done", 1)
+    assert "not taken" not in caplog.text
+    assert "lease" not in caplog.text
+
+
+async def test_a_worker_that_an_operator_drains_ends_what_it_runs_and_stops_without_an_error(
+    server: Running, client: AsyncClient
+) -> None:
+    worker = Worker(server.address, concurrency=1)
+    entered, release = threading.Event(), threading.Event()
+
+    @worker.handler("gated")
+    def gated(task: Task) -> str:
+        entered.set()
+        assert release.wait(15)
+        return "done"
+
+    async with worker:
+        await connected(worker)
+        running = await client.jobs.submit("gated", priority=1)
+        waiting = await client.jobs.submit("gated")
+        await eventually_async(entered.is_set, within=10, what="the handler runs")
+        assert worker._io is not None
+        await client.workers.drain(worker._io._stream.session_id, reason="new kernel")
+        await eventually_async(lambda: worker.health == "draining", within=10, what="the worker hears of it")
+        release.set()
+        await eventually_async(lambda: worker.health == "stopped", within=10, what="it stops by itself")
+
+    assert worker.error is None
+    assert (await client.jobs.get_job(running.id)).result == "done"
+    assert (await client.jobs.get_job(waiting.id)).state is JobState.PENDING

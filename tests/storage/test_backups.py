@@ -16,7 +16,7 @@ from jobhall_server.storage.engines import parse_database_url
 from jobhall_server.storage.errors import BackupError
 from jobhall_server.storage.schema import PREFIX_DEFAULT
 from tests.support.stored import Stored
-from tests.support.stores import FILE_NAME, Floor
+from tests.support.stores import FILE_NAME, Floor, sql_only
 
 
 def made(folder: Path, target: str = "copy.db", *, prefix: str = PREFIX_DEFAULT) -> Backup:
@@ -44,6 +44,7 @@ def at_each_sync(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None
     return act
 
 
+@sql_only
 async def test_the_copy_is_whole_and_one_file_with_the_rights_of_the_original(floor: Floor, tmp_path: Path) -> None:
     await floor.submit(3)
     (tmp_path / FILE_NAME).chmod(0o640)
@@ -59,6 +60,7 @@ async def test_the_copy_is_whole_and_one_file_with_the_rights_of_the_original(fl
     assert Stored(backup.path).states() == Stored(tmp_path / FILE_NAME).states()
 
 
+@sql_only
 async def test_the_copy_is_another_log_and_the_original_stays_the_one_that_it_was(floor: Floor, tmp_path: Path) -> None:
     """Cursors that the original gave out after the backup stand for events that the copy gives other numbers' places:
     a watcher that resumed there would pass over whatever the copy logs up to them.
@@ -71,6 +73,7 @@ async def test_the_copy_is_another_log_and_the_original_stays_the_one_that_it_wa
     assert len({before, log_id(first.path), log_id(second.path)}) == 3
 
 
+@sql_only
 async def test_what_is_written_while_the_copy_is_made_is_not_in_it_and_does_not_begin_it_again(
     floor: Floor, tmp_path: Path, at_each_sync: Callable[[Callable[[], None]], None]
 ) -> None:
@@ -98,6 +101,7 @@ async def test_what_is_written_while_the_copy_is_made_is_not_in_it_and_does_not_
 
 
 @pytest.mark.parametrize("interruption", [SystemExit(143), KeyboardInterrupt(), OSError(5, "Input/output error")])
+@sql_only
 async def test_a_backup_that_is_interrupted_leaves_nothing(
     floor: Floor,
     tmp_path: Path,
@@ -118,6 +122,7 @@ async def test_a_backup_that_is_interrupted_leaves_nothing(
     assert files(tmp_path) == before
 
 
+@sql_only
 async def test_a_file_that_exists_is_never_written_over(floor: Floor, tmp_path: Path) -> None:
     await floor.submit()
     (tmp_path / "copy.db").write_text("precious")
@@ -130,6 +135,7 @@ async def test_a_file_that_exists_is_never_written_over(floor: Floor, tmp_path: 
     assert (tmp_path / "copy.db").read_text() == "precious"
 
 
+@sql_only
 async def test_one_that_appears_while_the_copy_is_made_is_not_written_over_either(
     floor: Floor, tmp_path: Path, at_each_sync: Callable[[Callable[[], None]], None]
 ) -> None:
@@ -143,6 +149,7 @@ async def test_one_that_appears_while_the_copy_is_made_is_not_written_over_eithe
     assert "copy.db.part" not in files(tmp_path)
 
 
+@sql_only
 async def test_two_backups_to_one_file_do_not_write_into_each_other(floor: Floor, tmp_path: Path) -> None:
     await floor.submit()
     (tmp_path / "copy.db.part").write_text("of another backup")
@@ -175,6 +182,7 @@ def test_of_postgresql_its_own_tool_makes_the_backup(tmp_path: Path) -> None:
         back_up(parse_database_url("postgresql://localhost/jobs"), tmp_path / "copy.db", prefix=PREFIX_DEFAULT)
 
 
+@sql_only
 async def test_a_copy_that_is_damaged_is_not_given_out(floor: Floor, tmp_path: Path) -> None:
     """A page that a failing disk has changed is copied as it is, and found by the check."""
     await floor.submit(200)

@@ -22,7 +22,7 @@ from jobhall_server.storage.group import Group as SqlGroup
 from jobhall_server.storage.refusals import Outage, Refusal, answer_to, refusal_of, surely_not_committed
 from tests.support.disks import no_file_longer_than
 from tests.support.held_back import held_back
-from tests.support.stores import FILE_NAME, Act, Floor
+from tests.support.stores import FILE_NAME, Act, Floor, sql_only
 
 NOTHING_BYTES = 4096
 """No file here is so short, so no write has room."""
@@ -44,6 +44,7 @@ async def leave_pages(floor: Floor, count: int) -> None:
     await floor.store.run(Act(limit))
 
 
+@sql_only
 async def test_reports_go_on_where_a_submit_in_their_group_does_not_fit(floor: Floor) -> None:
     """A flood of large submits on a full disk would otherwise take every group with it that has a report in it."""
     await leave_pages(floor, 20)
@@ -60,6 +61,7 @@ async def test_reports_go_on_where_a_submit_in_their_group_does_not_fit(floor: F
     assert [event.number for event in await floor.events()] == [1]
 
 
+@sql_only
 async def test_where_nothing_fits_reports_are_refused_too_and_taken_when_there_is_room(floor: Floor) -> None:
     await leave_pages(floor, 0)
 
@@ -74,6 +76,7 @@ async def test_where_nothing_fits_reports_are_refused_too_and_taken_when_there_i
     assert await floor.store.run(inserting(floor, BIG)) == 1
 
 
+@sql_only
 async def test_a_disk_that_refuses_writes_is_a_full_one_even_at_the_commit(floor: Floor) -> None:
     """A disk that has become read-only, or a quota that is used up, shows first when COMMIT writes the log.
 
@@ -93,6 +96,7 @@ async def test_a_disk_that_refuses_writes_is_a_full_one_even_at_the_commit(floor
     assert [event.number for event in await floor.events()] == [1, 2, 3]
 
 
+@sql_only
 async def test_a_log_that_may_not_grow_is_brought_in_and_written_again_from_its_beginning(
     floor: Floor, tmp_path: Path
 ) -> None:
@@ -114,6 +118,7 @@ async def test_a_log_that_may_not_grow_is_brought_in_and_written_again_from_its_
     assert (tmp_path / f"{FILE_NAME}-wal").stat().st_size <= log_bytes
 
 
+@sql_only
 async def test_an_outage_is_a_line_in_the_log_as_it_begins_and_one_as_it_ends(
     floor: Floor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

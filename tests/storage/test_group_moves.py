@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from jobhall.ids import new_id
@@ -109,7 +111,7 @@ async def test_the_failure_is_told_by_the_last_event_alone(floor: Floor) -> None
     failure = JobFailure(FailureKind.APPLICATION, "no", code="E1", details="{}", stack="line 1", attempt=1)
 
     def end(group: Group) -> None:
-        told = {"kind": failure.kind, "code": failure.code, "retryable": failure.retryable}
+        told: dict[str, Any] = {"kind": failure.kind, "code": failure.code, "retryable": failure.retryable}
         taken(group, key, worker_moves.fail(group.job(key), lease, 5, now=group.now, chance=0, **told))
         group.save_failure(key, failure)
 

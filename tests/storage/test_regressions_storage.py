@@ -17,10 +17,9 @@ from jobhall_server.hall import tokens
 from jobhall_server.hall.feed import Feed
 from jobhall_server.hall.leases import LoseTasks
 from jobhall_server.hall.retention import cut_what_is_old
-from jobhall_server.hall.store import EventRow, Group, JobFilter
+from jobhall_server.hall.store import EventRow, Group, JobFilter, Store
 from jobhall_server.hall.watch import WatchRequest, watch
 from jobhall_server.storage.checkpoints import LOG_PAGES, Checkpoints
-from jobhall_server.storage.store import Store
 from tests.support.disks import no_file_longer_than
 from tests.support.stores import Act, Floor, SetClock
 from tests.support.waiting import eventually_async

@@ -25,7 +25,7 @@ from jobhall_server.storage.statements_jobs import ChangeShape
 from tests.support.groups import TABLES, Groups, groups_in_memory
 
 DIALECTS: list[sa.Dialect] = [sqlite.dialect(paramstyle="qmark"), psycopg.dialect()]  # type: ignore[no-untyped-call]
-MODULES = ("statements_claim", "statements_cut", "statements_jobs", "statements_write")
+MODULES = ("statements_backup", "statements_claim", "statements_cut", "statements_jobs", "statements_write")
 
 
 def record(
@@ -56,7 +56,12 @@ def decisions(job: JobRecord) -> Iterator[object]:
     for digest in (worker_moves.NO_RESULT_DIGEST, 5):
         yield worker_moves.complete(job, lease, digest)
     for retryable, delay_us in product((False, True), (0, 5)):
-        told = {"kind": FailureKind.APPLICATION, "code": "E", "retryable": retryable, "delay_us": delay_us}
+        told: dict[str, Any] = {
+            "kind": FailureKind.APPLICATION,
+            "code": "E",
+            "retryable": retryable,
+            "delay_us": delay_us,
+        }
         yield worker_moves.fail(job, lease, 5, **told, **when)
         yield worker_moves.release(job, lease, 5, delay_us=delay_us, not_mine=retryable, **when)
     yield server_moves.return_undelivered(job, lease)

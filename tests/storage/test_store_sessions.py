@@ -9,16 +9,7 @@ from jobhall.ids import new_id
 from jobhall_server.domain.session import NewSession, SessionRecord, SessionState
 from jobhall_server.hall.store import Expired, Group
 from tests.support.stores import Act, Floor, SetClock
-
-SECOND = 1_000_000
-TTL_US = 15 * SECOND
-
-
-async def serve(floor: Floor, clock: SetClock, seconds: int) -> None:
-    """Let time pass in which the service is there."""
-    for _ in range(seconds):
-        clock.at += SECOND
-        assert await floor.store.renew()
+from tests.support.task_steps import SECOND, expired, serve
 
 
 async def save(
@@ -41,10 +32,6 @@ async def save(
 
 async def stored(floor: Floor, session: SessionRecord) -> SessionRecord | None:
     return await floor.store.run(Act(lambda group: group.session(session.key), session_keys=[session.key]))
-
-
-async def expired(floor: Floor) -> Expired:
-    return await floor.store.reads.expired(ttl_us=TTL_US)
 
 
 async def test_a_session_is_found_by_its_id_also_in_the_group_that_opens_it(floor: Floor) -> None:

@@ -1,76 +1,20 @@
-"""Tasks in a store: held, handed over, taken back, due, given up by one session, begun again from a checkpoint."""
+"""Tasks in a store: held, handed over, taken back, due, failed and tried again; on every engine."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+import pytest
 
 from jobhall.ids import new_id
 from jobhall.states import EventType, FailureKind, JobState
 from jobhall_server.domain import moves, server_moves, worker_moves
-from jobhall_server.domain.access import ANYBODY
-from jobhall_server.domain.change import Change, Values
-from jobhall_server.domain.job import JobFailure, JobRecord, Lease, Payload
-from jobhall_server.domain.progress import Progress
+from jobhall_server.domain.change import Change
+from jobhall_server.domain.job import JobFailure, JobRecord, Lease
 from jobhall_server.domain.rules import RetryPolicy, Rules
-from jobhall_server.domain.session import SessionRecord
 from jobhall_server.hall.store import Group, HeldRow
-from tests.storage.test_store_sessions import SECOND, expired, serve
 from tests.support.stores import Act, Floor, SetClock
+from tests.support.task_steps import SECOND, accept, expired, fail, leases_of, lose, resume, run, serve, take
 
 S = JobState
-
-
-def take(group: Group, lease: Lease, decision: tuple[moves.Decision, Values]) -> JobRecord:
-    """Make the change, and see the job after it."""
-    change, values = decision
-    job = group.job(lease.job_key)
-    assert job is not None
-    assert isinstance(change, Change), change
-    group.change(job, change, values)
-    after = group.job(lease.job_key)
-    assert after is not None
-    return after
-
-
-def accept(group: Group, lease: Lease) -> JobRecord:
-    return take(group, lease, worker_moves.accept(group.job(lease.job_key), lease, group.now))
-
-
-def lose(group: Group, lease: Lease) -> JobRecord:
-    job = group.job(lease.job_key)
-    assert job is not None
-    return take(group, lease, server_moves.lose(job, confirmed=True))
-
-
-def resume(group: Group, lease: Lease, session: SessionRecord) -> JobRecord:
-    job = group.job(lease.job_key)
-    told = server_moves.resume(job, lease, session_key=session.key, started=True, now=group.now)
-    return take(group, lease, (told.change, told.values))
-
-
-def fail(group: Group, lease: Lease, **told: Any) -> JobRecord:
-    said: dict[str, Any] = {"kind": FailureKind.APPLICATION, "code": "E", "now": group.now, "chance": 0.0, **told}
-    return take(group, lease, worker_moves.fail(group.job(lease.job_key), lease, 9, **said))
-
-
-def release(group: Group, lease: Lease, session: SessionRecord) -> None:
-    """Give it back as not this session's."""
-    said: dict[str, Any] = {"now": group.now, "chance": 0.0, "not_mine": True}
-    take(group, lease, worker_moves.release(group.job(lease.job_key), lease, 9, **said))
-    group.exclude(lease.job_key, session.key)
-
-
-async def leases_of(floor: Floor, session: SessionRecord, count: int, **fields: Any) -> list[Lease]:
-    [claimed] = await floor.claim(floor.want(session, count, **fields))
-    return [task.lease for task in claimed]
-
-
-async def run(floor: Floor, *acts: Any, jobs: list[Lease]) -> Any:
-    """All of it as one unit; answers what the last said."""
-    return await floor.store.run(
-        Act(lambda group: [act(group) for act in acts][-1], job_keys=[lease.job_key for lease in jobs])
-    )
 
 
 # --- held ---
@@ -247,9 +191,11 @@ async def test_what_somebody_holds_is_due_only_by_time_that_was_served(floor: Fl
     assert (await expired(floor)).due == (lease.job_key,)
 
 
-async def test_a_timeout_and_a_late_completion_of_one_group_tell_the_failure_once(
-    floor: Floor, clock: SetClock
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_late_completion_does_not_tell_the_timeout_before_it(
+    floor: Floor, clock: SetClock, together: bool
 ) -> None:
+    """One row write for both, in one group, would tell the failure with the last of their events."""
     job_id = new_id()
     rules = Rules(RetryPolicy(initial_delay_us=0), run_timeout_us=SECOND)
     await floor.submit(job_id=job_id, rules=rules.text())
@@ -262,21 +208,16 @@ async def test_a_timeout_and_a_late_completion_of_one_group_tell_the_failure_onc
         assert job is not None
         take(group, lease, server_moves.fall_due(job, group.now, 0.0))
 
-    async def shown() -> tuple[JobState, FailureKind, str, JobFailure | None]:
-        view = await floor.view(job_id)
-        assert view is not None
-        assert view.rules == rules
-        return view.state, view.failure_kind, view.failure_code, view.failure
+    def complete(group: Group) -> None:
+        take(group, lease, worker_moves.complete(group.job(lease.job_key), lease, 5))
 
-    await run(floor, time_out, jobs=[lease])
-    state, kind, code, failure = await shown()
-    assert (state, kind, code) == (S.PENDING, FailureKind.TIMEOUT, "RUN_TIMEOUT")
-    assert failure == JobFailure(FailureKind.TIMEOUT, "", "RUN_TIMEOUT", attempt=1)
-    await run(
-        floor, lambda group: take(group, lease, worker_moves.complete(group.job(lease.job_key), lease, 5)), jobs=[lease]
-    )
+    for acts in [[time_out, complete]] if together else [[time_out], [complete]]:
+        await run(floor, *acts, jobs=[lease])
 
-    assert await shown() == (S.COMPLETED, FailureKind.UNSPECIFIED, "", None)
+    view = await floor.view(job_id)
+    assert view is not None
+    assert view.rules == rules
+    assert (view.state, view.failure_kind, view.failure_code, view.failure) == (S.COMPLETED, 0, "", None)
     assert [(event.event_type, event.failure_kind, event.failure_code) for event in (await floor.events())[3:]] == [
         (EventType.READY, FailureKind.TIMEOUT, "RUN_TIMEOUT"),
         (EventType.COMPLETED, FailureKind.UNSPECIFIED, ""),
@@ -285,9 +226,9 @@ async def test_a_timeout_and_a_late_completion_of_one_group_tell_the_failure_onc
 
 async def test_a_failure_is_shown_until_the_job_completes_is_cancelled_or_tried_anew(floor: Floor) -> None:
     job_id = new_id()
-    [key] = await floor.submit(job_id=job_id, max_attempts=2)
+    [key] = await floor.submit(job_id=job_id, max_attempts=3)
     session = await floor.session()
-    failures = [JobFailure(FailureKind.APPLICATION, f"no {n}", code=f"E{n}", attempt=n) for n in (1, 2)]
+    failures = [JobFailure(FailureKind.APPLICATION, f"no {n}", code=f"E{n}", attempt=n) for n in (1, 3)]
 
     async def failure() -> JobFailure | None:
         view = await floor.view(job_id)
@@ -308,6 +249,9 @@ async def test_a_failure_is_shown_until_the_job_completes_is_cancelled_or_tried_
 
     await go_wrong(failures[0])
     assert await failure() == failures[0]
+    [lease] = await leases_of(floor, session, 1)
+    await run(floor, lambda group: fail(group, lease, code="E9", delay_us=0), jobs=[lease])
+    assert await failure() == JobFailure(FailureKind.APPLICATION, "", code="E9", attempt=2), "and not the one before it"
     await go_wrong(failures[1])
     assert await failure() == failures[1]
 
@@ -321,125 +265,8 @@ async def test_a_failure_is_shown_until_the_job_completes_is_cancelled_or_tried_
     assert await failure() is None
     record = await floor.record(key)
     assert record is not None
-    assert (record.state, record.attempt, record.fence) == (S.PENDING, 0, 2)
+    assert (record.state, record.attempt, record.fence) == (S.PENDING, 0, 3)
     [again] = await leases_of(floor, session, 1)
-    assert again.fence == 3
+    assert again.fence == 4
     await run(floor, lambda group: accept(group, again), jobs=[again])
     assert await failure() is None, "what is kept of the first life is not told of the second"
-
-
-# --- what a claim passes over ---
-
-
-async def test_a_session_is_not_given_again_what_it_gave_back_as_not_its_own(floor: Floor) -> None:
-    keys = await floor.submit(3)
-    session, other = await floor.session(), await floor.session()
-    given = await leases_of(floor, session, 2)
-    await run(floor, *(lambda group, lease=lease: release(group, lease, session) for lease in given), jobs=given)
-
-    mine = await leases_of(floor, session, 9)
-    shares = await floor.claim(floor.want(session, 9), floor.want(other, 1))
-
-    assert [lease.job_key for lease in mine] == [keys[2]]
-    assert [[task.lease.job_key for task in share] for share in shares] == [[], [keys[0]]]
-    assert [lease.job_key for lease in await leases_of(floor, other, 9)] == [keys[1]]
-
-
-async def test_jobs_that_are_not_a_sessions_own_do_not_keep_the_others_behind_them_from_it(floor: Floor) -> None:
-    """A claim that asks for as many as there is room for would find these alone, each time."""
-    await floor.submit(300, priority=5)
-    keys = await floor.submit(2)
-    session = await floor.session()
-    given = await leases_of(floor, session, 300)
-    await run(floor, *(lambda group, lease=lease: release(group, lease, session) for lease in given), jobs=given)
-
-    assert [lease.job_key for lease in await leases_of(floor, session, 2)] == keys
-
-
-async def test_what_was_lost_and_given_back_stays_where_no_other_lost_one_is(floor: Floor) -> None:
-    [bad, worse] = await floor.submit(2)
-    session, other = await floor.session(), await floor.session()
-    first, second = await leases_of(floor, session, 2)
-    await run(floor, lambda group: lose(group, first), lambda group: lose(group, second), jobs=[first, second])
-    [again] = await leases_of(floor, session, 9)
-    assert again.job_key == bad
-    await run(floor, lambda group: release(group, again, session), jobs=[again])
-
-    assert [lease.job_key for lease in await leases_of(floor, session, 9)] == [worse]
-    assert [lease.job_key for lease in await leases_of(floor, other, 9)] == [bad]
-
-
-async def test_a_session_may_name_the_jobs_that_it_wants(floor: Floor) -> None:
-    keys = await floor.submit(5)
-    session, other = await floor.session(), await floor.session()
-
-    named = floor.want(session, 9, job_keys=(keys[3], keys[1], 999))
-    [mine, others] = await floor.claim(named, floor.want(other, 2))
-    again = await floor.claim(named, floor.want(other, 9))
-
-    assert [task.lease.job_key for task in mine] == [keys[1], keys[3]]
-    assert [task.lease.job_key for task in others] == [keys[0], keys[2]]
-    assert [[task.lease.job_key for task in share] for share in again] == [[], [keys[4]]]
-
-
-async def test_two_wants_of_one_session_are_two_answers(floor: Floor) -> None:
-    keys = await floor.submit(3)
-    session = await floor.session()
-
-    shares = await floor.claim(floor.want(session, 1, nonce=1), floor.want(session, 1, nonce=2))
-
-    assert [[task.lease for task in share] for share in shares] == [[Lease(keys[0], 1, 1)], [Lease(keys[1], 1, 2)]]
-
-
-# --- checkpoints ---
-
-
-async def test_the_next_attempt_is_given_the_checkpoint_and_stands_where_it_was_saved(floor: Floor) -> None:
-    job_id = new_id()
-    [key] = await floor.submit(job_id=job_id, parameters=Payload("{}"))
-    session = await floor.session()
-    [lease] = await leases_of(floor, session, 1)
-    state = Payload(b"\x00\xff", "application/octet-stream")
-    saved, later = Progress(step="half", processed=5), Progress(step="more", processed=7)
-
-    def report(group: Group) -> None:
-        job = accept(group, lease)
-        take(group, lease, worker_moves.note_checkpoint(job, 2))
-        group.save_checkpoint(key, Payload('"old"'), None)
-        group.save_checkpoint(key, state, saved)
-        group.save_progress(key, lease.fence, later)
-
-    async def progress() -> Progress | None:
-        view = await floor.view(job_id)
-        [listed] = await floor.store.reads.jobs_by_id(ANYBODY, [job_id])
-        assert view is not None
-        assert asdict(view) | {"parameters": None, "failure": None} == asdict(listed)
-        return view.progress
-
-    await run(floor, report, jobs=[lease])
-    assert await progress() == later
-    await run(floor, lambda group: fail(group, lease, delay_us=0), jobs=[lease])
-    assert await progress() == later
-
-    [[again]] = await floor.claim(floor.want(session, 1))
-
-    assert (again.checkpoint, again.progress, again.parameters, again.attempt) == (state, saved, Payload("{}"), 2)
-    assert await progress() == saved
-    await run(floor, lambda group: group.save_progress(key, again.lease.fence, later), jobs=[again.lease])
-    assert await progress() == later
-
-
-async def test_a_checkpoint_without_progress_is_given_alone(floor: Floor) -> None:
-    [key] = await floor.submit()
-    session = await floor.session()
-    [lease] = await leases_of(floor, session, 1)
-
-    def report(group: Group) -> None:
-        take(group, lease, worker_moves.note_checkpoint(accept(group, lease), 2))
-        group.save_checkpoint(key, Payload("[]"), None)
-        fail(group, lease, delay_us=0)
-
-    await run(floor, report, jobs=[lease])
-    [[again]] = await floor.claim(floor.want(session, 1))
-
-    assert (again.checkpoint, again.progress) == (Payload("[]"), None)

@@ -17,9 +17,8 @@ from jobhall.states import JobState
 from jobhall_server.domain import worker_moves
 from jobhall_server.domain.change import Change
 from jobhall_server.domain.job import Payload
-from jobhall_server.hall.store import Group
+from jobhall_server.hall.store import Group, Store
 from jobhall_server.storage.group import Group as SqlGroup
-from jobhall_server.storage.store import Store
 from jobhall_server.storage.writer import WAITING_MAX
 from tests.support.held_back import held_back
 from tests.support.stores import FILE_NAME, Act, ActAfterSave, Floor, claim_unit, open_store, sql_only

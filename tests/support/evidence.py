@@ -47,9 +47,14 @@ def image_check(acknowledged: Sequence[str], folder: Path) -> Callable[[Server],
 
 
 async def all_completed(stored: Stored, *, within: float) -> None:
-    await eventually_async(
-        lambda: set(stored.states().values()) == {JobState.COMPLETED}, within=within, what="every job is COMPLETED"
-    )
+    """Waits until every job is terminal; each must be COMPLETED then."""
+
+    def all_terminal() -> bool:
+        return all(state.terminal for state in stored.states().values())
+
+    await eventually_async(all_terminal, within=within, what="every job is terminal")
+    others = {job_id: state for job_id, state in stored.states().items() if state is not JobState.COMPLETED}
+    assert not others, [stored.job(job_id) for job_id in others]
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ class Groups:
         """One group of those units; an exception stands where a unit raised it."""
         self.now += 1
         self.execution.begin()
-        group = Group(self.execution, now=self.now, replica_key=1)
+        group = Group(self.execution, now=self.now)
         group.load(units)
         answers = {unit: _decided(group, unit) for unit in units if not unit.after_save}
         group.save()

@@ -2,96 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from jobhall.limits import WORKER_LOSSES_MAX
-from jobhall.states import HELD_STATES, TERMINAL_STATES, EventType, FailureKind, JobState, LogLevel
-from jobhall_server.domain.job import ItemError, Lease, LeaseState
-from jobhall_server.hall.frames import ItemErrorsBody, LogsBody, Report, ReportKind
-from jobhall_server.hall.store import LogLine
-from tests.support.worker_frames import accepted, completed, failed, released
+from jobhall.states import TERMINAL_STATES, EventType, FailureKind, JobState
+from jobhall_server.domain.job import Lease, LeaseState
+from jobhall_server.domain.session import Disposition
+from tests.support.lifecycle_job import ModelJob, delay_of
+from tests.support.lifecycle_words import (
+    CODE,
+    COMPLETIONS,
+    FAILURES,
+    ITEM_ERRORS_TOLD,
+    OUTCOMES,
+    RELEASES,
+    Answer,
+    Word,
+)
 
 S = JobState
 E = EventType
 
-
-class Answer(Enum):
-    """What a caller or a worker is told."""
-
-    OK = "OK"
-    LEASE_LOST = "LEASE_LOST"
-    RESULT_CONFLICT = "RESULT_CONFLICT"
-    JOB_TERMINAL = "JOB_TERMINAL"
-    JOB_RUNNING = "JOB_RUNNING"
-    JOB_NOT_FOUND = "JOB_NOT_FOUND"
-    JOB_ID_REUSED = "JOB_ID_REUSED"
-
-
-class Word(Enum):
-    """What a worker may say of a task."""
-
-    ACCEPTED = "accepted"
-    LOG = "a log line"
-    ITEM_ERRORS = "two item errors"
-    COMPLETED = "completed"
-    COMPLETED_WITH_RESULT = "completed with a result"
-    FAILED = "failed"
-    FAILED_RETRYABLE = "failed, retryable"
-    RELEASED = "released"
-
-
-ITEM_ERRORS_TOLD = 2
-
-
-@dataclass
-class ModelJob:
-    """A job; `order` is its place among all that were ever submitted."""
-
-    job_id: str
-    order: int
-    queue: int
-    priority: int
-    max_attempts: int
-    content: int
-    ready_at: int
-    state: JobState = S.PENDING
-    attempt: int = 0
-    losses: int = 0
-    fence: int = 0
-    lease: LeaseState = LeaseState.SPENT
-    session: int | None = None
-    item_errors: int = 0
-    newest: Lease | None = None
-    recorded: tuple[int, int] | None = None
-    failure: FailureKind = FailureKind.UNSPECIFIED
-    result: str | None = None
-    events: list[tuple[EventType, int]] = field(default_factory=lambda: [(E.SUBMITTED, 0)])
-    """Each with the attempt that it tells."""
-
-    def tell(self, event: EventType) -> None:
-        self.events.append((event, self.attempt))
-
-    def start(self) -> None:
-        """The attempt counts from here."""
-        self.state, self.lease = S.RUNNING, LeaseState.OPEN
-        self.attempt += 1
-        self.item_errors = 0
-        self.tell(E.RUNNING)
-
-    def wait(self, now: int, lease: LeaseState = LeaseState.SPENT) -> None:
-        """It is ready for any worker again."""
-        self.state, self.ready_at, self.session, self.lease = S.PENDING, now, None, lease
-        self.tell(E.READY)
-
-    def end(self, state: JobState) -> None:
-        self.state, self.session, self.lease = state, None, LeaseState.SPENT
-        self.tell(EventType[state.name])
+RELEASES_FREE = 2
 
 
 class Model:
-    """All jobs, and the sessions that may be given some."""
+    """All jobs; of sessions it only knows their keys."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, ModelJob] = {}
@@ -99,84 +35,181 @@ class Model:
         self.keys: dict[int, ModelJob] = {}
         self.submitted = 0
 
-    def submit(self, job_id: str, *, queue: int, priority: int, max_attempts: int, content: int, now: int) -> Answer:
-        known = self.jobs.get(job_id)
+    # --- callers ---
+
+    def submit(self, job: ModelJob) -> Answer:
+        known = self.jobs.get(job.job_id)
         if known is not None:
-            return Answer.OK if known.content == content else Answer.JOB_ID_REUSED
+            return Answer.OK if known.content == job.content else Answer.JOB_ID_REUSED
         self.submitted += 1
-        self.jobs[job_id] = ModelJob(job_id, self.submitted, queue, priority, max_attempts, content, now)
+        job.order = self.submitted
+        self.jobs[job.job_id] = job
         return Answer.OK
 
-    def claim(self, session: int, credit: int, queues: Iterable[tuple[int, int]]) -> list[ModelJob]:
+    def cancel(self, job_id: str, *, stop_at: int) -> Answer:
+        job = self.jobs.get(job_id)
+        if job is None:
+            return Answer.JOB_NOT_FOUND
+        if job.state in (S.COMPLETED, S.FAILED):
+            return Answer.JOB_TERMINAL
+        if job.state is S.RUNNING:
+            job.state, job.due_at = S.CANCELLING, stop_at
+            job.tell(E.CANCELLING)
+        elif job.state not in (S.CANCELLING, S.CANCELLED):
+            job.end(S.CANCELLED)
+        return Answer.OK
+
+    def retry(self, job_id: str, now: int) -> Answer:
+        """As if it were new, but for its fence, its history, what it has on record and where it had come."""
+        job = self.jobs.get(job_id)
+        if job is None:
+            return Answer.JOB_NOT_FOUND
+        if job.state is S.COMPLETED:
+            return Answer.JOB_TERMINAL
+        if job.state in (S.FAILED, S.CANCELLED):
+            job.state, job.ready_at, job.failure, job.started_at = S.PENDING, now, FailureKind.UNSPECIFIED, None
+            job.attempt = job.losses = job.releases = job.item_errors = 0
+            job.excluded = False
+            job.tell(E.RETRIED)
+        return Answer.OK
+
+    def delete(self, job_id: str) -> Answer:
+        job = self.jobs.get(job_id)
+        if job is None:
+            return Answer.JOB_NOT_FOUND
+        if job.held:
+            return Answer.JOB_RUNNING
+        job.tell(E.DELETED)
+        self.deleted.append(self.jobs.pop(job_id))
+        self.keys = {key: known for key, known in self.keys.items() if known is not job}
+        return Answer.OK
+
+    # --- workers ---
+
+    def claim(
+        self,
+        session: int,
+        credit: int,
+        queues: Iterable[tuple[int, int]],
+        *,
+        accept_by: int | None = None,
+        only: Collection[int] = (),
+    ) -> list[ModelJob]:
         """Within a queue by priority, then the time it became PENDING, then age; of jobs that were lost before, a
-        session is given one while it holds none.
+        session is given one while it holds none; none that it gave back as not its own.
         """
         given: list[ModelJob] = []
         with_loss = any(job.session == session and job.losses for job in self.jobs.values())
+        wanted = [self.keys[key] for key in only if key in self.keys] if only else [*self.jobs.values()]
         for queue, limit in queues:
             room = min(credit - len(given), limit)
-            waiting = [job for job in self.jobs.values() if job.state is S.PENDING and job.queue == queue]
+            waiting = [job for job in wanted if job.state is S.PENDING and job.queue == queue]
             for job in sorted(waiting, key=lambda job: (-job.priority, job.ready_at, job.order)):
                 if room == 0:
                     break
-                if not (job.losses and with_loss):
-                    with_loss = with_loss or job.losses > 0
-                    given.append(job)
-                    room -= 1
+                if (job.losses and with_loss) or (job.excluded and session in job.not_for):
+                    continue
+                with_loss = with_loss or job.losses > 0
+                given.append(job)
+                room -= 1
         for job in given:
             job.state, job.lease, job.session = S.CLAIMED, LeaseState.OPEN, session
+            job.started_at, job.due_at = None, accept_by
             job.fence += 1
             job.tell(E.CLAIMED)
         return given
 
-    def report(self, lease: Lease, word: Word, digest: int, now: int) -> Answer:
+    def report(
+        self,
+        lease: Lease,
+        word: Word,
+        digest: int,
+        now: int,
+        *,
+        chance: float,
+        session: int | None = None,
+        checkpoint_bytes: int = 0,
+    ) -> Answer:
+        """`session` is whose stream or call it comes by, if it comes by one."""
         job = self.keys.get(lease.job_key)
         if job is None:
             return Answer.LEASE_LOST
-        current = job.fence == lease.fence and job.lease is not LeaseState.SPENT
-        if word in (Word.ACCEPTED, Word.LOG, Word.ITEM_ERRORS):
+        current = self._current(job, lease)
+        if word not in OUTCOMES:
             if not current or job.lease is not LeaseState.OPEN:
                 return Answer.LEASE_LOST
-            if job.state is S.CLAIMED:
-                job.start()
-            if word is Word.ITEM_ERRORS:
-                job.item_errors = max(job.item_errors, ITEM_ERRORS_TOLD)
+            self._hear(job, word, now, checkpoint_bytes)
             return Answer.OK
         if not current:
             if job.recorded is None or job.recorded[0] != lease.fence:
                 return Answer.LEASE_LOST
             return Answer.OK if job.recorded[1] == digest else Answer.RESULT_CONFLICT
-        if word in (Word.COMPLETED, Word.COMPLETED_WITH_RESULT):
-            self._complete(job, with_result=word is Word.COMPLETED_WITH_RESULT, digest=digest)
-        elif job.lease is LeaseState.OPEN:
-            self._give_up(job, word, now)
-        else:
+        if word in COMPLETIONS:
+            self._complete(job, now, result=None if word is Word.COMPLETED else str(digest))
+        elif job.lease is not LeaseState.OPEN:
             return Answer.OK
+        elif word in FAILURES:
+            self._fail(job, word, now, chance)
+        else:
+            self._release(job, word, now, chance, session)
         job.recorded = (lease.fence, digest)
         return Answer.OK
 
-    def _complete(self, job: ModelJob, *, with_result: bool, digest: int) -> None:
-        if job.state is S.CLAIMED or job.lease is LeaseState.LOST_UNSTARTED:
-            job.start()
-        job.end(S.COMPLETED)
-        job.result = f"{digest}" if with_result else None
+    def _current(self, job: ModelJob, lease: Lease) -> bool:
+        return job.fence == lease.fence and job.lease is not LeaseState.SPENT
 
-    def _give_up(self, job: ModelJob, word: Word, now: int) -> None:
-        if word is Word.RELEASED:
-            if job.state is S.CANCELLING:
-                job.end(S.CANCELLED)
-                return
-            if job.state is S.RUNNING:
-                job.attempt -= 1
-                job.losses = 0
-            job.wait(now)
-        elif word is Word.FAILED_RETRYABLE and job.state is S.CANCELLING:
+    def _hear(self, job: ModelJob, word: Word, now: int, checkpoint_bytes: int) -> None:
+        if job.state is S.CLAIMED:
+            job.start(now)
+        elif job.state is S.RUNNING and job.rules.progress_timeout_us is not None:
+            job.hear(now)
+        if word is Word.ITEM_ERRORS:
+            job.item_errors = max(job.item_errors, ITEM_ERRORS_TOLD)
+        elif word is Word.CHECKPOINT:
+            job.checkpoint_bytes = checkpoint_bytes
+
+    def _complete(self, job: ModelJob, now: int, *, result: str | None) -> None:
+        if job.state is S.CLAIMED or job.lease is LeaseState.LOST_UNSTARTED:
+            job.start(now)
+        job.end(S.COMPLETED)
+        job.result = result
+
+    def _fail(self, job: ModelJob, word: Word, now: int, chance: float) -> None:
+        retryable, delay_us = FAILURES[word]
+        policy = job.rules.retry
+        if retryable is None:
+            retryable = CODE not in policy.non_retryable_codes
+        stopping = job.state is S.CANCELLING
+        if stopping and retryable:
             job.end(S.CANCELLED)
-        else:
-            if job.state is S.CLAIMED:
-                job.start()
+            return
+        if job.state is S.CLAIMED:
+            job.start(now)
+        job.failure = FailureKind.APPLICATION
+        if stopping or not retryable or job.attempt >= job.max_attempts:
             job.end(S.FAILED)
-            job.failure = FailureKind.APPLICATION
+        else:
+            job.losses = 0
+            job.wait(now, delay_us=delay_of(policy, job.attempt, chance) if delay_us is None else delay_us)
+
+    def _release(self, job: ModelJob, word: Word, now: int, chance: float, session: int | None) -> None:
+        if job.state is S.CANCELLING:
+            job.end(S.CANCELLED)
+            return
+        delay_us = RELEASES[word]
+        if job.releases >= RELEASES_FREE:
+            delay_us = max(delay_us, delay_of(job.rules.retry, job.releases - RELEASES_FREE + 1, chance))
+        if job.state is S.RUNNING:
+            job.attempt -= 1
+            job.losses = 0
+            job.started_at = None
+        job.releases += 1
+        if word is Word.RELEASED_NOT_MINE and session is not None:
+            job.excluded = True
+            job.not_for.add(session)
+        job.wait(now, delay_us=delay_us)
+
+    # --- the server ---
 
     def give_back(self, leases: Sequence[Lease], now: int) -> None:
         """Nobody accepted them."""
@@ -185,66 +218,113 @@ class Model:
             if job is not None and job.fence == lease.fence and job.state is S.CLAIMED:
                 job.wait(now)
 
-    def lose(self, held: dict[int, int], confirmed: Collection[int], now: int) -> None:
+    def lose(self, held: Mapping[int, int], confirmed: Collection[int], now: int) -> None:
         """Sessions are lost, and with them what they hold (job key → session); the rest is nobody's loss."""
         for key, session in held.items():
             job = self.keys.get(key)
-            if job is None or job.state not in HELD_STATES or job.session != session:
-                continue
-            if job.state is S.CANCELLING:
-                job.end(S.CANCELLED)
-            elif job.state is S.CLAIMED and key not in confirmed:
-                job.wait(now, LeaseState.LOST_UNSTARTED)
-            else:
-                self._lose_seen(job, now)
+            if job is not None and job.held and job.session == session:
+                self._lose(job, now, confirmed=key in confirmed)
 
-    def _lose_seen(self, job: ModelJob, now: int) -> None:
+    def _lose(self, job: ModelJob, now: int, *, confirmed: bool) -> None:
         started = job.state is S.RUNNING
+        if job.state is S.CANCELLING:
+            job.end(S.CANCELLED)
+            return
+        if not started and not confirmed:
+            job.wait(now, LeaseState.LOST_UNSTARTED)
+            return
         job.losses += 1
         if job.losses >= WORKER_LOSSES_MAX or (started and job.attempt >= job.max_attempts):
-            job.end(S.FAILED)
             job.failure = FailureKind.WORKER_LOST
+            job.end(S.FAILED)
         else:
             job.wait(now, LeaseState.LOST_STARTED if started else LeaseState.LOST_UNSTARTED)
 
-    def cancel(self, job_id: str) -> Answer:
-        job = self.jobs.get(job_id)
-        if job is None:
-            return Answer.JOB_NOT_FOUND
-        if job.state in (S.COMPLETED, S.FAILED):
-            return Answer.JOB_TERMINAL
-        if job.state is S.RUNNING:
-            job.state = S.CANCELLING
-            job.tell(E.CANCELLING)
-        elif job.state not in (S.CANCELLING, S.CANCELLED):
-            job.end(S.CANCELLED)
-        return Answer.OK
+    def hello(
+        self, session: int, listed: Mapping[Lease, bool], now: int, *, known: bool
+    ) -> tuple[list[Disposition], int]:
+        """What a worker is told of the tasks that it lists (with whether each was started), and how many it held and
+        did not list.
+        """
+        told = [self._resume(session, lease, started=started, now=now) for lease, started in listed.items()]
+        forgotten = [key for key in self.held_by(session) if self.keys[key].newest not in listed] if known else []
+        for key in forgotten:
+            job = self.keys[key]
+            if job.state is S.CLAIMED:
+                job.wait(now)
+            else:
+                self._lose(job, now, confirmed=True)
+        return told, len(forgotten)
 
-    def stop(self, leases: Sequence[Lease]) -> None:
-        """Their grace is over."""
-        for lease in leases:
-            job = self.keys.get(lease.job_key)
-            if job is not None and job.fence == lease.fence and job.state is S.CANCELLING:
+    def _resume(self, session: int, lease: Lease, *, started: bool, now: int) -> Disposition:
+        job = self.keys.get(lease.job_key)
+        if job is None:
+            return Disposition.LOST
+        if not self._current(job, lease):
+            recorded = job.recorded is not None and job.recorded[0] == lease.fence
+            return Disposition.KEEP if recorded else Disposition.LOST
+        if job.lease is LeaseState.TIMED_OUT:
+            return Disposition.CANCEL
+        if job.lease is LeaseState.OPEN:
+            job.session = session
+            if job.state is S.CLAIMED and started:
+                job.start(now)
+            elif job.state is S.RUNNING and job.rules.progress_timeout_us is not None:
+                job.hear(now)
+            return Disposition.CANCEL if job.state is S.CANCELLING else Disposition.KEEP
+        if not started:
+            return Disposition.LOST
+        job.session, job.losses = session, 0
+        if job.lease is LeaseState.LOST_UNSTARTED:
+            job.start(now)
+        else:
+            assert job.started_at is not None
+            job.run(now, since=job.started_at)
+        return Disposition.KEEP
+
+    def fall_due(self, keys: Iterable[int], now: int, chance: float) -> list[int]:
+        """The server moves on whatever has waited long enough; answers which those were."""
+        fallen = [key for key in keys if (job := self.keys.get(key)) and job.due_at is not None and job.due_at <= now]
+        for key in fallen:
+            job = self.keys[key]
+            if job.state in (S.SCHEDULED, S.CLAIMED):
+                job.wait(now, job.lease if job.state is S.SCHEDULED else LeaseState.SPENT)
+            elif job.state is S.CANCELLING:
                 job.end(S.CANCELLED)
+            else:
+                self._time_out(job, now, chance)
+        return fallen
 
-    def delete(self, job_id: str) -> Answer:
-        job = self.jobs.get(job_id)
-        if job is None:
-            return Answer.JOB_NOT_FOUND
-        if job.state in HELD_STATES:
-            return Answer.JOB_RUNNING
-        job.tell(E.DELETED)
-        self.deleted.append(self.jobs.pop(job_id))
-        self.keys = {key: known for key, known in self.keys.items() if known is not job}
-        return Answer.OK
+    def _time_out(self, job: ModelJob, now: int, chance: float) -> None:
+        rules, job.failure = job.rules, FailureKind.TIMEOUT
+        assert job.started_at is not None
+        ran_out = rules.run_timeout_us is not None and job.started_at + rules.run_timeout_us <= now
+        code = "RUN_TIMEOUT" if ran_out else "PROGRESS_TIMEOUT"
+        if code in rules.retry.non_retryable_codes or job.attempt >= job.max_attempts:
+            job.end(S.FAILED)
+        else:
+            job.wait(now, LeaseState.TIMED_OUT, delay_us=delay_of(rules.retry, job.attempt, chance))
+
+    def empty(self, session: int, now: int, chance: float, *, digest: int) -> None:
+        """Its drain is over: what it still holds is released."""
+        for key in self.held_by(session):
+            job = self.keys[key]
+            self._release(job, Word.RELEASED, now, chance, None)
+            job.recorded = (job.fence, digest)
+
+    # --- questions ---
 
     def held_by(self, session: int) -> list[int]:
         """The keys of what the session holds."""
-        return [key for key, job in self.keys.items() if job.session == session and job.state in HELD_STATES]
+        return sorted(key for key, job in self.keys.items() if job.session == session and job.held)
 
     def leased(self) -> list[Lease]:
         """The tokens that still count for something."""
         return [job.newest for job in self.jobs.values() if job.newest and job.lease is not LeaseState.SPENT]
+
+    def due(self) -> list[int]:
+        """The keys of what the server will move on by itself."""
+        return [key for key, job in self.keys.items() if job.due_at is not None]
 
     def in_states(self, states: Collection[JobState]) -> list[str]:
         return [job.job_id for job in self.jobs.values() if job.state in states]
@@ -254,30 +334,3 @@ class Model:
 
     def terminal(self) -> list[ModelJob]:
         return [job for job in self.jobs.values() if job.state in TERMINAL_STATES]
-
-
-def digest_of(word: Word, variant: int) -> int:
-    """Outcomes of different kinds never have the same digest, and all without a result have one."""
-    return 1 if word is Word.COMPLETED else list(Word).index(word) * 10 + variant
-
-
-def told_by(word: Word, seq: int, lease: Lease, variant: int) -> Report:
-    """The word as it comes over a stream."""
-    token, digest = lease.token(), digest_of(word, variant)
-    match word:
-        case Word.ACCEPTED:
-            return accepted(seq, token)
-        case Word.LOG:
-            line = LogLine(0, LogLevel.INFO, "hello", None, None)
-            return Report(seq, token, ReportKind.LOGS, LogsBody(1, [line]))
-        case Word.ITEM_ERRORS:
-            errors = [ItemError(None, "row", "BAD", "bad row")] * ITEM_ERRORS_TOLD
-            return Report(seq, token, ReportKind.ITEM_ERRORS, ItemErrorsBody(1, errors))
-        case Word.COMPLETED:
-            return completed(seq, token)
-        case Word.COMPLETED_WITH_RESULT:
-            return completed(seq, token, result=str(digest), digest=digest)
-        case Word.FAILED | Word.FAILED_RETRYABLE:
-            return failed(seq, token, retryable=word is Word.FAILED_RETRYABLE, digest=digest)
-        case Word.RELEASED:
-            return released(seq, token, digest=digest)

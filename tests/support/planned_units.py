@@ -1,4 +1,4 @@
-"""A real store driven step by step from plain functions: units wait until they are run together, mostly as a group."""
+"""A store driven step by step from plain functions: units wait until they are run together, mostly as a group."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import asyncio
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from jobhall.errors import ApiError
 from jobhall.states import EventType, JobState
 from jobhall_server.domain.access import ANYBODY
 from jobhall_server.domain.job import JobView
-from jobhall_server.hall.store import Unit
+from jobhall_server.hall.store import Store, Unit
 from jobhall_server.storage.engines import Synchronous
-from jobhall_server.storage.store import Store
+from jobhall_server.storage.store import Store as SqlStore
+from tests.support.memory.store import MemoryStore
+from tests.support.memory.tables import Tables
 from tests.support.stores import FILE_NAME, SetClock
 
 T = TypeVar("T")
@@ -27,7 +29,7 @@ Check = Callable[[Any], None]
 
 
 class LoggedEvent(NamedTuple):
-    """An event as it stands in the file."""
+    """An event as it stands in the database."""
 
     number: int
     job_key: int
@@ -38,18 +40,25 @@ class LoggedEvent(NamedTuple):
 
 
 class PlannedStore:
-    """A store in a folder and on a loop of its own; nothing waits for the disk, since no power cut is played."""
+    """A store of that engine on a loop of its own; nothing waits for the disk, since no power cut is played."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: str) -> None:
         self.clock = SetClock()
         self.planned: list[tuple[Unit[Any], Check]] = []
         self._loop = asyncio.new_event_loop()
-        self._folder = Path(tempfile.mkdtemp(prefix="jobhall-"))
         self._open = AsyncExitStack()
-        path = self._folder / FILE_NAME
-        store = Store.open(f"sqlite:///{path}", clock=self.clock, synchronous=Synchronous.OFF)
+        self._books: _Books
+        if engine == "memory":
+            tables = Tables()
+            self._store: Store = self._wait(self._open.enter_async_context(_in_memory(tables, self.clock)))
+            self._books = _Tables(tables)
+            return
+        folder = Path(tempfile.mkdtemp(prefix="jobhall-"))
+        _ = self._open.callback(shutil.rmtree, folder)
+        path = folder / FILE_NAME
+        store = SqlStore.open(f"sqlite:///{path}", clock=self.clock, synchronous=Synchronous.OFF)
         self._store = self._wait(self._open.enter_async_context(store))
-        self._file = sqlite3.connect(path)
+        self._books = _File(self._open.enter_context(closing(sqlite3.connect(path))))
 
     @property
     def replica_key(self) -> int:
@@ -82,27 +91,64 @@ class PlannedStore:
 
     def jobs(self, columns: str) -> dict[str, tuple[Any, ...]]:
         """These columns of every job's row, by the job's id."""
-        rows = self._file.execute(f"SELECT job_id, {', '.join(columns.split())} FROM jobhall_jobs")
-        return {str(UUID(bytes=job_id)): tuple(values) for job_id, *values in rows}
+        return self._books.jobs(columns.split())
 
     def events(self) -> Iterator[LoggedEvent]:
         """The whole log in its order."""
-        rows = self._file.execute(f"SELECT {', '.join(LoggedEvent._fields)} FROM jobhall_events ORDER BY number")
-        for number, key, event_type, state, revision, attempt in rows:
-            yield LoggedEvent(number, key, EventType(event_type), JobState(state), revision, attempt)
+        return self._books.events()
 
     def close(self) -> None:
-        self._file.close()
         self._wait(self._open.aclose())
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
-        shutil.rmtree(self._folder)
 
     def _wait(self, work: Awaitable[T]) -> T:
         async def done() -> T:
             return await work
 
         return self._loop.run_until_complete(done())
+
+
+class _Books(Protocol):
+    """What a database holds, read beside the store."""
+
+    def jobs(self, columns: Sequence[str]) -> dict[str, tuple[Any, ...]]: ...
+
+    def events(self) -> Iterator[LoggedEvent]: ...
+
+
+class _File:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def jobs(self, columns: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+        rows = self._connection.execute(f"SELECT job_id, {', '.join(columns)} FROM jobhall_jobs")
+        return {str(UUID(bytes=job_id)): tuple(values) for job_id, *values in rows}
+
+    def events(self) -> Iterator[LoggedEvent]:
+        fields = ", ".join(LoggedEvent._fields)
+        rows = self._connection.execute(f"SELECT {fields} FROM jobhall_events ORDER BY number")
+        for number, key, event_type, state, revision, attempt in rows:
+            yield LoggedEvent(number, key, EventType(event_type), JobState(state), revision, attempt)
+
+
+class _Tables:
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def jobs(self, columns: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+        return {row["job_id"]: tuple(row[name] for name in columns) for row in self._tables.jobs.values()}
+
+    def events(self) -> Iterator[LoggedEvent]:
+        for row in self._tables.events.values():
+            yield LoggedEvent._make(getattr(row, name) for name in LoggedEvent._fields)
+
+
+@asynccontextmanager
+async def _in_memory(tables: Tables, clock: SetClock) -> AsyncIterator[MemoryStore]:
+    store = MemoryStore(tables, clock=clock)
+    yield store
+    store.close()
 
 
 def equals(expected: object) -> Check:

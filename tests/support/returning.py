@@ -4,9 +4,11 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jobhall.states import JobState
 from jobhall.v1 import worker_service_pb2 as pb
-from tests.support.calls import RawWorker
+from tests.support.calls import RawWorker, get, submit
 from tests.support.servers import Running
+from tests.support.waiting import eventually_async
 
 KEEP = pb.HELD_TASK_DISPOSITION_KEEP
 LOST = pb.HELD_TASK_DISPOSITION_LOST
@@ -56,3 +58,31 @@ def reasons(rejections: Iterable[Any]) -> list[str]:
         next((name for name in known if name.encode() in one.SerializeToString()), one.status.message)
         for one in rejections
     ]
+
+
+async def state(server: Running, job_id: str) -> JobState:
+    return JobState((await get(server, job_id)).state)
+
+
+async def reaches(server: Running, job_id: str, wanted: JobState) -> None:
+    async def there() -> bool:
+        return await state(server, job_id) is wanted
+
+    await eventually_async(there, within=10, what=f"the job is {wanted.name}")
+
+
+async def begun(server: Running, program: Returning) -> tuple[RawWorker, str, bytes]:
+    """The program's first stream with one task that it has started: the stream, the job's id and the token."""
+    worker, _ = await program.come(server)
+    job = await submit(server)
+    (task,) = await worker.tasks()
+    await worker.report(task.lease_token, accepted={})
+    return worker, job.id, task.lease_token
+
+
+async def lost(server: Running, program: Returning) -> tuple[str, bytes]:
+    """The same after the session is over: the job waits for anybody."""
+    worker, job_id, token = await begun(server, program)
+    worker.cut()
+    await reaches(server, job_id, JobState.PENDING)
+    return job_id, token

@@ -1,9 +1,11 @@
 """`jobhall-server backup`, from under a server at work, and the copy served in its place."""
 
+import signal
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,22 @@ def test_a_disk_without_room_for_the_copy_is_an_error_that_leaves_nothing(proces
         assert done.stderr.count("\n") == 1
         assert not list(disk.path.iterdir())
         assert client.jobs.submit("note").id
+
+
+def test_a_backup_that_is_told_to_stop_leaves_no_half_of_a_copy(processes: Processes, tmp_path: Path) -> None:
+    """A time limit of cron or systemd ends it by SIGTERM, of which a process dies where it stands by itself."""
+    server = processes.serve()
+    assert server.stop() == 0
+    with closing(sqlite3.connect(server.database, isolation_level=None)) as database:
+        database.execute("CREATE TABLE large AS SELECT zeroblob(150000000)")
+    copy, part = tmp_path / "copy.db", tmp_path / "copy.db.part"
+    command = [str(BIN / "jobhall-server"), "backup", "--database-url", f"sqlite:///{server.database}", str(copy)]
+
+    backing_up = processes.start("backup", command)
+    eventually(
+        lambda: part.exists() or copy.exists() or backing_up.status is not None, within=20, what="the copy is begun"
+    )
+    status = backing_up.stop()
+
+    assert not part.exists()
+    assert (status, copy.exists()) in {(128 + signal.SIGTERM, False), (0, True)}

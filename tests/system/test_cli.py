@@ -158,8 +158,8 @@ def test_nobody_at_the_address_is_exit_code_3(hall: Hall) -> None:
 def test_submit_and_wait_tells_how_it_ended_by_words_and_exit_code(hall: Hall) -> None:
     good = hall.run("submit", "double", "-p", "n=21", "--wait")
     good_json = hall.run("submit", "double", "-p", "n=21", "--wait", "--json")
-    bad = hall.run("submit", "fail", "--wait")
-    bad_json = hall.run("submit", "fail", "--wait", "--json")
+    bad = hall.run("submit", "fail", "--max-attempts", "1", "--wait")
+    bad_json = hall.run("submit", "fail", "--max-attempts", "1", "--wait", "--json")
 
     assert (good.returncode, bad.returncode, good_json.returncode, bad_json.returncode) == (0, 1, 0, 1)
     assert good.stdout.splitlines()[-1].startswith("COMPLETED ")

@@ -47,7 +47,8 @@ def deaf(task):
 @pytest.fixture(scope="module")
 def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
     with Processes(tmp_path_factory.mktemp("hall")) as processes:
-        yield Hall(processes, processes.serve().address)
+        # No deadline fires before the server has served for a session's time to live.
+        yield Hall(processes, processes.serve(session_ttl_seconds=3, heartbeat_seconds=1).address)
 
 
 @pytest.fixture
@@ -85,6 +86,18 @@ def test_get_shows_why_the_last_attempt_failed_and_when_the_next_is_due(hall: Ha
     assert (shown["run timeout"], shown["progress timeout"]) == ("5 min", "1 min 30 s")
     assert document["retry_policy"]["strategy"] == "FIXED"
     assert document["retry_policy"]["initial_delay"] == 3600
+
+
+def test_get_shows_that_a_worker_was_lost(hall: Hall, till: Program) -> None:
+    job_id = hall.run("submit", "hold", "-p", "gate=never").stdout.strip()
+    in_state(hall, job_id, "RUNNING")
+
+    till.kill()
+
+    shown = in_state(hall, job_id, "PENDING")
+    hall.run("rm", job_id)
+    assert (shown["worker losses"], shown["attempt"]) == ("1", "1 of 4")
+    assert "worker was lost" in shown["last error"]
 
 
 @pytest.mark.usefixtures("till")

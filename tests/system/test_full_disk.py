@@ -20,11 +20,11 @@ from tests.support.tools import BIN
 from tests.support.waiting import eventually
 
 HELD = 20
-TTL_SECONDS = 2
-REFUSING_SECONDS = 3
-"""Longer than a worker may be away."""
-NOTHING_BYTES = 4096
-"""No file of the database is so short, so none can be written."""
+TTL_SECONDS, TTL_SECONDS_LONG = 2, 12
+REFUSING_SECONDS, REFUSING_SECONDS_LONG = 3, 40
+"""Longer than a worker may be away; longer than a server goes on without saying in the database that it lives."""
+NOTHING_BYTES = 65_536
+"""Of the database and its log all that is written stands beyond; what the server prints does not."""
 ONCE = jobhall.CallRetry(attempts_max=1)
 SETTINGS: dict[str, Any] = {
     "session_ttl_seconds": TTL_SECONDS,
@@ -33,7 +33,7 @@ SETTINGS: dict[str, Any] = {
     "log_level": "warning",
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(90), pytest.mark.long_timeout(150)]
 
 
 class Work:
@@ -113,13 +113,13 @@ def test_on_a_full_disk_submits_are_refused_results_wait_and_all_goes_on_when_th
 
 
 def test_on_a_disk_that_takes_no_writes_nothing_is_acked_and_nothing_is_run_again(
-    processes: Processes, tmp_path: Path
+    processes: Processes, tmp_path: Path, *, long: bool
 ) -> None:
     """A disk that the kernel has made read-only, or a quota that is used up, refuses every write with another errno
     than a full one. Here the kernel refuses with EFBIG, by a limit on the lengths of files, and for longer than a
     worker may be away: no result is stored, so no worker may be told that it is, and none may be taken for lost.
     """
-    server = processes.serve(**SETTINGS)
+    server = processes.serve(**SETTINGS | ({"session_ttl_seconds": TTL_SECONDS_LONG} if long else {}))
     stored = Stored(server.database)
     work = Work(processes, tmp_path, server.address)
 
@@ -127,7 +127,9 @@ def test_on_a_disk_that_takes_no_writes_nothing_is_acked_and_nothing_is_run_agai
         refused = work.fill_up()
         assert not work.submitted
         work.finish()
-        time.sleep(REFUSING_SECONDS)  # sleeps: nothing may happen, however long it lasts
+        time.sleep(
+            REFUSING_SECONDS_LONG if long else REFUSING_SECONDS
+        )  # sleeps: nothing may happen, however long it lasts
         assert stored.states() == dict.fromkeys(work.held, JobState.RUNNING)
         assert work.client.jobs.get_job(work.held[0]).state is JobState.RUNNING, "reading goes on"
 

@@ -89,7 +89,7 @@ class Stage:
     def standby(self) -> None:
         """SIGKILL, while another server waits for that."""
         standby = self._processes.start_server(listen=self._server.address, wait=True, **SETTINGS)
-        standby.says("wait")
+        standby.says("standing_by")
         self._server.kill()
         self._processes.await_ready(standby)
         self._server = standby

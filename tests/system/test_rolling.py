@@ -28,7 +28,6 @@ SETTINGS: dict[str, Any] = {
     "session_ttl_seconds": 1,
     "heartbeat_seconds": 0.3,
     "drain_seconds": DRAIN_SECONDS,
-    "log_level": "warning",
 }
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.long_timeout(600)]

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jobhall.states import EventType, JobState
-from jobhall_server.domain import moves
+from jobhall_server.domain import worker_moves
 from jobhall_server.domain.change import Change, Stamp, Values, merge, merge_values
 from tests.support.job_records import LEASE, STATES, job_record
 
@@ -109,15 +109,15 @@ def test_merging_is_associative(data: st.DataObject) -> None:
 
 def test_moves_that_do_not_follow_each_other_are_never_merged() -> None:
     with pytest.raises(ValueError, match="accept starts at CLAIMED, but accept ends at RUNNING"):
-        merge(moves.ACCEPT, moves.ACCEPT)
+        merge(worker_moves.ACCEPT, worker_moves.ACCEPT)
 
 
 def test_the_same_two_changes_are_merged_once() -> None:
     """A thousand jobs that were accepted and completed in one group are one statement."""
-    complete, _ = moves.complete(job_record(S.RUNNING), LEASE, moves.NO_RESULT_DIGEST)
+    complete, _ = worker_moves.complete(job_record(S.RUNNING), LEASE, worker_moves.NO_RESULT_DIGEST)
     assert isinstance(complete, Change)
 
-    assert merge(moves.ACCEPT, complete) is merge(moves.ACCEPT, complete)
+    assert merge(worker_moves.ACCEPT, complete) is merge(worker_moves.ACCEPT, complete)
 
 
 def unknown_sums(first: Change, second: Change) -> bool:

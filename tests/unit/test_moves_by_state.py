@@ -137,6 +137,15 @@ def test_the_third_loss_in_a_row_fails_the_job_as_worker_lost(state: JobState) -
     assert then.shown["failure_code"] == "WORKER_LOSSES_EXHAUSTED"
 
 
+def test_a_loss_says_why_the_attempt_ended_until_its_worker_takes_it_back() -> None:
+    _, lost = after(job_record(S.RUNNING), "session lost")
+    back = server_moves.resume(lost.record, LEASE, session_key=5, started=True, now=NOW)
+
+    assert (lost.shown["failure_kind"], lost.shown["failure_code"]) == (FailureKind.WORKER_LOST, "WORKER_LOST")
+    assert back.change is not None
+    assert saved(lost.record, back.change, back.values).shown["failure_kind"] == FailureKind.UNSPECIFIED
+
+
 def test_the_loss_of_the_last_attempt_fails_the_job() -> None:
     _, then = after(job_record(S.RUNNING, attempt=2, max_attempts=2), "session lost")
 

@@ -12,8 +12,10 @@ from jobhall.task import Task
 from jobhall.v1.task_pb2 import TaskLog, TaskUpdate
 from jobhall_server.domain.job import Payload
 from jobhall_server.domain.progress import Progress
-from jobhall_server.hall.frames import Assignments, ListedTask, Reports, StreamSettings
+from jobhall_server.domain.session import Disposition
+from jobhall_server.hall.frames import Assignments, HeldDecision, ListedTask, Reports, StreamSettings
 from jobhall_server.hall.session import SessionMachine
+from jobhall_server.hall.store import Claimed
 from jobhall_server.logs import configure_logs
 from tests.support.stream_machine import Bench, items_of, kinds_of
 from tests.support.worker_frames import assignment, hello, progress, token
@@ -22,7 +24,7 @@ from tests.support.worker_frames import assignment, hello, progress, token
 def opened(settings: StreamSettings) -> SessionMachine:
     machine = SessionMachine(settings, 0.0)
     machine.receive(hello(held=(ListedTask(token(1), started=True),)), 0.0)
-    machine.opened("session-1", "resume-1", 1)
+    machine.opened("session-1", "resume-1", 1, decisions=[HeldDecision(token(1), Disposition.KEEP)])
     machine.frames()
     return machine
 
@@ -47,7 +49,9 @@ def test_parameters_are_not_kept_while_the_task_runs() -> None:
     machine.deliver([large], 0.0)
 
     assert machine.frames() == [Assignments(1, [large])]
-    assert machine.held[token(2)].assignment.claimed.parameters is None
+    facts = machine.held[token(2)].facts
+    assert isinstance(facts, Claimed)
+    assert facts.parameters is None
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from jobhall_server.hall.frames import (
     Cancel,
     Cancels,
     Capacity,
-    DrainReason,
     FrameIn,
     FrameOut,
     Heartbeat,
@@ -33,7 +32,7 @@ from jobhall_server.hall.held import Batch
 from jobhall_server.hall.intake import REPORTS_PER_UNIT_MAX
 from jobhall_server.hall.reports import Judged
 from jobhall_server.hall.session import SessionMachine
-from tests.support.worker_frames import accepted, assignment, completed, hello, lease, progress, released, token
+from tests.support.worker_frames import accepted, assignment, completed, hello, lease, progress, token
 
 SETTINGS = StreamSettings()
 
@@ -291,7 +290,7 @@ def test_of_progress_only_the_newest_is_kept_and_saved_once_a_second() -> None:
 
     assert (early, soon) == (None, None)
     assert [report.body for report in (*saved.reports, *later.reports)] == [Progress(percent=30), Progress(percent=40)]
-    assert machine.latest == {lease(1).job_key: Progress(percent=40)}
+    assert machine.progress.latest == {lease(1).job_key: Progress(percent=40)}
 
 
 def test_progress_that_did_not_change_is_not_saved_again() -> None:
@@ -320,7 +319,7 @@ def test_an_outcome_replaces_progress_that_was_not_saved() -> None:
     machine.tick(1.0)
 
     assert [report.kind for report in judge(machine).reports] == [ReportKind.ACCEPTED, ReportKind.COMPLETED]
-    assert machine.latest == {}
+    assert machine.progress.latest == {}
 
 
 def test_bad_progress_is_dropped_and_named_in_the_next_ack_and_the_stream_goes_on() -> None:
@@ -332,7 +331,7 @@ def test_bad_progress_is_dropped_and_named_in_the_next_ack_and_the_stream_goes_o
     machine.committed(Judged())
 
     assert machine.frames() == [Ack(1, [], [token(2)])]
-    assert machine.latest == {}
+    assert machine.progress.latest == {}
     assert machine.take() is None
 
 
@@ -371,42 +370,3 @@ def test_assignments_are_numbered_from_one() -> None:
 
     assert machine.frames() == [Assignments(1, [assignment(1)])]
     assert machine.frames() == [Assignments(2, [assignment(2)])]
-
-
-# --- leaving ---
-
-
-def test_a_draining_worker_is_given_nothing_and_ends_when_its_last_end_is_acked() -> None:
-    machine = opened(holding=(1,))
-    machine.receive(WorkerDrain("deploy"), 0.0)
-    steps = [(machine.free(), machine.finished)]
-
-    tell(machine, released(1, token(1)))
-    steps.append((machine.free(), machine.finished))
-    judge(machine)
-    steps.append((machine.free(), machine.finished))
-
-    assert steps == [(0, False), (0, False), (0, True)]
-
-
-def test_a_worker_that_drains_does_not_leave_before_its_late_words_are_acked() -> None:
-    machine = opened(first=hello(held=(ListedTask(token(9), started=True),)))
-    machine.receive(WorkerDrain("deploy"), 0.0)
-    tell(machine, completed(1, token(9)))
-    steps = [machine.finished]
-
-    machine.take()
-    steps.append(machine.finished)
-    machine.committed(Judged())
-
-    assert [*steps, machine.finished] == [False, False, True]
-
-
-def test_a_draining_server_gives_nothing_more_and_tells_the_worker_when_to_move() -> None:
-    machine = opened(holding=(1,))
-
-    machine.told_to_move("the server is stopping", 0.7, 0.0)
-
-    assert machine.free() == 0
-    assert not machine.finished
-    assert machine.frames() == [ServerDrain(DrainReason.SERVER_STOPPING, "the server is stopping", 0.7)]

@@ -144,7 +144,7 @@ def test_a_returned_delivery_is_told_to_the_worker_and_frees_its_credit() -> Non
 
     machine.forget(leases(1))
 
-    assert machine.frames() == [HeartbeatReply(0, [token(1)], ())]
+    assert machine.frames() == [HeartbeatReply(0, [token(1)], [])]
     assert machine.free() == free + 1
 
 

@@ -18,10 +18,11 @@ def test_every_state_says_who_moves_the_job_on() -> None:
     ] == []
 
 
-def test_every_state_that_is_not_terminal_is_left_by_some_move() -> None:
-    left = {source for ways in MOVES.values() for source in ways}
+def test_every_state_that_is_not_terminal_is_left_by_some_move_and_a_terminal_one_by_retry_alone() -> None:
+    by_itself = {source for name, ways in MOVES.items() if name != "retry" for source in ways}
 
-    assert left == set(STATES) - TERMINAL
+    assert by_itself == set(STATES) - TERMINAL
+    assert set(MOVES["retry"]) == {JobState.FAILED, JobState.CANCELLED}
 
 
 def test_a_job_waits_or_is_held_or_has_ended() -> None:

@@ -238,7 +238,9 @@ class Hello(_message.Message):
     resume_token: _builtins.str
     """Secret that proves that the session is mine, 16 to 255 bytes; chosen and kept like session_id."""
     connection: _builtins.int
-    """Raised at each try to connect; only a greater one takes the session over. The first is 1; 0 is read as 1."""
+    """Raised at each try to connect; only a greater one takes the session over, any other ends the stream with
+    SESSION_SUPERSEDED. The first is 1; 0 is read as 1.
+    """
     @_builtins.property
     def namespaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Namespaces to serve, at most 64; none means `default`, `-` every one that I may use."""
@@ -267,7 +269,9 @@ class Hello(_message.Message):
 
     @_builtins.property
     def held_tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldTask]:
-        """The tasks that I hold from before; none in a new session, unless the one before expired."""
+        """The tasks that I hold from before, those too whose outcome is not acked; at most 30000. None in a new session,
+        unless the one before is over.
+        """
 
     def __init__(
         self,
@@ -577,7 +581,9 @@ Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
 class HeartbeatReply(_message.Message):
-    """What of a Heartbeat does not agree with the server's books. Every Heartbeat has its reply."""
+    """What of a Heartbeat does not agree with the server's books. Every Heartbeat is answered; a worker that is slow to read
+    may find several answered by the reply to the last one.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -586,7 +592,7 @@ class HeartbeatReply(_message.Message):
     CANCELS_FIELD_NUMBER: _builtins.int
     SERVER_TIME_FIELD_NUMBER: _builtins.int
     number: _builtins.int
-    """The beat that is answered."""
+    """The beat that is answered, and all before it; 0 where no beat asked."""
     @_builtins.property
     def lost_lease_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Tasks that are no longer yours: stop them and forget them."""

@@ -65,6 +65,8 @@ class WorkerServiceStub:
     CREDIT. Capacity is absolute: "I may hold so many". The server counts tasks that are held and tasks on their way
     against it, and gives a task only where there is room. Ask only for what can be started within half of
     accept_timeout; give the rest back (`released`), or it goes back by itself when accept_timeout is over, at no cost.
+    Whoever lets three deliveries of a type in a row lie gets no more of it for a minute, then two, up to ten, or until it
+    starts one or says Hello again. Nor does a worker get more that does not read what it is sent.
 
     ACCEPTING is what counts an attempt. Any update or log of a task accepts it, except `released`; a Heartbeat does not.
     Do not wait for its ack before beginning. A task that was never accepted has cost its job nothing.
@@ -77,11 +79,10 @@ class WorkerServiceStub:
     COMING BACK. Reconnect with random delays that grow to at most 10 s, and send a Hello with the same session_id and
     resume_token, `connection` one higher than before, and held_tasks. Welcome says of each whether to KEEP it, whether
     it is LOST, or to CANCEL it. Send everything that was not acked again, numbered anew from 1. Read nothing more from
-    the old stream. A worker that chooses session_id and resume_token itself (both random UUIDs, say) can do so even if
-    its first Welcome was lost.
-    The server may have forgotten the session, and versions before 0.1.0 never take one over: they end the stream with
-    SESSION_EXPIRED. Then open a new session at once, the tokens in held_tasks, and go on with what you hold: its
-    completions are taken by their tokens for as long as nobody else has claimed the job.
+    the old stream: it ends with SESSION_SUPERSEDED. A task that you do not list is run elsewhere. A worker that chooses
+    session_id and resume_token itself (both random UUIDs, say) can come back even if its first Welcome was lost.
+    When the session is over the stream ends with SESSION_EXPIRED. Then open a new session at once, the tokens in
+    held_tasks: what nobody else has claimed meanwhile is taken back, on the same attempt.
 
     WHEN REPORTS ARE TOO LATE. The first outcome of a task is recorded; the same again is OK; another one is
     RESULT_CONFLICT. A task whose job went on without it (run elsewhere, cancelled, deleted) is LEASE_LOST. Such items
@@ -190,6 +191,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     CREDIT. Capacity is absolute: "I may hold so many". The server counts tasks that are held and tasks on their way
     against it, and gives a task only where there is room. Ask only for what can be started within half of
     accept_timeout; give the rest back (`released`), or it goes back by itself when accept_timeout is over, at no cost.
+    Whoever lets three deliveries of a type in a row lie gets no more of it for a minute, then two, up to ten, or until it
+    starts one or says Hello again. Nor does a worker get more that does not read what it is sent.
 
     ACCEPTING is what counts an attempt. Any update or log of a task accepts it, except `released`; a Heartbeat does not.
     Do not wait for its ack before beginning. A task that was never accepted has cost its job nothing.
@@ -202,11 +205,10 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     COMING BACK. Reconnect with random delays that grow to at most 10 s, and send a Hello with the same session_id and
     resume_token, `connection` one higher than before, and held_tasks. Welcome says of each whether to KEEP it, whether
     it is LOST, or to CANCEL it. Send everything that was not acked again, numbered anew from 1. Read nothing more from
-    the old stream. A worker that chooses session_id and resume_token itself (both random UUIDs, say) can do so even if
-    its first Welcome was lost.
-    The server may have forgotten the session, and versions before 0.1.0 never take one over: they end the stream with
-    SESSION_EXPIRED. Then open a new session at once, the tokens in held_tasks, and go on with what you hold: its
-    completions are taken by their tokens for as long as nobody else has claimed the job.
+    the old stream: it ends with SESSION_SUPERSEDED. A task that you do not list is run elsewhere. A worker that chooses
+    session_id and resume_token itself (both random UUIDs, say) can come back even if its first Welcome was lost.
+    When the session is over the stream ends with SESSION_EXPIRED. Then open a new session at once, the tokens in
+    held_tasks: what nobody else has claimed meanwhile is taken back, on the same attempt.
 
     WHEN REPORTS ARE TOO LATE. The first outcome of a task is recorded; the same again is OK; another one is
     RESULT_CONFLICT. A task whose job went on without it (run elsewhere, cancelled, deleted) is LEASE_LOST. Such items
@@ -311,6 +313,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     CREDIT. Capacity is absolute: "I may hold so many". The server counts tasks that are held and tasks on their way
     against it, and gives a task only where there is room. Ask only for what can be started within half of
     accept_timeout; give the rest back (`released`), or it goes back by itself when accept_timeout is over, at no cost.
+    Whoever lets three deliveries of a type in a row lie gets no more of it for a minute, then two, up to ten, or until it
+    starts one or says Hello again. Nor does a worker get more that does not read what it is sent.
 
     ACCEPTING is what counts an attempt. Any update or log of a task accepts it, except `released`; a Heartbeat does not.
     Do not wait for its ack before beginning. A task that was never accepted has cost its job nothing.
@@ -323,11 +327,10 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     COMING BACK. Reconnect with random delays that grow to at most 10 s, and send a Hello with the same session_id and
     resume_token, `connection` one higher than before, and held_tasks. Welcome says of each whether to KEEP it, whether
     it is LOST, or to CANCEL it. Send everything that was not acked again, numbered anew from 1. Read nothing more from
-    the old stream. A worker that chooses session_id and resume_token itself (both random UUIDs, say) can do so even if
-    its first Welcome was lost.
-    The server may have forgotten the session, and versions before 0.1.0 never take one over: they end the stream with
-    SESSION_EXPIRED. Then open a new session at once, the tokens in held_tasks, and go on with what you hold: its
-    completions are taken by their tokens for as long as nobody else has claimed the job.
+    the old stream: it ends with SESSION_SUPERSEDED. A task that you do not list is run elsewhere. A worker that chooses
+    session_id and resume_token itself (both random UUIDs, say) can come back even if its first Welcome was lost.
+    When the session is over the stream ends with SESSION_EXPIRED. Then open a new session at once, the tokens in
+    held_tasks: what nobody else has claimed meanwhile is taken back, on the same attempt.
 
     WHEN REPORTS ARE TOO LATE. The first outcome of a task is recorded; the same again is OK; another one is
     RESULT_CONFLICT. A task whose job went on without it (run elsewhere, cancelled, deleted) is LEASE_LOST. Such items

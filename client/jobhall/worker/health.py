@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import socketserver
 import threading
@@ -11,6 +12,7 @@ from typing import Final
 
 from jobhall.errors import JobhallError
 
+_log = logging.getLogger("jobhall.worker")
 PATH: Final = "/healthz"
 
 
@@ -25,6 +27,7 @@ class HealthEndpoint:
             raise JobhallError(f"health cannot be answered at {listen}: {error}") from error
         self._thread = threading.Thread(target=self._server.serve_forever, name="jobhall-health", daemon=True)
         self._thread.start()
+        _log.info("health is answered at http://%s%s", self.address, PATH)
 
     @property
     def address(self) -> str:

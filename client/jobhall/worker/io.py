@@ -185,6 +185,7 @@ class WorkerIO:
                 self.error = error
                 return False
             case After.REFRESH:
+                _log.info("%s: its token was refused (%s); a fresh one is asked for", self._title, error)
                 self._refusal = error
             case After.NEW_SESSION:
                 stream.renew_session()
@@ -221,12 +222,12 @@ class WorkerIO:
 
     async def _pause(self, error: ApiError | None) -> None:
         """The back-off; a first failure of a good stream is tried again at once, or nearly."""
-        if self._tries >= _FLUSH_AFTER_TRIES:
-            await self._flush(_FLUSH_SECONDS)
         seconds = _BACKOFF.backoff_seconds(self._tries + 1)
         if error is not None and error.retry_after is not None:
             seconds += error.retry_after.total_seconds()
         until = self._loop.time() + min(seconds, RECONNECT_BACKOFF_MAX.total_seconds())
+        if self._tries >= _FLUSH_AFTER_TRIES:
+            await self._flush(_FLUSH_SECONDS)
         while not self._over() and (left := until - self._loop.time()) > 0:
             await asyncio.sleep(min(left, _LOOK_SECONDS))
             self._look()

@@ -70,7 +70,7 @@ class Reports:
         self._accept_at = 0.0
         self._progress: dict[bytes, HeldTask] = {}
         self._live: deque[Report] = deque()
-        """Log lines and item errors of tasks that go on."""
+        """Log lines, item errors and checkpoints of tasks that go on."""
         self._due: list[tuple[float, int, HeldTask]] = []
         """A heap: when the next report of a task may be sent, so that many small ones go as few."""
         self._due_count = 0

@@ -54,6 +54,12 @@ class Payload(NamedTuple):
     content: str | bytes
     content_type: str = ""
 
+    @property
+    def size_bytes(self) -> int:
+        """What the content takes; text as UTF-8."""
+        content = self.content
+        return len(content) if isinstance(content, bytes) or content.isascii() else len(content.encode())
+
 
 class JobRecord:
     """The columns of a job that decisions read. Moves never write it: they answer with a Change.

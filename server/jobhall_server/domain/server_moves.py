@@ -149,7 +149,16 @@ _UNSTARTED: tuple[tuple[str, Constant], ...] = (("lease", LeaseState.LOST_UNSTAR
 LOSE_UNSEEN = Change("lose", _S.CLAIMED, _S.PENDING, _UNSTARTED, events=READY)
 LOSE_UNSTARTED = Change("lose", _S.CLAIMED, _S.PENDING, _UNSTARTED, (("worker_losses", 1),), events=READY)
 LOSE = Change(
-    "lose", _S.RUNNING, _S.PENDING, (("lease", LeaseState.LOST_STARTED),), (("worker_losses", 1),), events=READY
+    "lose",
+    _S.RUNNING,
+    _S.PENDING,
+    (
+        ("lease", LeaseState.LOST_STARTED),
+        ("failure_kind", FailureKind.WORKER_LOST),
+        ("failure_code", "WORKER_LOST"),
+    ),
+    (("worker_losses", 1),),
+    events=READY,
 )
 
 
@@ -172,7 +181,13 @@ def _take_back(source: JobState, unstarted: bool) -> Change:
         source,
         _S.RUNNING,
         # Its worker was not lost after all.
-        (("lease", LeaseState.OPEN), ("worker_losses", 0), *(STARTED if unstarted else ())),
+        (
+            ("lease", LeaseState.OPEN),
+            ("worker_losses", 0),
+            ("failure_kind", FailureKind.UNSPECIFIED),
+            ("failure_code", ""),
+            *(STARTED if unstarted else ()),
+        ),
         COUNTED if unstarted else (),
         ("session_key",),
         RUNNING,

@@ -278,7 +278,12 @@ class Connection:
             replica_key=hall.store.replica_key,
             connection=hello.connection,
         )
-        unit = OpenSession(new, auto_register=self._workers.auto_register, held=hello.held)
+        unit = OpenSession(
+            new,
+            auto_register=self._workers.auto_register,
+            held=hello.held,
+            losses_max=hall.settings.worker_losses_max,
+        )
         opened = await hall.store.run(unit)
         if opened.drained:
             raise WorkerDrainedError(f"session {new.session_id} was drained; stop, or begin with a new one")
@@ -335,7 +340,9 @@ class Connection:
 
     async def _lose(self, leases: Sequence[Lease]) -> None:
         keys = frozenset(lease.job_key for lease in leases)
-        ready = await self._hall.store.run(LoseTasks(dict.fromkeys(keys, self.session_key), confirmed=keys))
+        lost = dict.fromkeys(keys, self.session_key)
+        losses_max = self._hall.settings.worker_losses_max
+        ready = await self._hall.store.run(LoseTasks(lost, confirmed=keys, losses_max=losses_max))
         self.forget(leases)
         self._hall.dispatcher.nudge(ready)
 
@@ -372,7 +379,7 @@ class Connection:
         for report in frame.items:
             if report.kind is ReportKind.PROGRESS:
                 task = self.machine.held.get(report.token)
-                if task is not None and self.machine.latest.get(task.facts.lease.job_key) is report.body:
+                if task is not None and self.machine.progress.latest.get(task.facts.lease.job_key) is report.body:
                     assert isinstance(report.body, Progress)
                     queue = self._hall.registry.queue(task.facts.queue_key)
                     self._hall.feed.publish_progress(task.facts, queue, report.body)

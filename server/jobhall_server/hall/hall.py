@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from jobhall.errors import ApiError, DrainingError
-from jobhall.limits import WATCHERS_MAX
+from jobhall.limits import WATCHERS_MAX, WORKER_LOSSES_MAX
 from jobhall_server.domain.job import JobView
 from jobhall_server.hall.claims import Dispatcher, Seat
 from jobhall_server.hall.clock import Clock
@@ -20,7 +20,7 @@ from jobhall_server.hall.frames import StreamSettings
 from jobhall_server.hall.job_types import JobTypes
 from jobhall_server.hall.jobs import Jobs
 from jobhall_server.hall.reaper import JOBS_PER_PASS, reap
-from jobhall_server.hall.reconciliation import reconcile
+from jobhall_server.hall.reconciliation import Reconciliation
 from jobhall_server.hall.registry import Registry
 from jobhall_server.hall.repairs import Repairs
 from jobhall_server.hall.retention import CUT_EVERY_SECONDS, cut_what_is_old
@@ -36,9 +36,6 @@ PAUSED_SECONDS = RENEW_EVERY_SECONDS + 2.0
 """Not renewed for so long, this process stood still or could not write: what was read then proves nothing."""
 AWAY_SECONDS = 10.0
 """And for so long: others may take it for dead, so its streams end."""
-RECONCILE_EVERY_SECONDS = 1.0
-RECONCILE_SHARE = 20
-"""A reconciliation of very many tasks is followed by a pause so many times as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +45,10 @@ class HallSettings:
     stream: StreamSettings = field(default_factory=StreamSettings)
     reaper_seconds: float = 1.0
     tick_seconds: float = 0.5
+    reconcile_seconds: float = 1.0
     auto_register: bool = True
     watchers_max: int = WATCHERS_MAX
+    worker_losses_max: int = WORKER_LOSSES_MAX
     lease_seconds: float = 60.0
     """The time to live of a unary session that does not ask for another."""
 
@@ -70,10 +69,10 @@ class Hall:
         self.jobs = Jobs(self)
         self.job_types = JobTypes(self)
         self.repairs = Repairs()
+        self.reconciliation = Reconciliation(self)
         self.draining = False
         self._renewed_at = -math.inf
         self._renewing = asyncio.Lock()
-        self._reconcile_at = -math.inf
         self._spawned: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -87,7 +86,7 @@ class Hall:
                 loops.create_task(hall.feed.run(), name="feed"),
                 loops.create_task(hall._every(settings.tick_seconds, hall.workers.tick), name="worker-timers"),
                 loops.create_task(hall._every(settings.reaper_seconds, hall._reap), name="reaper"),
-                loops.create_task(hall._every(RECONCILE_EVERY_SECONDS, hall._reconcile), name="reconciliation"),
+                loops.create_task(hall._every(settings.reconcile_seconds, hall.reconciliation.look), name="repairs"),
                 loops.create_task(hall._every(RENEW_EVERY_SECONDS, hall._renew), name="replica"),
                 loops.create_task(hall._every(CUT_EVERY_SECONDS, hall._cut), name="retention"),
             ]
@@ -145,13 +144,6 @@ class Hall:
         while await reap(self) >= JOBS_PER_PASS:
             continue
         self.dispatcher.poll()
-
-    async def _reconcile(self) -> None:
-        began = self.clock.monotonic()
-        if began >= self._reconcile_at:
-            await reconcile(self)
-            ended = self.clock.monotonic()
-            self._reconcile_at = ended + RECONCILE_SHARE * (ended - began)
 
     async def _cut(self) -> None:
         removed = await cut_what_is_old(self.store)

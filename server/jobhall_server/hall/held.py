@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jobhall_server.domain.job import Lease
-from jobhall_server.hall.frames import Cancel, Report
+from jobhall_server.domain.progress import Progress
+from jobhall_server.hall.frames import Cancel, Report, ReportKind
 from jobhall_server.hall.store import Claimed, HeldRow
 
 
@@ -64,6 +65,34 @@ def without_payloads(claimed: Claimed) -> Claimed:
     """The facts as they are kept while the worker holds the task: ten thousand of 1 MiB would be 10 GiB."""
     kept = sum(len(payload.content) for payload in (claimed.parameters, claimed.checkpoint) if payload is not None)
     return claimed if kept <= _PAYLOAD_KEPT_LENGTH else claimed._replace(parameters=None, checkpoint=None)
+
+
+class LiveProgress:
+    """The newest progress of held tasks: shown at once, saved now and then, and replaced by that of the outcome."""
+
+    def __init__(self) -> None:
+        self.latest: dict[int, Progress] = {}
+        """By job key."""
+        self._unsaved: dict[bytes, int] = {}
+
+    def report(self, token: bytes, job_key: int, progress: Progress) -> None:
+        """The latest wins."""
+        self.latest[job_key] = progress
+        self._unsaved[token] = job_key
+
+    def ending(self, token: bytes) -> None:
+        """The outcome brings the last progress with it."""
+        self._unsaved.pop(token, None)
+
+    def forget(self, token: bytes, job_key: int) -> None:
+        """The task is not held any more."""
+        self.latest.pop(job_key, None)
+        self._unsaved.pop(token, None)
+
+    def take(self) -> list[Report]:
+        """What is not saved yet, as reports that nobody waits for."""
+        unsaved, self._unsaved = self._unsaved, {}
+        return [Report(0, token, ReportKind.PROGRESS, self.latest[job_key]) for token, job_key in unsaved.items()]
 
 
 def cancel_of(row: HeldRow, now_us: int) -> Cancel:

@@ -61,9 +61,10 @@ def lose(group: Group, job: JobRecord, *, confirmed: bool, losses_max: int = WOR
     decision, values = server_moves.lose(job, confirmed=confirmed, losses_max=losses_max)
     if isinstance(decision, Change):
         group.change(job, decision, values)
-        if decision.target is JobState.FAILED:
-            group.save_failure(job.key, _loss(job, dict(decision.sets)["failure_code"]))
-        elif decision.target is JobState.PENDING:
+        code = dict(decision.sets).get("failure_code")
+        if code is not None:
+            group.save_failure(job.key, _loss(job, str(code), final=decision.target is JobState.FAILED))
+        if decision.target is JobState.PENDING:
             return {job.queue_key}
     return set()
 
@@ -106,11 +107,12 @@ class FallDue(Unit[list[Fallen]]):
         return moved
 
 
-def _loss(job: JobRecord, code: object) -> JobFailure:
+def _loss(job: JobRecord, code: str, *, final: bool) -> JobFailure:
     return JobFailure(
         kind=FailureKind.WORKER_LOST,
         message=f"its worker was lost in attempt {job.attempt} of {job.max_attempts}; {job.worker_losses + 1} in a row",
-        code=str(code),
+        code=code,
+        retryable=not final,
         attempt=job.attempt,
     )
 

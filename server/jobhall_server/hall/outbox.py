@@ -147,7 +147,7 @@ class Outbox:
             out.append(Ack(through_seq, self._ack.rejections, [*self._bad_progress]))
             self._ack, self._bad_progress = _NO_ACK, {}
         if self._reply is not None or self._lost:
-            reply = self._reply or HeartbeatReply(0, (), ())
+            reply = self._reply or HeartbeatReply(0, [], [])
             out.append(replace(reply, lost=[*(self._lost | dict.fromkeys(reply.lost))]))
             self._reply, self._lost = None, {}
         if self._assignments:

@@ -54,7 +54,7 @@ async def _lose(hall: Hall, expired: Expired, newly_lost: Sequence[int]) -> int:
     held = dict(expired.held)
     if held:
         confirmed = {job_key for job_key, session in held.items() if job_key in hall.workers.confirmed(session)}
-        ready = await hall.store.run(LoseTasks(held, confirmed=confirmed))
+        ready = await hall.store.run(LoseTasks(held, confirmed=confirmed, losses_max=hall.settings.worker_losses_max))
         hall.dispatcher.nudge(ready)
         log.warning("tasks_lost", count=len(held), queues=len(ready))
     if len(held) < JOBS_PER_PASS:

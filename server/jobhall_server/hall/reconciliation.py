@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -18,28 +19,57 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-async def reconcile(hall: Hall) -> None:
-    """One pass: that is how a cancel, a claim or a takeover elsewhere reaches a stream, and how a claim is found whose
-    answer never came.
+EVERYBODY_EACH = 10
+"""So many passes; in between a session whose tasks are all younger than a pass is left alone: they come and go, and
+reading them all costs as much as running them.
+"""
+SHARE = 20
+"""A pass over very many tasks is followed by a pause so many times as long."""
+
+
+class Reconciliation:
+    """That is how a cancel, a claim or a takeover elsewhere reaches a stream, and how a claim is found whose answer
+    never came.
     """
-    streams = hall.workers.attached()
-    if not streams:
-        return
-    # What is delivered from here on may not be in what is read.
-    deliveries = {key: connection.machine.delivery for key, connection in streams.items()}
-    held: defaultdict[int, dict[bytes, HeldRow]] = defaultdict(dict)
-    epochs: dict[int, int] = {}
-    for row in await hall.store.reads.held([*streams]):
-        held[row.session_key][row.lease.token()] = row
-        epochs[row.session_key] = row.epoch
-    for key, connection in streams.items():
-        if connection.ended.is_set():
-            continue
-        if epochs.get(key, connection.epoch) != connection.epoch:
-            await _give_up(hall, connection)
-        else:
-            await connection.agree(held[key], delivery=deliveries[key])
-            hall.repairs.take(connection.machine.repairs)
+
+    def __init__(self, hall: Hall) -> None:
+        self._hall = hall
+        self._passes = 0
+        self._not_before = -math.inf
+
+    async def look(self) -> None:
+        """One pass, unless the one before was long."""
+        began = self._hall.clock.monotonic()
+        if began >= self._not_before:
+            await self._compare()
+            ended = self._hall.clock.monotonic()
+            self._not_before = ended + SHARE * (ended - began)
+
+    async def _compare(self) -> None:
+        hall, everybody = self._hall, self._passes % EVERYBODY_EACH == 0
+        self._passes += 1
+        streams = {
+            key: connection
+            for key, connection in hall.workers.attached().items()
+            if connection.machine.mark() or everybody
+        }
+        if not streams:
+            return
+        # What is delivered from here on may not be in what is read.
+        deliveries = {key: connection.machine.delivery for key, connection in streams.items()}
+        held: defaultdict[int, dict[bytes, HeldRow]] = defaultdict(dict)
+        epochs: dict[int, int] = {}
+        for row in await hall.store.reads.held([*streams]):
+            held[row.session_key][row.lease.token()] = row
+            epochs[row.session_key] = row.epoch
+        for key, connection in streams.items():
+            if connection.ended.is_set():
+                continue
+            if epochs.get(key, connection.epoch) != connection.epoch:
+                await _give_up(hall, connection)
+            else:
+                await connection.agree(held[key], delivery=deliveries[key])
+                hall.repairs.take(connection.machine.repairs)
 
 
 async def _give_up(hall: Hall, connection: Connection) -> None:

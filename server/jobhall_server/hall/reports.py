@@ -201,7 +201,7 @@ def _take_checkpoint(taking: _Taking) -> Refusal | None:
     refusal = taking.heard()
     if refusal is None:
         job = taking.accepted()
-        taking.group.change(job, *worker_moves.note_checkpoint(job, len(state.content)))
+        taking.group.change(job, *worker_moves.note_checkpoint(job, state.size_bytes))
         taking.group.save_checkpoint(job.key, state, progress)
         if progress is not None:
             taking.group.save_progress(job.key, taking.lease.fence, progress)

@@ -36,7 +36,7 @@ from jobhall_server.hall.frames import (
     Welcome,
     WorkerDrain,
 )
-from jobhall_server.hall.held import Batch, HeldTask, Overdue, Unwanted, cancel_of, without_payloads
+from jobhall_server.hall.held import Batch, HeldTask, LiveProgress, Overdue, Unwanted, cancel_of, without_payloads
 from jobhall_server.hall.intake import Intake
 from jobhall_server.hall.outbox import Outbox
 from jobhall_server.hall.registry import split_job_type
@@ -58,8 +58,7 @@ class SessionMachine:
         self.settings = settings
         self.hello: Hello | None = None
         self.held: dict[bytes, HeldTask] = {}
-        self.latest: dict[int, Progress] = {}
-        """The newest progress of held tasks by job key; saved now and then, and replaced by the outcome's."""
+        self.progress = LiveProgress()
         self.tasks_max = 0
         self.type_limits: dict[str, int] = {}
         self.draining = False
@@ -81,7 +80,7 @@ class SessionMachine:
         self._kept: set[bytes] = set()
         self._timed_out: dict[bytes, Cancel] = {}
         self._strays: frozenset[bytes] = frozenset()
-        self._unsaved: set[bytes] = set()
+        self._marked = 0
         self._saved_at = now
         self._intake = Intake(settings)
         self._outbox = Outbox(settings.message_bytes)
@@ -123,7 +122,7 @@ class SessionMachine:
             self._intake.add(report)
             if task is not None:
                 if report.kind in OUTCOMES:
-                    self._unsaved.discard(report.token)
+                    self.progress.ending(report.token)
                     task.ending = True
                 if not task.started:
                     self._start(task)
@@ -144,8 +143,7 @@ class SessionMachine:
         if not task.started:
             self._start(task)
             self._intake.add_unnumbered(Report(0, report.token, ReportKind.ACCEPTED, None))
-        self.latest[task.facts.lease.job_key] = report.body
-        self._unsaved.add(report.token)
+        self.progress.report(report.token, task.facts.lease.job_key, report.body)
 
     def _beat(self, beat: Heartbeat) -> None:
         self._confirmed_delivery = max(self._confirmed_delivery, beat.assignments_seen)
@@ -257,8 +255,7 @@ class SessionMachine:
         task = self.held.pop(token, None)
         if task is None:
             return False
-        self.latest.pop(task.facts.lease.job_key, None)
-        self._unsaved.discard(token)
+        self.progress.forget(token, task.facts.lease.job_key)
         return True
 
     def agree(self, rows: Mapping[bytes, HeldRow], *, delivery: int, now_us: int) -> list[HeldRow]:
@@ -283,6 +280,12 @@ class SessionMachine:
         again, self._strays = strays & self._strays, strays
         self.repairs[Repair.NEVER_DELIVERED] += len(again)
         return [rows[token] for token in again]
+
+    def mark(self) -> bool:
+        """Whether any task is as old as the last mark, or none is held at all; a new mark is set."""
+        oldest = next(iter(self.held.values()), None)
+        marked, self._marked = self._marked, self.delivery
+        return oldest is None or oldest.delivery <= marked
 
     def told_to_leave(self, message: str, within_seconds: float) -> None:
         """Somebody drained the worker: it finishes what it holds, and stops."""
@@ -339,12 +342,8 @@ class SessionMachine:
 
     def save_progress(self) -> None:
         """Put progress that is only in memory among the reports of the next unit: now and then, and at the end."""
-        for token in self._unsaved:
-            task = self.held.get(token)
-            if task is not None:
-                latest = self.latest[task.facts.lease.job_key]
-                self._intake.add_unnumbered(Report(0, token, ReportKind.PROGRESS, latest))
-        self._unsaved.clear()
+        for report in self.progress.take():
+            self._intake.add_unnumbered(report)
 
     # --- time ---
 
@@ -391,7 +390,7 @@ class SessionMachine:
 
     def frames(self) -> list[FrameOut]:
         """What is to be sent now, in sending order: welcome and cancels, replies and acks, assignments."""
-        out = self._outbox.frames(self._intake.acked)
+        out = self._outbox.frames(self._intake.acked) if self._opened else []
         for frame in out:
             if isinstance(frame, Ack):
                 self._intake.told(frame.through_seq)

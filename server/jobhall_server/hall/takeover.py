@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from jobhall.errors import SessionExpiredError, SessionSupersededError, WorkerDrainedError
+from jobhall.limits import WORKER_LOSSES_MAX
 from jobhall.states import JobState
 from jobhall_server.domain import server_moves
 from jobhall_server.domain.change import Change
@@ -53,9 +54,17 @@ class OpenSession(Unit[Opened]):
     WorkerDrainedError: it is over since it was drained.
     """
 
-    def __init__(self, new: NewSession, *, auto_register: bool, held: Sequence[ListedTask] = ()) -> None:
+    def __init__(
+        self,
+        new: NewSession,
+        *,
+        auto_register: bool,
+        held: Sequence[ListedTask] = (),
+        losses_max: int = WORKER_LOSSES_MAX,
+    ) -> None:
         self._new = new
         self._auto_register = auto_register
+        self._losses_max = losses_max
         listed = {task.token: task for task in held}
         self._listed = [(task, Lease.parse(token)) for token, task in listed.items()]
         self.session_ids = (new.session_id,)
@@ -116,7 +125,7 @@ class OpenSession(Unit[Opened]):
                     group.change(job, decision, values)
                     ready.add(job.queue_key)
             else:
-                ready |= lose(group, job, confirmed=True)
+                ready |= lose(group, job, confirmed=True, losses_max=self._losses_max)
         return count, ready
 
 

@@ -185,7 +185,9 @@ class Unary:
 
     async def beat(self, session_id: str, tokens: Sequence[bytes]) -> Beaten:
         """Say that a session lives, and what it holds; SessionExpiredError."""
-        unit = BeatSession(session_id, tokens, fresh_us=self.accept_us)
+        unit = BeatSession(
+            session_id, tokens, fresh_us=self.accept_us, losses_max=self._hall.settings.worker_losses_max
+        )
         lost, ready, session = await self._hall.store.run(unit)
         self._hall.dispatcher.nudge(ready)
         return Beaten(sorted(lost), self._cancels(await self._held(session)), _expires_at(session))

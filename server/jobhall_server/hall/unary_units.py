@@ -115,10 +115,11 @@ class BeatSession(Unit[tuple[set[bytes], set[int], SessionRecord]]):
     named it may still be on its way. One that was not started goes back by its own time.
     """
 
-    def __init__(self, session_id: str, tokens: Sequence[bytes], *, fresh_us: int) -> None:
+    def __init__(self, session_id: str, tokens: Sequence[bytes], *, fresh_us: int, losses_max: int) -> None:
         self.session_ids = (session_id,)
         self._listed = frozenset(tokens)
         self._fresh_us = fresh_us
+        self._losses_max = losses_max
 
     def decide(self, group: Group) -> tuple[set[bytes], set[int], SessionRecord]:
         session = _renewed(group, _living(group, self.session_ids[0]))
@@ -130,7 +131,7 @@ class BeatSession(Unit[tuple[set[bytes], set[int], SessionRecord]]):
             if token in self._listed or fresh or job.state is JobState.CLAIMED:
                 held.add(token)
             else:
-                ready |= lose(group, job, confirmed=True)
+                ready |= lose(group, job, confirmed=True, losses_max=self._losses_max)
         return set(self._listed - held), ready, session
 
 

@@ -73,7 +73,7 @@ class Workers:
     def progress(self, job_key: int) -> Progress | None:
         """The newest progress of a task that a stream here holds."""
         for connection in self._connections.values():
-            progress = connection.machine.latest.get(job_key)
+            progress = connection.machine.progress.latest.get(job_key)
             if progress is not None:
                 return progress
         return None
@@ -147,6 +147,8 @@ class Workers:
             connection.end(SessionSupersededError(f"a newer stream took session {session.session_id} over"))
         else:
             self._connections[session.key] = connection
+            if self._draining:
+                connection.tell_to_move(random.uniform(0, MOVE_WITHIN_SECONDS))
 
     def detach(self, connection: Connection) -> None:
         """The stream is over; nothing of it is forgotten that a newer one of its session did."""

@@ -79,21 +79,25 @@ class _Claim:
         """The jobs of both lanes in claim order: as many as there is room for, of lost ones at most one per session."""
         if eaters[0].want.job_keys:
             named = {"queue_key": queue_key, "keys": keys(eaters[0].want.job_keys)}
-            self._share(sorted(self._rows(statements_claim.candidates_named, **named)), eaters, queue_key)
+            found = sorted(self._rows(statements_claim.candidates_named, **named))
+            self._share(
+                [job for job in found if not job[_LANE]], [job for job in found if job[_LANE]], eaters, queue_key
+            )
             return
         limits = [sum(session.room(queue_key) for session in eaters), len(eaters)]
-        found = [
+        waiting, lost = [
             sorted(self._rows(statements_claim.candidates, queue_key=queue_key, lane=lane, limit=limits[lane]))
             for lane in (0, 1)
         ]
         left = PASSED_OVER_MAX
-        while (passed_over := self._share(list(merge(*found)), eaters, queue_key)) and self._budget > 0:
+        while (passed_over := self._share(waiting, lost, eaters, queue_key)) and self._budget > 0:
             left -= passed_over
             eaters = [session for session in eaters if session.room(queue_key) > 0]
             limits = [min(limit * 4, left) for limit in limits]
             if not eaters or left <= 0:
                 break
-            found = [self._more(queue_key, lane, limits[lane], found[lane]) for lane in (0, 1)]
+            waiting = self._more(queue_key, 0, limits[0], waiting)
+            lost = self._more(queue_key, 1, limits[1], lost)
 
     def _more(self, queue_key: int, lane: int, limit: int, before: Sequence[Candidate]) -> list[Candidate]:
         """The jobs of a lane after those that were found before."""
@@ -104,11 +108,13 @@ class _Claim:
         place = {"queue_key": queue_key, "lane": lane, "limit": limit}
         return sorted(self._rows(statements_claim.candidates_after, **place, **after))
 
-    def _share(self, found: Sequence[Candidate], eaters: Sequence[_Hungry], queue_key: int) -> int:
+    def _share(self, waiting: list[Candidate], lost: list[Candidate], eaters: Sequence[_Hungry], queue_key: int) -> int:
         """Give the jobs out in turns; answers how many were passed over that somebody gave back as not theirs."""
-        excluded = self._exclusions(found)
-        if any(job[_LANE] for job in found):
+        found = waiting
+        if lost:
+            found = list(merge(waiting, lost))
             self._find_holders(eaters)
+        excluded = self._exclusions(found)
         turn = deque(eaters)
         passed_over = 0
         for job in found:

@@ -1,16 +1,19 @@
-"""What the tables are made of: kinds of columns, and conditions on a job's state for their CHECKs."""
+"""What the tables are made of: kinds of columns, and the CHECKs that tie the columns of a job to its state."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import BigInteger, Column, Integer, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Integer, Text, text
 
-from jobhall.states import JobState
-from jobhall_server.domain.moves import MOVES
+from jobhall.states import HELD_STATES, JobState
+from jobhall_server.domain.moves import MOVES, TERMINAL
 
 KEY = BigInteger().with_variant(Integer(), "sqlite")
 """A 64-bit key. On SQLite the very word INTEGER makes it the row's own number, which needs no second tree."""
+
+DUE_STATES = (JobState.SCHEDULED, JobState.CANCELLING)
+"""States that the server itself moves on, so that a job in them is always due at some time."""
 
 
 def place_in_lease() -> tuple[Column[int], ...]:
@@ -29,19 +32,32 @@ def words(name: str, default: str | None = None) -> Column[str]:
     return Column(name, Text, nullable=False, server_default=default)
 
 
-def known_states() -> frozenset[JobState]:
-    """Every state that the table of moves names."""
+def job_checks(name: str) -> tuple[CheckConstraint, ...]:
+    """What ties the columns to the state, after the table of moves."""
+    return (
+        CheckConstraint(_state_among(_known_states()), f"{name}_state_known"),
+        # One way only: a later job may be PENDING and held back, out of the ready index.
+        CheckConstraint(f"ready IS NULL OR state = {JobState.PENDING:d}", f"{name}_ready_is_pending"),
+        CheckConstraint(f"(held_by IS NOT NULL) = ({_state_among(HELD_STATES)})", f"{name}_held_by_a_session"),
+        CheckConstraint(f"(terminal IS NOT NULL) = ({_state_among(TERMINAL)})", f"{name}_terminal_is_ended"),
+        CheckConstraint("lane BETWEEN 0 AND 1", f"{name}_lane_known"),
+        # What nobody else moves on, the server does; what has ended, nobody.
+        CheckConstraint(f"({_state_not_among(DUE_STATES)}) OR due_at IS NOT NULL", f"{name}_due_by_itself"),
+        CheckConstraint("terminal IS NULL OR due_at IS NULL", f"{name}_terminal_is_not_due"),
+    )
+
+
+def _known_states() -> frozenset[JobState]:
     ways = [way for moves in MOVES.values() for way in moves.items()]
     return frozenset(source for source, _ in ways) | frozenset(state for _, targets in ways for state in targets)
 
 
-def state_among(states: Collection[JobState]) -> str:
+def _state_among(states: Collection[JobState]) -> str:
     """A range: for `IN` in a CHECK, SQLite builds a table for each row that is written."""
     first, last = min(states), max(states)
     assert len(states) == last - first + 1, "the states of one kind follow each other"
     return f"state BETWEEN {first:d} AND {last:d}"
 
 
-def state_not_among(states: Collection[JobState]) -> str:
-    """The same for states that do not follow each other, the other way round."""
+def _state_not_among(states: Collection[JobState]) -> str:
     return " AND ".join(f"state <> {state:d}" for state in states)

@@ -6,7 +6,6 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +17,7 @@ import sqlalchemy as sa
 from jobhall.errors import DatabaseBusyError, DrainingError
 from jobhall_server.storage.dialect import Prepared, as_json, prepared
 from jobhall_server.storage.engines import BUSY_TIMEOUT_SECONDS, Database
+from jobhall_server.storage.refusals import AWAY_RETRY, Refusal, refusal_of
 
 READ_CONNECTIONS = 4
 """Statements that run at once; each connection has a thread of its own."""
@@ -26,7 +26,6 @@ Row = Sequence[Any]
 """The values of a row, in the order of the statement's columns."""
 
 _PRAGMAS = ("query_only = ON", "temp_store = MEMORY")
-_AWAY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 
 
 class ReadConnections:
@@ -65,10 +64,10 @@ class ReadConnections:
             try:
                 return list(await connection.execute_fetchall(ready.text, bound))
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in _AWAY:
+                if refusal_of(error) is not Refusal.AWAY:
                     raise
                 busy = f"the database cannot be read now: {error}"
-                raise DatabaseBusyError(busy, retry_after=timedelta(seconds=1)) from error
+                raise DatabaseBusyError(busy, retry_after=AWAY_RETRY) from error
             finally:
                 self._idle.append(connection)
 

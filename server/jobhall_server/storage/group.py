@@ -48,7 +48,7 @@ class Group:
     The order is load, decide for each unit, save, decide for the units `after_save`, finish.
     """
 
-    def __init__(self, execution: Execution, *, now: int, replica_key: int = 0) -> None:
+    def __init__(self, execution: Execution, *, now: int) -> None:
         self._execution = execution
         self._jobs: dict[int, JobRecord] = {}
         self._keys_by_id: dict[str, int] = {}

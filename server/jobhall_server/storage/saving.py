@@ -110,7 +110,7 @@ def _insert_jobs(execution: Execution, staged: Staged, number: int) -> None:
         "key": keys,
         "job_id": [id_bytes(job.job_id) for job in jobs],
         "priority_order": [-job.priority for job in jobs],
-        "parameters_bytes": [_size(job.parameters) for job in jobs],
+        "parameters_bytes": [job.parameters.size_bytes if job.parameters is not None else None for job in jobs],
         **dict(zip(_NEW_JOB, zip(*map(_values_of_new_job, jobs), strict=True), strict=True)),
     }
     now = staged.now
@@ -248,10 +248,3 @@ def _write(
     rows = list(zip(*varying.values(), strict=True))
     shared = {f"all_{name}": value for name, value in constant.items()}
     execution.write_rows(insert(table, tuple(constant), tuple(varying)), rows, exactly=exactly, **shared)
-
-
-def _size(payload: Payload | None) -> int | None:
-    if payload is None:
-        return None
-    content = payload.content
-    return len(content) if isinstance(content, bytes) or content.isascii() else len(content.encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import (
     CheckConstraint,
@@ -17,23 +18,10 @@ from sqlalchemy import (
     column,
 )
 
-from jobhall.states import HELD_STATES, JobState
-from jobhall_server.domain.moves import TERMINAL
 from jobhall_server.hall.store import PayloadKind
-from jobhall_server.storage.columns import (
-    KEY,
-    known_states,
-    number,
-    place_in_lease,
-    state_among,
-    state_not_among,
-    words,
-)
+from jobhall_server.storage.columns import KEY, job_checks, number, place_in_lease, words
 
 PREFIX_DEFAULT = "jobhall_"
-
-DUE_STATES = (JobState.SCHEDULED, JobState.CANCELLING)
-"""States that the server itself moves on, so that a job in them is always due at some time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,10 +110,13 @@ COUNTERS = (
 
 
 def _jobs(metadata: MetaData, prefix: str) -> Table:
-    name = f"{prefix}jobs"
-    table = Table(
-        name,
-        metadata,
+    table = Table(f"{prefix}jobs", metadata, *_job_columns(), *job_checks(f"{prefix}jobs"))
+    _index_jobs(table)
+    return table
+
+
+def _job_columns() -> tuple[Column[Any], ...]:
+    return (
         # What decisions read stands first: SQLite walks a row from its start to the last column asked for.
         Column("key", KEY, primary_key=True, autoincrement=False),
         number("state"),
@@ -175,8 +166,11 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
         words("created_by", ""),
         words("cancel_reason", ""),
         words("cancelled_by", ""),
-        *_checks(name),
     )
+
+
+def _index_jobs(table: Table) -> None:
+    name = table.name
     Index(f"{name}_job_id", table.c.job_id, unique=True)
     ready = table.c.ready.is_not(None)
     claim_order = (table.c.queue_key, table.c.lane, table.c.priority_order, table.c.ready, table.c.key)
@@ -188,22 +182,6 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
     due = table.c.due_at.is_not(None)
     # The reaper asks every second; most jobs are never in it.
     Index(f"{name}_due", table.c.due_at, sqlite_where=due, postgresql_where=due)
-    return table
-
-
-def _checks(name: str) -> tuple[CheckConstraint, ...]:
-    """What ties the columns to the state, after the table of moves."""
-    return (
-        CheckConstraint(state_among(known_states()), f"{name}_state_known"),
-        # One way only: a later job may be PENDING and held back, out of the ready index.
-        CheckConstraint(f"ready IS NULL OR state = {JobState.PENDING:d}", f"{name}_ready_is_pending"),
-        CheckConstraint(f"(held_by IS NOT NULL) = ({state_among(HELD_STATES)})", f"{name}_held_by_a_session"),
-        CheckConstraint(f"(terminal IS NOT NULL) = ({state_among(TERMINAL)})", f"{name}_terminal_is_ended"),
-        CheckConstraint("lane BETWEEN 0 AND 1", f"{name}_lane_known"),
-        # What nobody else moves on, the server does; what has ended, nobody.
-        CheckConstraint(f"({state_not_among(DUE_STATES)}) OR due_at IS NOT NULL", f"{name}_due_by_itself"),
-        CheckConstraint("terminal IS NULL OR due_at IS NULL", f"{name}_terminal_is_not_due"),
-    )
 
 
 def _payload(metadata: MetaData, name: str, *more: Column[str]) -> Table:

@@ -117,7 +117,6 @@ class Store(StoreProtocol):
                 execution,
                 Checkpoints(connection),
                 now=now,
-                replica_key=replica.key,
                 on_event=lambda number: _tell(listeners, number),
                 on_fatal=on_fatal,
             )

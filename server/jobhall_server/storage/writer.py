@@ -65,14 +65,12 @@ class Writer:
         checkpoints: Checkpoints,
         *,
         now: Callable[[], int],
-        replica_key: int,
         on_event: Callable[[int], None],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         self._execution = execution
         self._checkpoints = checkpoints
         self._now = now
-        self._replica_key = replica_key
         self._on_event = on_event
         self._on_fatal = on_fatal
         self._loop = asyncio.get_running_loop()
@@ -202,7 +200,7 @@ class Writer:
         changes_before = self._execution.changes
         self._execution.begin()
         until = time.monotonic() + GROUP_SECONDS_MAX
-        group = Group(self._execution, now=self._now(), replica_key=self._replica_key)
+        group = Group(self._execution, now=self._now())
         group.load(waiting.unit for waiting in units)
         settled: list[_Settled] = []
         late: list[_Waiting] = []

@@ -72,6 +72,17 @@ def _jobs(name: str) -> None:
         _words("created_by", ""),
         _words("cancel_reason", ""),
         _words("cancelled_by", ""),
+        *_job_checks(name),
+    )
+    op.create_index(f"{name}_job_id", name, ["job_id"], unique=True)
+    _partial_index(f"{name}_ready", name, ["queue_key", "lane", "priority_order", "ready", "key"], "ready IS NOT NULL")
+    _partial_index(f"{name}_held_by", name, ["held_by", "lane"], "held_by IS NOT NULL")
+    op.create_index(f"{name}_listed", name, ["namespace_key", "key"])
+    _partial_index(f"{name}_due", name, ["due_at"], "due_at IS NOT NULL")
+
+
+def _job_checks(name: str) -> tuple[sa.CheckConstraint, ...]:
+    return (
         sa.CheckConstraint("state BETWEEN 1 AND 8", f"{name}_state_known"),
         sa.CheckConstraint("ready IS NULL OR state = 2", f"{name}_ready_is_pending"),
         sa.CheckConstraint("(held_by IS NOT NULL) = (state BETWEEN 3 AND 5)", f"{name}_held_by_a_session"),
@@ -80,11 +91,6 @@ def _jobs(name: str) -> None:
         sa.CheckConstraint("(state <> 1 AND state <> 5) OR due_at IS NOT NULL", f"{name}_due_by_itself"),
         sa.CheckConstraint("terminal IS NULL OR due_at IS NULL", f"{name}_terminal_is_not_due"),
     )
-    op.create_index(f"{name}_job_id", name, ["job_id"], unique=True)
-    _partial_index(f"{name}_ready", name, ["queue_key", "lane", "priority_order", "ready", "key"], "ready IS NOT NULL")
-    _partial_index(f"{name}_held_by", name, ["held_by", "lane"], "held_by IS NOT NULL")
-    op.create_index(f"{name}_listed", name, ["namespace_key", "key"])
-    _partial_index(f"{name}_due", name, ["due_at"], "due_at IS NOT NULL")
 
 
 def _of_one_job(prefix: str) -> None:

@@ -1,0 +1,308 @@
+"""What a stream and the store do not agree on is repaired: by beats, by a look each second, and after a pause."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jobhall.errors import Code
+from jobhall.states import JobState
+from jobhall_server.domain import moves
+from jobhall_server.domain.change import Change
+from jobhall_server.domain.job import Payload
+from jobhall_server.hall.frames import Ack, Assignments, Cancels, Heartbeat, HeartbeatReply, ListedTask
+from jobhall_server.hall.leases import LoseTasks
+from jobhall_server.hall.session import UNSENT_BYTES_MAX
+from jobhall_server.hall.store import Group, Want
+from jobhall_server.hall.takeover import OpenSession, resume_digest
+from tests.support.calls import RawWorker, get, submit
+from tests.support.halls import QUICK, SOON, HallWorker, Scene, greeting, open_hall
+from tests.support.servers import Running
+from tests.support.stores import ENGINES, Act, claim_unit
+from tests.support.waiting import eventually_async
+from tests.support.worker_frames import accepted, completed
+
+
+@pytest.fixture(params=ENGINES)
+async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scene]:
+    async with open_hall(request.param, tmp_path) as scene:
+        yield scene
+
+
+async def state(scene: Scene, job_key: int) -> JobState:
+    record = await scene.floor.record(job_key)
+    assert record is not None
+    return record.state
+
+
+async def reaches(scene: Scene, job_key: int, wanted: JobState) -> None:
+    async def there() -> bool:
+        return await state(scene, job_key) is wanted
+
+    await eventually_async(there, within=SOON, what=f"the job is {wanted.name}")
+
+
+async def counted(scene: Scene, repair: str) -> None:
+    await eventually_async(lambda: repair in scene.features(), within=SOON, what=f"{repair} is counted")
+
+
+async def begun(scene: Scene, worker: HallWorker) -> tuple[int, bytes]:
+    """A job that the worker has started: its key and its token."""
+    (job_key,) = await scene.floor.submit()
+    (*_, task) = await worker.tasks()
+    worker.say(accepted(0, task.token))
+    await reaches(scene, job_key, JobState.RUNNING)
+    return job_key, task.token
+
+
+# --- beats, over the wire ---
+
+
+async def test_a_beat_is_told_which_of_its_tasks_are_not_its_own(server: Running) -> None:
+    worker = RawWorker(server)
+    await worker.hello()
+    await submit(server)
+    (task,) = await worker.tasks()
+    await worker.report(task.lease_token, accepted={})
+
+    reply = await worker.beat(task.lease_token, b"of another", bytes(20))
+
+    assert set(reply.lost_lease_tokens) == {b"of another", bytes(20)}
+    await worker.end()
+
+
+async def test_a_task_is_never_named_lost_before_its_end_is_acked(scene: Scene) -> None:
+    """The beat was sent before the worker read the ack of its outcome, so it lists the task. On the stream the ack goes
+    out first: what the reply says of it is then of no interest.
+    """
+    worker = HallWorker(scene)
+    await worker.hello()
+    _, token = await begun(scene, worker)
+
+    worker.say(completed(0, token))
+    reply = await worker.beat(token)
+    acks = [frame for frame in await worker.heard(Ack) if frame.through_seq == 2]
+
+    assert not reply.lost or worker.frames.index(acks[0]) < worker.frames.index(reply)
+    await worker.leave()
+
+
+async def test_a_task_that_a_beat_does_not_list_is_run_again(server: Running) -> None:
+    worker = RawWorker(server, tasks_max=2)
+    await worker.hello()
+    started, fresh = await submit(server), await submit(server)
+    tasks = [*await worker.tasks()]
+    while len(tasks) < 2:
+        tasks += await worker.tasks()
+    await worker.report(tasks[0].lease_token, accepted={})
+
+    await worker.beat()
+    again = [*await worker.tasks()]
+    while len(again) < 2:
+        again += await worker.tasks()
+
+    lost, returned = await get(server, started.id), await get(server, fresh.id)
+    assert {task.job_id: task.attempt for task in again} == {started.id: 2, fresh.id: 1}
+    assert (lost.attempt, lost.worker_losses) == (1, 1)
+    assert (returned.attempt, returned.worker_losses) == (0, 0)
+    await worker.end()
+
+
+# --- what another process did ---
+
+
+async def test_a_task_that_was_moved_on_elsewhere_is_taken_off_its_worker(scene: Scene) -> None:
+    worker = HallWorker(scene)
+    await worker.hello(greeting(tasks_max=1))
+    job_key, token = await begun(scene, worker)
+
+    await scene.store.run(LoseTasks({job_key: worker.connection.session_key}, confirmed={job_key}))
+
+    await eventually_async(lambda: token in worker.lost(), within=SOON, what="the worker is told")
+    await counted(scene, "repairs.moved_on_elsewhere=1")
+    await worker.leave()
+
+
+async def test_a_cancel_elsewhere_reaches_the_worker(scene: Scene) -> None:
+    worker = HallWorker(scene)
+    await worker.hello()
+    job_key, token = await begun(scene, worker)
+
+    def cancel(group: Group) -> None:
+        job = group.job(job_key)
+        assert job is not None
+        decision, values = moves.cancel(job, reason="too dear", by="", stop_at=group.now + 20_000_000)
+        assert isinstance(decision, Change)
+        group.change(job, decision, values)
+
+    await scene.store.run(Act(cancel, job_keys=[job_key]))
+
+    (frame,) = await worker.heard(Cancels)
+    assert [(cancel.token, cancel.reason, round(cancel.grace_seconds)) for cancel in frame.tasks] == [
+        (token, "too dear", 20)
+    ]
+    await counted(scene, "repairs.cancelled_elsewhere=1")
+    await worker.leave()
+
+
+async def test_a_stream_whose_session_was_taken_over_elsewhere_ends_as_superseded(scene: Scene) -> None:
+    first = greeting()
+    worker = HallWorker(scene)
+    await worker.hello(first)
+    job_key, token = await begun(scene, worker)
+    elsewhere = scene.floor.hello(
+        session_id=first.session_id, resume_digest=resume_digest(first.resume_token), connection=2, replica_key=99
+    )
+
+    await scene.store.run(OpenSession(elsewhere, auto_register=False, held=(ListedTask(token, started=True),)))
+    error = await worker.over()
+
+    session = await scene.store.reads.session(first.session_id)
+    assert error is not None
+    assert (error.code, error.reason) == (Code.ABORTED, "SESSION_SUPERSEDED")
+    assert await state(scene, job_key) is JobState.RUNNING
+    assert session is not None
+    assert session.record.connection == 2
+
+
+async def test_a_stream_whose_session_was_only_detached_elsewhere_comes_back_with_its_tasks(scene: Scene) -> None:
+    """Another replica took this one for dead and detached its sessions. Had the stream ended as superseded, its worker
+    would have dropped what it holds, though nobody else has it.
+    """
+    first = greeting()
+    worker = HallWorker(scene)
+    await worker.hello(first)
+    job_key, token = await begun(scene, worker)
+    key = worker.connection.session_key
+
+    def detach(group: Group) -> None:
+        session = group.session(key)
+        assert session is not None
+        group.save_session(session.detached(group.now))
+
+    await scene.store.run(Act(detach, session_keys=[key]))
+    error = await worker.over()
+    again = HallWorker(scene)
+    welcome = await again.hello(replace(first, connection=2), [token])
+
+    assert error is not None
+    assert error.code is Code.UNAVAILABLE
+    assert [decision.disposition.name for decision in welcome.held] == ["KEEP"]
+    assert await state(scene, job_key) is JobState.RUNNING
+    await again.leave()
+
+
+async def test_a_claim_whose_answer_was_lost_goes_back_and_out_again(scene: Scene) -> None:
+    """The transaction was committed and nobody heard of it: the job would be CLAIMED for as long as the session lives,
+    which lists nothing and is asked for nothing.
+    """
+    worker = HallWorker(scene)
+    await worker.hello(greeting(tasks_max=0))
+    (job_key,) = await scene.floor.submit()
+    connection = worker.connection
+    queues = ((scene.floor.queue_key, 1),)
+
+    await scene.store.run(claim_unit(Want(connection.session_key, connection.epoch, 1, 7, "w", queues)))
+
+    await reaches(scene, job_key, JobState.PENDING)
+    await counted(scene, "repairs.never_delivered=1")
+    await worker.leave()
+
+
+# --- this process stood still ---
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_process_that_stood_still_ends_its_streams_and_its_workers_lose_nothing(
+    engine: str, tmp_path: Path
+) -> None:
+    """SIGSTOP for a minute: others may have taken this process for dead and given its sessions away. It says so to its
+    workers, goes on as a new replica, and they come back with what they hold. Nothing expires on the way, though by the
+    clock a detached session was away for twenty times its time to live.
+    """
+    settings = replace(QUICK, stream=replace(QUICK.stream, session_ttl_seconds=3.0))
+    async with open_hall(engine, tmp_path, settings) as scene:
+        away = HallWorker(scene)
+        session_id = (await away.hello(greeting(tasks_max=1))).session_id
+        away_key, _ = await begun(scene, away)
+        await away.leave()
+        first = greeting()
+        worker = HallWorker(scene)
+        await worker.hello(first)
+        job_key, token = await begun(scene, worker)
+        before = scene.store.replica_key
+
+        scene.clock.leap(60)
+        error = await worker.over()
+        back = HallWorker(scene)
+        welcome = await back.hello(replace(first, connection=2), [token])
+        back.say(completed(0, token))
+        await reaches(scene, job_key, JobState.COMPLETED)
+
+        assert error is not None
+        assert (error.code, error.reason) == (Code.UNAVAILABLE, "DRAINING")
+        assert [decision.disposition.name for decision in welcome.held] == ["KEEP"]
+        assert scene.store.replica_key != before
+        assert await state(scene, away_key) is JobState.RUNNING
+        assert (await scene.store.reads.session(session_id)) is not None
+        await back.leave()
+
+
+# --- many tasks, and workers that do not read ---
+
+
+async def test_every_confirmed_delivery_of_a_lost_worker_counts_as_a_loss_however_many_there_are(scene: Scene) -> None:
+    """What a worker had confirmed was forgotten with the first thousand of its jobs: the others went back as if they
+    had never arrived, and a job that kills its worker on arrival would never have been found out.
+    """
+    count = 1500
+    keys = await scene.floor.submit(count)
+    worker = HallWorker(scene)
+    await worker.hello(greeting(tasks_max=count))
+    tasks = await worker.tasks(count)
+    await worker.beat(*[task.token for task in tasks])
+
+    await worker.leave()
+    for key in keys:
+        await reaches(scene, key, JobState.PENDING)
+
+    losses = [record.worker_losses for key in keys if (record := await scene.floor.record(key)) is not None]
+    assert losses == [1] * count
+
+
+async def test_a_worker_that_reads_nothing_is_given_no_more_and_holds_up_nobody(scene: Scene) -> None:
+    large = Payload('"' + "x" * 100_000 + '"')
+    await scene.floor.submit(200, parameters=large)
+    deaf = HallWorker(scene, reading=False)
+    deaf.connection.receive(greeting(tasks_max=1000))
+    await eventually_async(
+        lambda: deaf.connection.machine.unsent_bytes > UNSENT_BYTES_MAX, within=SOON, what="it was given much"
+    )
+    given = len(deaf.connection.machine.held)
+    quick = HallWorker(scene)
+    await quick.hello(greeting(tasks_max=1000))
+    others = await quick.tasks(200 - given)
+
+    assert given < 100, "more than one claim"
+    assert len(deaf.connection.machine.held) == given
+    assert len(others) == 200 - given
+    deaf.read_on()
+    assert len(await deaf.tasks(given)) == given
+    await deaf.leave()
+    await quick.leave()
+
+
+async def test_a_beats_reply_overtakes_the_tasks_that_wait(scene: Scene) -> None:
+    await scene.floor.submit(20, parameters=Payload('"' + "x" * 200_000 + '"'))
+    worker = HallWorker(scene, reading=False)
+    worker.connection.receive(greeting(tasks_max=20))
+    await eventually_async(lambda: worker.connection.machine.held, within=SOON, what="it was given tasks")
+    first = await worker.connection.outgoing()
+    worker.connection.receive(Heartbeat(1, [], 0))
+    second = await worker.connection.outgoing()
+
+    assert [type(frame) for frame in first][-1] is Assignments
+    assert [type(frame) for frame in second] == [HeartbeatReply, Assignments]
+    assert [len(frame.tasks) for frame in second if isinstance(frame, Assignments)] == [1]
+    await worker.leave()

@@ -1,0 +1,385 @@
+"""Half of the lifecycle machine: sessions and what their workers say. Each rule plans a unit and tells the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+from uuid import UUID
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from jobhall.errors import ApiError
+from jobhall_server.domain.job import Lease
+from jobhall_server.domain.session import NewSession, SessionRecord, SessionState
+from jobhall_server.hall.claims import _Claim
+from jobhall_server.hall.frames import ListedTask
+from jobhall_server.hall.leases import LoseTasks, ReturnTasks
+from jobhall_server.hall.reports import Judged, JudgeReports
+from jobhall_server.hall.sessions import CloseDrained, DetachSession, DrainSession, ExpireSessions
+from jobhall_server.hall.store import Claimed, Want
+from jobhall_server.hall.takeover import Opened, OpenSession
+from jobhall_server.hall.unary_units import BeatSession, ClaimJobs, OpenUnarySession
+from jobhall_server.hall.unary_units import Opened as UnaryOpened
+from tests.support.lifecycle_model import Model
+from tests.support.lifecycle_words import Answer, Word, digest_of, told_by
+from tests.support.planned_units import PlannedStore, equals, taken
+
+TYPES = ("resize", "zip")
+SESSIONS_MAX = 4
+ACCEPT_US = 3
+FRESH_US = 2
+UNARY_TTL_US = 4
+RELEASED_BY_SERVER = 2
+WORDS = st.just(Word.ACCEPTED) | st.just(Word.RELEASED) | st.sampled_from(Word)
+CHANCES = st.sampled_from((0.0, 1.0))
+
+
+@dataclass(slots=True)
+class Worker:
+    """A living session, as the machine expects it to be."""
+
+    new: NewSession
+    key: int
+    epoch: int
+    attached: bool
+    heard_at: int = 0
+    draining: bool = False
+
+    @property
+    def unary(self) -> bool:
+        return self.new.ttl_us is not None
+
+    @property
+    def hungry(self) -> bool:
+        """Whether a claim for it is served."""
+        return (self.attached or self.unary) and not self.draining
+
+
+class Workers(RuleBasedStateMachine):
+    """`alone` runs what is planned; else it waits and shares a group."""
+
+    engine: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Model()
+        self.store = PlannedStore(self.engine)
+        self.nonce = 0
+        self.queues: list[int] = []
+        self.workers: list[Worker] = []
+        self.over: list[Worker] = []
+        self.leases: list[Lease] = []
+
+    @property
+    def now(self) -> int:
+        return self.store.clock.at
+
+    @property
+    def streams(self) -> list[Worker]:
+        return [worker for worker in self.workers if not worker.unary]
+
+    def introduction(self, name: str) -> NewSession:
+        self.nonce += 1
+        return NewSession(
+            session_id=str(UUID(int=self.nonce)),
+            resume_digest="its own",
+            worker_name=name,
+            namespaces=("default",),
+            job_types=TYPES,
+            labels="{}",
+            runtime="{}",
+            tasks_max=10,
+            replica_key=self.store.replica_key,
+            connection=1,
+        )
+
+    # --- sessions of streams ---
+
+    @precondition(lambda self: len(self.workers) < SESSIONS_MAX)
+    @rule(data=st.data())
+    def a_worker_joins(self, data: st.DataObject) -> None:
+        """With what it holds, perhaps, of a session that is over."""
+        self.join(self.listing(data))
+
+    def join(self, listed: Mapping[Lease, bool]) -> None:
+        self.store.run_planned()
+        new = self.introduction(f"worker-{self.nonce}")
+
+        def check(opened: Opened) -> None:
+            assert not opened.drained
+            self.workers.append(Worker(new, opened.session.key, opened.session.epoch, attached=True))
+            self.queues = [queue.key for queue in opened.queues]
+            told, _ = self.model.hello(opened.session.key, listed, self.now, known=False)
+            assert [judged.disposition for judged in opened.listed] == told
+
+        self.store.plan(OpenSession(new, auto_register=True, held=tasks_of(listed)), check)
+
+    @precondition(lambda self: self.streams)
+    @rule(data=st.data(), alone=st.booleans())
+    def a_worker_comes_back(self, data: st.DataObject, *, alone: bool) -> None:
+        """On a new stream, also while the old one is still there: it lists what it holds, or what it should not."""
+        worker = data.draw(st.sampled_from(self.streams))
+        listed = self.listing(data)
+        worker.new = replace(worker.new, connection=worker.new.connection + 1)
+        worker.epoch += 1
+        worker.attached = True
+        told, forgotten = self.model.hello(worker.key, listed, self.now, known=True)
+        drained = worker.draining and not self.model.held_by(worker.key)
+        if drained:
+            self.forget(worker)
+        epoch = worker.epoch
+
+        def check(opened: Opened) -> None:
+            assert [judged.disposition for judged in opened.listed] == told
+            assert (opened.not_brought_back, opened.drained, opened.session.epoch) == (forgotten, drained, epoch)
+
+        self.store.plan(OpenSession(worker.new, auto_register=True, held=tasks_of(listed)), check, alone=alone)
+
+    @precondition(lambda self: self.streams or self.over)
+    @rule(data=st.data(), alone=st.booleans())
+    def a_hello_comes_that_must_not_be_taken(self, data: st.DataObject, *, alone: bool) -> None:
+        """Held up on its way, with another's secret, or of a session that is over: what it lists is not touched."""
+        worker = data.draw(st.sampled_from([*self.streams, *self.over]))
+        new = replace(worker.new, connection=worker.new.connection + 1)
+        refused = Answer.SESSION_EXPIRED
+        if worker in self.over:
+            if worker.draining and not worker.unary:
+                refused = Answer.WORKER_DRAINED
+        elif data.draw(st.booleans()):
+            new, refused = worker.new, Answer.SESSION_SUPERSEDED
+        else:
+            new = replace(new, resume_digest="another's")
+        hello = OpenSession(new, auto_register=True, held=tasks_of(self.listing(data)))
+        self.store.plan(hello, refused_with(refused), alone=alone)
+
+    def listing(self, data: st.DataObject) -> dict[Lease, bool]:
+        """Tokens that count, and some that do not, each with whether its worker has started it."""
+        if not self.leases:
+            return {}
+        tokens = st.sampled_from(self.model.leased() or self.leases) | st.sampled_from(self.leases)
+        listed: dict[Lease, bool] = data.draw(st.dictionaries(tokens, st.booleans(), max_size=4))
+        return listed
+
+    @precondition(lambda self: self.streams)
+    @rule(data=st.data(), close=st.booleans(), alone=st.booleans())
+    def a_stream_ends(self, data: st.DataObject, *, close: bool, alone: bool) -> None:
+        """`close`: its worker leaves for good, if nothing is left in its name."""
+        worker = data.draw(st.sampled_from(self.streams))
+        move = DetachSession(worker.key, worker.epoch, close=close)
+        closed = close and not self.model.held_by(worker.key)
+        expected = None if not worker.attached else SessionState.CLOSED if closed else SessionState.DETACHED
+        if expected is SessionState.CLOSED:
+            self.forget(worker)
+        elif expected is not None:
+            worker.epoch += 1
+            worker.attached = False
+            worker.heard_at = self.now
+        self.store.plan(move, equals(expected), alone=alone)
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data(), confirmed=st.booleans(), alone=st.booleans())
+    def a_session_expires(self, data: st.DataObject, *, confirmed: bool, alone: bool) -> None:
+        """If its time to live is over: what is attached, or was heard of since, is left alone."""
+        worker = data.draw(st.sampled_from(self.workers))
+        ttl_us = worker.new.ttl_us or 1
+        expired = not worker.attached and worker.heard_at + ttl_us <= self.now
+        self.store.plan(ExpireSessions((worker.key,), ttl_us=1), equals(int(expired)), alone=False)
+        if expired:
+            self.forget(worker)
+            self.lose(self.model.held_by(worker.key), worker, confirmed=confirmed, alone=alone)
+
+    @precondition(lambda self: self.workers and self.leases)
+    @rule(data=st.data(), confirmed=st.booleans(), alone=st.booleans())
+    def a_worker_loses_tasks(self, data: st.DataObject, *, confirmed: bool, alone: bool) -> None:
+        """Or one that it does not hold, or not any more: that must not touch the job."""
+        worker = data.draw(st.sampled_from(self.workers))
+        held = [key for each in self.workers for key in self.model.held_by(each.key)]
+        any_key = st.sampled_from(held or [0]) | st.sampled_from([lease.job_key for lease in self.leases])
+        keys = data.draw(st.lists(any_key, min_size=1, max_size=2))
+        self.lose(keys, worker, confirmed=confirmed, alone=alone)
+
+    def lose(self, keys: Sequence[int], worker: Worker, *, confirmed: bool, alone: bool) -> None:
+        held = dict.fromkeys(keys, worker.key)
+        seen = frozenset(held) if confirmed else frozenset()
+        self.model.lose(held, seen, self.now)
+        self.store.plan(LoseTasks(held, confirmed=seen), taken, alone=alone)
+
+    # --- leaving ---
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data(), after=st.integers(0, 3), alone=st.booleans())
+    def a_worker_is_drained(self, data: st.DataObject, after: int, *, alone: bool) -> None:
+        worker = data.draw(st.sampled_from(self.workers))
+        worker.draining = True
+        if not worker.attached and not self.model.held_by(worker.key):
+            self.forget(worker)
+        drain = DrainSession(worker.new.session_id, drain_at=self.now + after)
+        self.store.plan(drain, taken, alone=alone)
+        if data.draw(st.booleans()):
+            self.store.run_planned()
+            self.store.clock.at += after
+            self.a_drain_is_over(worker, chance=data.draw(CHANCES), alone=alone)
+
+    def a_drain_is_over(self, worker: Worker, *, chance: float, alone: bool) -> None:
+        """What it holds is taken from it; one that had left already is let be."""
+        there = worker in self.workers
+        if there:
+            self.model.empty(worker.key, self.now, chance, digest=RELEASED_BY_SERVER)
+            self.forget(worker)
+        self.store.plan(
+            CloseDrained((worker.key,), chance=chance), lambda emptied: same(len(emptied), int(there)), alone=alone
+        )
+
+    def forget(self, worker: Worker) -> None:
+        self.workers.remove(worker)
+        self.over.append(worker)
+
+    # --- sessions without a stream ---
+
+    @precondition(lambda self: len(self.workers) < SESSIONS_MAX)
+    @rule()
+    def a_unary_worker_begins(self) -> None:
+        self.store.run_planned()
+        new = replace(self.introduction("cron"), ttl_us=UNARY_TTL_US, connection=0)
+
+        def check(opened: UnaryOpened) -> None:
+            session = opened.session
+            self.workers.append(Worker(new, session.key, session.epoch, attached=False, heard_at=self.now))
+
+        self.store.plan(OpenUnarySession(new, auto_register=True), check)
+
+    @precondition(lambda self: self.workers and self.leases)
+    @rule(data=st.data(), alone=st.booleans())
+    def a_unary_worker_beats(self, data: st.DataObject, *, alone: bool) -> None:
+        """What it does not list, and began a while ago, is lost; what it lists and does not hold, it is told."""
+        worker = data.draw(st.sampled_from(self.workers))
+        listed = {lease.token() for lease in self.listing(data)}
+        held = {}
+        for key in self.model.held_by(worker.key):
+            job = self.model.keys[key]
+            assert job.newest is not None
+            fresh = job.started_at is not None and job.started_at > self.now - FRESH_US
+            held[key] = job.newest.token() in listed or fresh or job.state.name == "CLAIMED"
+        tokens = {key: self.model.keys[key].newest for key in held}
+        kept = {token.token() for key, token in tokens.items() if held[key] and token}
+        self.model.lose({key: worker.key for key, stays in held.items() if not stays}, held, self.now)
+        worker.heard_at = self.now
+
+        def check(beaten: tuple[set[bytes], set[int], SessionRecord]) -> None:
+            assert beaten[0] == listed - kept
+
+        self.store.plan(BeatSession(worker.new.session_id, [*listed], fresh_us=FRESH_US), check, alone=alone)
+
+    # --- being given work ---
+
+    @precondition(lambda self: self.workers)
+    @rule(
+        data=st.data(),
+        credit=st.integers(1, 5),
+        limits=st.tuples(st.integers(0, 4), st.integers(1, 4)),
+        other_first=st.booleans(),
+        started=st.integers(0, 3),
+    )
+    def claim(
+        self, data: st.DataObject, credit: int, limits: tuple[int, int], *, other_first: bool, started: int
+    ) -> None:
+        """Whatever else is in the group, the claim comes after it. The worker starts the first few tasks at once."""
+        worker = data.draw(st.sampled_from(self.workers))
+        queues = tuple(zip(self.queues, limits, strict=True))[:: -1 if other_first else 1]
+        named = tuple(data.draw(st.lists(st.sampled_from([*self.model.keys] or [0]), max_size=3, unique=True)))
+        only = named if worker.unary and data.draw(st.booleans()) else ()
+        self.nonce += 1
+        accept_us = ACCEPT_US if worker.unary else None
+        want = Want(worker.key, worker.epoch, credit, self.nonce, worker.new.worker_name, queues, accept_us, only)
+        won: list[Any] = []
+        accept_by = None if accept_us is None else self.now + accept_us
+        hungry = worker.hungry and data.draw(st.sampled_from((True, True, True, False)))
+        if not hungry and worker.hungry:
+            # Of a stream, or an answer, that is not the newest any more.
+            want = want._replace(epoch=worker.epoch - 1)
+        expected = self.model.claim(worker.key, credit, queues, accept_by=accept_by, only=only) if hungry else []
+
+        self.store.plan(ClaimJobs(want) if only else _Claim([want]), won.append)
+
+        claimed: list[Claimed] = won[0] if only else won[0][0]
+        assert [(job.job_id, job.attempt, job.lease.fence, size_of(job)) for job in claimed] == [
+            (job.job_id, job.attempt + 1, job.fence, job.checkpoint_bytes) for job in expected
+        ]
+        for model, job in zip(expected, claimed, strict=True):
+            self.model.keys[job.lease.job_key], model.newest = model, job.lease
+            self.leases.append(job.lease)
+        self.report([(job.lease, Word.ACCEPTED, 2) for job in claimed[:started]], worker, alone=False)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), alone=st.booleans())
+    def deliveries_go_back(self, data: st.DataObject, *, alone: bool) -> None:
+        some = st.sampled_from(self.model.leased() or self.leases) | st.sampled_from(self.leases)
+        late = data.draw(st.lists(some, min_size=1, max_size=3))
+        self.model.give_back(late, self.now)
+        self.store.plan(ReturnTasks(late), taken, alone=alone)
+
+    # --- reporting ---
+
+    @precondition(lambda self: self.model.leased() and self.workers)
+    @rule(data=st.data(), words=st.lists(WORDS, min_size=1, max_size=3), alone=st.booleans())
+    def a_worker_tells_of_its_task(self, data: st.DataObject, words: list[Word], *, alone: bool) -> None:
+        """It holds the task, or did until its session was lost."""
+        lease = data.draw(st.sampled_from(self.model.leased()))
+        holder = self.model.keys[lease.job_key].session
+        worker = next((each for each in self.workers if each.key == holder), self.workers[0])
+        self.report([(lease, word, 2) for word in words], worker, alone=alone, chance=data.draw(CHANCES))
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), alone=st.booleans())
+    def workers_tell_anything(self, data: st.DataObject, *, alone: bool) -> None:
+        """Whatever they say, in whatever order, on tokens old and new, with a session or without one."""
+        said = st.tuples(st.sampled_from(self.leases), WORDS, st.integers(2, 3))
+        worker = data.draw(st.sampled_from([None, *self.workers]))
+        self.report(data.draw(st.lists(said, min_size=1, max_size=4)), worker, alone=alone, chance=data.draw(CHANCES))
+
+    def report(
+        self, said: Sequence[tuple[Lease, Word, int]], worker: Worker | None, *, alone: bool, chance: float = 0.0
+    ) -> None:
+        session = None if worker is None else worker.key
+        reports = [told_by(word, seq, lease, variant) for seq, (lease, word, variant) in enumerate(said, 1)]
+        answers = [
+            self.model.report(
+                lease,
+                word,
+                digest_of(word, variant),
+                self.now,
+                chance=chance,
+                session=session,
+                checkpoint_bytes=variant,
+            )
+            for lease, word, variant in said
+        ]
+        refused = {place: answer.value for place, answer in enumerate(answers) if answer is not Answer.OK}
+
+        def check(judged: Judged) -> None:
+            assert {place: error.reason for place, error in judged.refused.items()} == refused
+
+        self.store.plan(JudgeReports(reports, chance=chance, session_key=session), check, alone=alone)
+
+
+def tasks_of(listed: Mapping[Lease, bool]) -> list[ListedTask]:
+    return [ListedTask(lease.token(), started) for lease, started in listed.items()]
+
+
+def size_of(claimed: Claimed) -> int | None:
+    """Of the checkpoint that is handed to the next attempt."""
+    return None if claimed.checkpoint is None else len(claimed.checkpoint.content)
+
+
+def refused_with(expected: Answer) -> Callable[[object], None]:
+    def check(answer: object) -> None:
+        assert isinstance(answer, ApiError)
+        assert answer.reason == expected.value
+
+    return check
+
+
+def same(one: object, other: object) -> None:
+    assert one == other
