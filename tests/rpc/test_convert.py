@@ -15,7 +15,8 @@ from jobhall.errors import FieldInvalidError, FieldNotSupportedError, PayloadToo
 from jobhall.limits import PAYLOAD_BYTES_MAX, STREAM_MESSAGE_BYTES_TARGET
 from jobhall.v1 import event_pb2, job_pb2, worker_service_pb2
 from jobhall_server.domain.job import Lease, Payload
-from jobhall_server.hall.frames import Ack, Assignment, Assignments, CompletedBody, Rejection, ReportKind
+from jobhall_server.hall.frames import Ack, Assignment, CompletedBody, Rejection, ReportKind
+from jobhall_server.hall.outbox import Outbox
 from jobhall_server.hall.store import Claimed
 from jobhall_server.rpc import convert
 from jobhall_server.rpc.convert_jobs import submission_in
@@ -241,24 +242,15 @@ def claimed(key: int, parameters: str) -> Assignment:
 
 
 def test_assignments_are_cut_at_64_kib_or_one_task_and_numbered_one_by_one() -> None:
-    writer = FrameWriter()
+    outbox = Outbox(STREAM_MESSAGE_BYTES_TARGET)
     small = [claimed(key, '"' + "x" * 1000 + '"') for key in range(200)]
     large = claimed(200, '"' + "x" * 200_000 + '"')
 
-    messages = list(writer.messages([Assignments(1, [*small, large]), Assignments(2, [claimed(201, "{}")])]))
+    frames = [*outbox.deliver([*small, large]), *outbox.deliver([claimed(201, "{}")])]
+    messages = list(FrameWriter().messages(frames))
 
     assert [m.task_assignments.assignments_seq for m in messages] == list(range(1, len(messages) + 1))
     assert [t.job_id for m in messages for t in m.task_assignments.tasks] == [f"job-{key}" for key in range(202)]
     assert all(
         m.ByteSize() <= STREAM_MESSAGE_BYTES_TARGET * 1.1 or len(m.task_assignments.tasks) == 1 for m in messages
     )
-
-
-def test_a_frame_counts_as_seen_only_when_its_last_message_was() -> None:
-    writer = FrameWriter()
-    tasks = [claimed(key, '"' + "x" * 40_000 + '"') for key in range(3)]
-
-    sent = len(list(writer.messages([Assignments(1, tasks), Assignments(2, [claimed(9, "{}")])])))
-
-    assert sent == 4
-    assert [writer.numbering.seen(number) for number in range(5)] == [0, 0, 0, 1, 2]

@@ -279,13 +279,13 @@ async def test_a_worker_that_reads_nothing_is_given_no_more_and_holds_up_nobody(
     await eventually_async(
         lambda: deaf.connection.machine.unsent_bytes > UNSENT_BYTES_MAX, within=SOON, what="it was given much"
     )
-    given = len(deaf.connection.machine.held)
+    given = len(deaf.connection.machine.holdings.tasks)
     quick = HallWorker(scene)
     await quick.hello(greeting(tasks_max=1000))
     others = await quick.tasks(200 - given)
 
     assert given < 100, "more than one claim"
-    assert len(deaf.connection.machine.held) == given
+    assert len(deaf.connection.machine.holdings.tasks) == given
     assert len(others) == 200 - given
     deaf.read_on()
     assert len(await deaf.tasks(given)) == given
@@ -297,7 +297,7 @@ async def test_a_beats_reply_overtakes_the_tasks_that_wait(scene: Scene) -> None
     await scene.floor.submit(20, parameters=Payload('"' + "x" * 200_000 + '"'))
     worker = HallWorker(scene, reading=False)
     worker.connection.receive(greeting(tasks_max=20))
-    await eventually_async(lambda: worker.connection.machine.held, within=SOON, what="it was given tasks")
+    await eventually_async(lambda: worker.connection.machine.holdings.tasks, within=SOON, what="it was given tasks")
     first = await worker.connection.outgoing()
     worker.connection.receive(Heartbeat(1, [], 0))
     second = await worker.connection.outgoing()

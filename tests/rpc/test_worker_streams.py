@@ -120,12 +120,12 @@ class TestOutcomes:
     ) -> None:
         caplog.set_level(logging.INFO, "jobhall.worker")
         tokens = Tokens()
-        ttl_seconds = 0.3 if session == "over" else 15.0
+        ttl_seconds = 0.9 if session == "over" else 15.0
         async with (
             running_server(
                 tmp_path,
                 authenticator=Moody(),
-                heartbeat_seconds=0.1,
+                heartbeat_seconds=0.3,
                 session_ttl_seconds=ttl_seconds,
                 reaper_seconds=0.1,
             ) as server,

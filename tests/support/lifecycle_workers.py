@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from jobhall.errors import ApiError
+from jobhall.limits import WORKER_LOSSES_MAX
 from jobhall_server.domain.job import Lease
 from jobhall_server.domain.session import NewSession, SessionRecord, SessionState
 from jobhall_server.hall.claims import _Claim
@@ -36,7 +37,7 @@ WORDS = st.just(Word.ACCEPTED) | st.just(Word.RELEASED) | st.sampled_from(Word)
 CHANCES = st.sampled_from((0.0, 1.0))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Worker:
     """A living session, as the machine expects it to be."""
 
@@ -46,6 +47,9 @@ class Worker:
     attached: bool
     heard_at: int = 0
     draining: bool = False
+
+    def __repr__(self) -> str:
+        return f"{self.new.worker_name}, session {self.key}"
 
     @property
     def unary(self) -> bool:
@@ -270,7 +274,11 @@ class Workers(RuleBasedStateMachine):
         def check(beaten: tuple[set[bytes], set[int], SessionRecord]) -> None:
             assert beaten[0] == listed - kept
 
-        self.store.plan(BeatSession(worker.new.session_id, [*listed], fresh_us=FRESH_US), check, alone=alone)
+        self.store.plan(
+            BeatSession(worker.new.session_id, [*listed], fresh_us=FRESH_US, losses_max=WORKER_LOSSES_MAX),
+            check,
+            alone=alone,
+        )
 
     # --- being given work ---
 

@@ -48,12 +48,12 @@ class Work:
             self.client.types.register(name)
         gate = str(folder / "gate")
         self.held = [self.client.jobs.submit("hold", {"gate": gate}).id for _ in range(HELD)]
-        self._journaled("start")
+        eventually(self._run, within=30, what="the server knows that every task has started")
 
     def finish(self) -> None:
         """Let the handlers come to their end; their results are on the way then."""
         (self._folder / "gate").touch()
-        self._journaled("end")
+        eventually(self._ended, within=30, what="every handler has ended")
 
     def fill_up(self) -> list[str]:
         """Submit until nothing more fits; answers the refused ones."""
@@ -82,12 +82,11 @@ class Work:
         job = self.client.jobs.submit("note")
         assert self.client.jobs.wait_for_job(job.id, timeout=30).state is JobState.COMPLETED
 
-    def _journaled(self, what: str) -> None:
-        eventually(
-            lambda: sum(entry.what == what for entry in journal.read(self._folder)) >= HELD,
-            within=30,
-            what=f"{HELD} handlers {what}",
-        )
+    def _run(self) -> bool:
+        return all(job.state is JobState.RUNNING for job in self.client.jobs.get_jobs(self.held))
+
+    def _ended(self) -> bool:
+        return sum(entry.what == "end" for entry in journal.read(self._folder)) >= HELD
 
 
 def test_on_a_full_disk_submits_are_refused_results_wait_and_all_goes_on_when_there_is_room(

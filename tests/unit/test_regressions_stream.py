@@ -49,7 +49,7 @@ def test_parameters_are_not_kept_while_the_task_runs() -> None:
     machine.deliver([large], 0.0)
 
     assert machine.frames() == [Assignments(1, [large])]
-    facts = machine.held[token(2)].facts
+    facts = machine.holdings.tasks[token(2)].facts
     assert isinstance(facts, Claimed)
     assert facts.parameters is None
 

@@ -181,7 +181,7 @@ def test_acks_are_cumulative_and_name_what_was_refused() -> None:
     assert [(rejection.seq, rejection.token, rejection.error) for rejection in ack.rejections] == [
         (2, token(2), conflict)
     ]
-    assert not machine.held
+    assert not machine.holdings.tasks
 
 
 def test_a_lost_lease_takes_the_task_off_the_stream() -> None:
@@ -190,7 +190,7 @@ def test_a_lost_lease_takes_the_task_off_the_stream() -> None:
 
     judge(machine, {0: LeaseLostError()})
 
-    assert not machine.held
+    assert not machine.holdings.tasks
 
 
 def test_a_unit_that_the_database_could_not_take_waits_before_what_came_later() -> None:
@@ -290,7 +290,7 @@ def test_of_progress_only_the_newest_is_kept_and_saved_once_a_second() -> None:
 
     assert (early, soon) == (None, None)
     assert [report.body for report in (*saved.reports, *later.reports)] == [Progress(percent=30), Progress(percent=40)]
-    assert machine.progress.latest == {lease(1).job_key: Progress(percent=40)}
+    assert machine.holdings.progress.latest == {lease(1).job_key: Progress(percent=40)}
 
 
 def test_progress_that_did_not_change_is_not_saved_again() -> None:
@@ -319,7 +319,7 @@ def test_an_outcome_replaces_progress_that_was_not_saved() -> None:
     machine.tick(1.0)
 
     assert [report.kind for report in judge(machine).reports] == [ReportKind.ACCEPTED, ReportKind.COMPLETED]
-    assert machine.progress.latest == {}
+    assert machine.holdings.progress.latest == {}
 
 
 def test_bad_progress_is_dropped_and_named_in_the_next_ack_and_the_stream_goes_on() -> None:
@@ -331,7 +331,7 @@ def test_bad_progress_is_dropped_and_named_in_the_next_ack_and_the_stream_goes_o
     machine.committed(Judged())
 
     assert machine.frames() == [Ack(1, [], [token(2)])]
-    assert machine.progress.latest == {}
+    assert machine.holdings.progress.latest == {}
     assert machine.take() is None
 
 

@@ -161,7 +161,7 @@ def test_a_listed_task_that_is_not_known_is_named_lost() -> None:
     machine = opened(holding=(1,))
 
     assert beat(machine, 1, 2).lost == [token(2)]
-    assert machine.repairs[Repair.UNKNOWN_HERE] == 1
+    assert machine.holdings.repairs[Repair.UNKNOWN_HERE] == 1
 
 
 def test_what_the_store_does_not_know_any_more_is_forgotten_and_named_lost() -> None:
@@ -169,7 +169,7 @@ def test_what_the_store_does_not_know_any_more_is_forgotten_and_named_lost() -> 
 
     machine.agree({token(2): held_row(2)}, delivery=machine.delivery, now_us=0)
 
-    assert [*machine.held] == [token(2)]
+    assert [*machine.holdings.tasks] == [token(2)]
     assert sent(machine) == [HeartbeatReply(0, [token(1)], [])]
 
 
@@ -180,7 +180,7 @@ def test_what_was_delivered_since_the_store_was_asked_is_not_missing() -> None:
 
     machine.agree({token(1): held_row(1)}, delivery=asked, now_us=0)
 
-    assert [*machine.held] == [token(1), token(2)]
+    assert [*machine.holdings.tasks] == [token(1), token(2)]
 
 
 def test_a_task_that_is_ending_is_not_missing() -> None:
@@ -189,7 +189,7 @@ def test_a_task_that_is_ending_is_not_missing() -> None:
 
     machine.agree({}, delivery=machine.delivery, now_us=0)
 
-    assert [*machine.held] == [token(1)]
+    assert [*machine.holdings.tasks] == [token(1)]
 
 
 def test_a_cancel_that_only_the_store_knows_is_pushed_once() -> None:
@@ -213,11 +213,11 @@ def test_what_nobody_here_knows_is_found_the_second_time() -> None:
 
 def test_a_session_whose_tasks_come_and_go_need_not_be_compared_each_time() -> None:
     machine = opened()
-    marks = [machine.mark()]
+    marks = [machine.holdings.mark(machine.delivery)]
 
     machine.deliver([assignment(1)], 0.0)
-    marks.append(machine.mark())
-    marks.append(machine.mark())
+    marks.append(machine.holdings.mark(machine.delivery))
+    marks.append(machine.holdings.mark(machine.delivery))
 
     assert marks == [True, False, True]
 

@@ -628,18 +628,25 @@ class TaskUpdates(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     UPDATES_FIELD_NUMBER: _builtins.int
+    ASSIGNMENTS_SEEN_FIELD_NUMBER: _builtins.int
+    assignments_seen: _builtins.int
+    """As Heartbeat.assignments_seen, but without saying what is held; 0: no word. A worker that says it before it begins
+    the tasks lets the server count a task that kills it at once: else the delivery may have been lost on the way, which
+    costs the job nothing, and it is given out again.
+    """
     @_builtins.property
     def updates(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.TaskUpdate]:
-        """The reports, in order."""
+        """The reports, in order; may be empty where only the next field is to be said."""
 
     def __init__(
         self,
         *,
         updates: _abc.Iterable[_task_pb2.TaskUpdate] | None = ...,
+        assignments_seen: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["updates", b"updates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments_seen", b"assignments_seen", "updates", b"updates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

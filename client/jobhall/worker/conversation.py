@@ -30,7 +30,7 @@ async def listen(
     return None
 
 
-async def speak(call: Call, stream: WorkerStream, wake: asyncio.Event) -> None:
+async def speak(call: Call, stream: WorkerStream, perform: Callable[[Effects], None], wake: asyncio.Event) -> None:
     """Says hello, then all there is to say whenever it is woken; returns after the farewell.
 
     One message at a time: what a slow connection does not take stays in the machine, where it is bounded, and what is
@@ -42,6 +42,8 @@ async def speak(call: Call, stream: WorkerStream, wake: asyncio.Event) -> None:
         while True:
             while (message := stream.next_message(loop.time())) is not None:
                 await call.write(message)
+                if (effects := stream.sent()).start:
+                    perform(effects)
             if stream.finished:
                 await call.write(stream.farewell())
                 await call.done_writing()

@@ -248,7 +248,7 @@ class WorkerIO:
         async with open_channel(endpoint) as channel:
             call: Call = WorkerServiceStub(channel).Work(metadata=endpoint.metadata)
             reader = asyncio.create_task(listen(call, self._stream, self._hear, address=endpoint.address))
-            writer = asyncio.create_task(speak(call, self._stream, self._wake))
+            writer = asyncio.create_task(speak(call, self._stream, self._perform, self._wake))
             try:
                 return await self._stay(reader, writer)
             finally:

@@ -95,6 +95,9 @@ class WorkerStream:
         self._stale_at = 0.0
         self._beats = 0
         self._assignments_seen = 0
+        self._assignments_said = 0
+        self._unsaid: list[HeldTask] = []
+        """Delivered by assignments that the server does not know to have arrived."""
         self._capacity_sent = task_pb2.Capacity()
         self._leaving = False
         self.renew_session()
@@ -107,7 +110,7 @@ class WorkerStream:
         self._connection += 1
         self._welcomed = False
         self._opened_at = now
-        self._assignments_seen = self._beats = 0
+        self._assignments_seen = self._assignments_said = self._beats = 0
         self._reports.reconnect(self._holdings.tasks)
         self._capacity_sent = self._credit.capacity(zombies=self._holdings.zombies)
         about = self._introduction
@@ -155,7 +158,7 @@ class WorkerStream:
             case "task_assignments":
                 self._assignments_seen = response.task_assignments.assignments_seq
                 tasks = response.task_assignments.tasks
-                effects.start = self._holdings.take(tasks, now, leaving=self._leaving)
+                self._unsaid += self._holdings.take(tasks, now, leaving=self._leaving)
             case "ack":
                 self._acked(response.ack, effects)
             case "heartbeat_reply":
@@ -197,6 +200,8 @@ class WorkerStream:
             return None
         if now >= self._beat_at:
             return self._beat(now)
+        if self._assignments_said < self._assignments_seen:
+            return self._confirmation()
         if now >= self._stale_at:
             self._stale_at = now + self._pace.accept / _STALE_CHECKS
             self._holdings.release_stale(delivered_before=now - self._pace.accept / 2)
@@ -206,6 +211,19 @@ class WorkerStream:
             self._capacity_sent = capacity
             return WorkRequest(capacity=capacity)
         return self._reports.next_message(now)
+
+    def sent(self) -> Effects:
+        """The last message is on its way. What the server knows now to have arrived may begin: a task that kills its
+        worker at once is one that was delivered, and not one that was lost on the way.
+        """
+        effects = Effects()
+        if self._unsaid and self._assignments_said == self._assignments_seen:
+            effects.start, self._unsaid = self._unsaid, []
+        return effects
+
+    def written(self) -> None:
+        """The last message is on its way: tasks that it announced may begin."""
+        self._reports.written()
 
     @property
     def send_at(self) -> float | None:
@@ -297,6 +315,11 @@ class WorkerStream:
         return self._reports.kept_count
 
     @property
+    def session_seconds(self) -> float:
+        """How long the server keeps what is held while there is no stream."""
+        return self._pace.session
+
+    @property
     def session_id(self) -> str:
         """The session, as the server's operators see it."""
         return self._session_id
@@ -308,6 +331,8 @@ class WorkerStream:
         self._session_id = welcome.session_id or self._session_id
         self._resume_token = welcome.resume_token or self._resume_token
         self._beat_at = 0.0
+        # The Hello listed them.
+        effects.start, self._unsaid = self._unsaid, []
         self._obey(welcome.settings)
         for decision in welcome.held_tasks:
             match decision.disposition:
@@ -330,9 +355,14 @@ class WorkerStream:
         limits.message_bytes = settings.message_bytes_target or limits.message_bytes
         self._credit.tasks_max = settings.tasks_max or self._credit.tasks_max
 
+    def _confirmation(self) -> WorkRequest:
+        self._assignments_said = self._assignments_seen
+        return WorkRequest(task_updates=worker_service_pb2.TaskUpdates(assignments_seen=self._assignments_said))
+
     def _beat(self, now: float) -> WorkRequest:
         self._beat_at = now + self._pace.heartbeat
         self._beats += 1
+        self._assignments_said = self._assignments_seen
         return WorkRequest(
             heartbeat=worker_service_pb2.Heartbeat(
                 number=self._beats,

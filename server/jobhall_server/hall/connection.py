@@ -205,7 +205,7 @@ class Connection:
             self.end(DrainingError("no frame for three heartbeats; the stream is given up, connect again"))
             return
         finally:
-            self._hall.repairs.take(self.machine.repairs)
+            self._hall.repairs.take(self.machine.holdings.repairs)
         try:
             await self._move_on(overdue)
         except ApiError:
@@ -378,8 +378,11 @@ class Connection:
     def _publish_progress(self, frame: Reports) -> None:
         for report in frame.items:
             if report.kind is ReportKind.PROGRESS:
-                task = self.machine.held.get(report.token)
-                if task is not None and self.machine.progress.latest.get(task.facts.lease.job_key) is report.body:
+                task = self.machine.holdings.tasks.get(report.token)
+                if (
+                    task is not None
+                    and self.machine.holdings.progress.latest.get(task.facts.lease.job_key) is report.body
+                ):
                     assert isinstance(report.body, Progress)
                     queue = self._hall.registry.queue(task.facts.queue_key)
                     self._hall.feed.publish_progress(task.facts, queue, report.body)

@@ -139,10 +139,13 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """Updates and logs of tasks, in the worker's order; `size_bytes` is what the message took on the wire."""
+    """Updates and logs of tasks, in the worker's order; `size_bytes` is what the message took on the wire,
+    `assignments_seen` the last assignments that the worker says it has read (0: no word).
+    """
 
     items: Sequence[Report]
     size_bytes: int = 0
+    assignments_seen: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jobhall_server.domain.job import Lease
@@ -63,8 +64,30 @@ _PAYLOAD_KEPT_LENGTH = 4096
 
 def without_payloads(claimed: Claimed) -> Claimed:
     """The facts as they are kept while the worker holds the task: ten thousand of 1 MiB would be 10 GiB."""
-    kept = sum(len(payload.content) for payload in (claimed.parameters, claimed.checkpoint) if payload is not None)
+    parameters, checkpoint = claimed.parameters, claimed.checkpoint
+    kept = len(parameters.content) if parameters is not None else 0
+    kept += len(checkpoint.content) if checkpoint is not None else 0
     return claimed if kept <= _PAYLOAD_KEPT_LENGTH else claimed._replace(parameters=None, checkpoint=None)
+
+
+class AcceptTimers:
+    """Deliveries by the time at which they must have been accepted."""
+
+    def __init__(self) -> None:
+        self._deadlines: deque[tuple[float, bytes]] = deque()
+
+    def start(self, deadline: float, tokens: Iterable[bytes]) -> None:
+        """Deadlines never go back: the oldest delivery stands first."""
+        self._deadlines.extend([(deadline, token) for token in tokens])
+
+    def pause(self, seconds: float) -> None:
+        """The clock stood still for so long."""
+        self._deadlines = deque([(deadline + seconds, token) for deadline, token in self._deadlines])
+
+    def due(self, now: float) -> Iterator[bytes]:
+        """Those whose time has come, once each."""
+        while self._deadlines and self._deadlines[0][0] <= now:
+            yield self._deadlines.popleft()[1]
 
 
 class LiveProgress:

@@ -51,7 +51,7 @@ class Reconciliation:
         streams = {
             key: connection
             for key, connection in hall.workers.attached().items()
-            if connection.machine.mark() or everybody
+            if connection.machine.holdings.mark(connection.machine.delivery) or everybody
         }
         if not streams:
             return
@@ -69,7 +69,7 @@ class Reconciliation:
                 await _give_up(hall, connection)
             else:
                 await connection.agree(held[key], delivery=deliveries[key])
-                hall.repairs.take(connection.machine.repairs)
+                hall.repairs.take(connection.machine.holdings.repairs)
 
 
 async def _give_up(hall: Hall, connection: Connection) -> None:

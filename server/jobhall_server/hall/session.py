@@ -8,15 +8,12 @@ clock that the driver passes in.
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 
 from jobhall.errors import DrainingError, HelloTimeoutError, LeaseLostError, ProtocolViolationError
 from jobhall.limits import SILENT_BEATS_MAX
-from jobhall.states import JobState
 from jobhall_server.domain.job import Lease
 from jobhall_server.domain.progress import Progress
-from jobhall_server.domain.session import Disposition
 from jobhall_server.hall.frames import (
     Ack,
     Assignment,
@@ -36,10 +33,18 @@ from jobhall_server.hall.frames import (
     Welcome,
     WorkerDrain,
 )
-from jobhall_server.hall.held import Batch, HeldTask, LiveProgress, Overdue, Unwanted, cancel_of, without_payloads
+from jobhall_server.hall.held import (
+    AcceptTimers,
+    Batch,
+    HeldTask,
+    Overdue,
+    Unwanted,
+    cancel_of,
+    without_payloads,
+)
+from jobhall_server.hall.holdings import Holdings
 from jobhall_server.hall.intake import Intake
 from jobhall_server.hall.outbox import Outbox
-from jobhall_server.hall.registry import split_job_type
 from jobhall_server.hall.repairs import Repair
 from jobhall_server.hall.reports import OUTCOMES, Judged
 from jobhall_server.hall.store import HeldRow
@@ -57,8 +62,7 @@ class SessionMachine:
     def __init__(self, settings: StreamSettings, now: float) -> None:
         self.settings = settings
         self.hello: Hello | None = None
-        self.held: dict[bytes, HeldTask] = {}
-        self.progress = LiveProgress()
+        self.holdings = Holdings()
         self.tasks_max = 0
         self.type_limits: dict[str, int] = {}
         self.draining = False
@@ -66,7 +70,6 @@ class SessionMachine:
         self.leaving = False
         """It is for good: the stream ends when nothing is held."""
         self.unwanted = Unwanted()
-        self.repairs: Counter[Repair] = Counter()
         self.delivery = 0
         """The last message of assignments that was made."""
         self._confirmed_delivery = 0
@@ -75,12 +78,8 @@ class SessionMachine:
         self._heard_at = now
         self._ticked_at = now
         self._move_at: float | None = None
-        self._unaccepted: deque[tuple[float, bytes]] = deque()
+        self._accept_timers = AcceptTimers()
         self._overdue = Overdue()
-        self._kept: set[bytes] = set()
-        self._timed_out: dict[bytes, Cancel] = {}
-        self._strays: frozenset[bytes] = frozenset()
-        self._marked = 0
         self._saved_at = now
         self._intake = Intake(settings)
         self._outbox = Outbox(settings.message_bytes)
@@ -98,6 +97,7 @@ class SessionMachine:
             return
         match frame:
             case Reports():
+                self._seen(frame.assignments_seen)
                 self._take_reports(frame.items)
                 self._intake.check(frame.size_bytes)
             case Heartbeat():
@@ -114,15 +114,16 @@ class SessionMachine:
         self.type_limits = type_limits
 
     def _take_reports(self, items: Sequence[Report]) -> None:
+        add, held = self._intake.add, self.holdings.tasks
         for report in items:
-            task = self.held.get(report.token)
+            task = held.get(report.token)
             if report.kind is ReportKind.PROGRESS:
                 self._take_progress(report, task)
                 continue
-            self._intake.add(report)
+            add(report)
             if task is not None:
                 if report.kind in OUTCOMES:
-                    self.progress.ending(report.token)
+                    self.holdings.progress.ending(report.token)
                     task.ending = True
                 if not task.started:
                     self._start(task)
@@ -137,33 +138,25 @@ class SessionMachine:
             self._outbox.bad_progress(report.token)
             return
         if task is None:
-            if report.token not in self._kept:
+            if report.token not in self.holdings.recorded:
                 self._outbox.bad_progress(report.token)
             return
         if not task.started:
             self._start(task)
             self._intake.add_unnumbered(Report(0, report.token, ReportKind.ACCEPTED, None))
-        self.progress.report(report.token, task.facts.lease.job_key, report.body)
+        self.holdings.progress.report(report.token, task.facts.lease.job_key, report.body)
 
     def _beat(self, beat: Heartbeat) -> None:
-        self._confirmed_delivery = max(self._confirmed_delivery, beat.assignments_seen)
-        listed = frozenset(beat.tokens)
-        for token, task in self.held.items():
-            if token not in listed and not task.ending and task.delivery <= beat.assignments_seen:
-                task.ending = True
-                (self._overdue.lost if task.started else self._overdue.unaccepted).append(task.facts.lease)
-                self.repairs[Repair.LOST_BY_WORKER if task.started else Repair.NEVER_ARRIVED] += 1
-        self._kept &= listed
-        self._timed_out = {token: cancel for token, cancel in self._timed_out.items() if token in listed}
-        unknown = listed.difference(self.held, self._kept, self._timed_out) if self._opened else ()
-        self.repairs[Repair.UNKNOWN_HERE] += len(unknown)
-        self._outbox.reply(beat.number, [*unknown], self._cancels(listed.difference(beat.cancelling)))
+        listed, holdings = frozenset(beat.tokens), self.holdings
+        self._overdue.add(holdings.listed(listed, seen=self._seen(beat.assignments_seen)))
+        unknown = holdings.unknown(listed) if self._opened else ()
+        self._outbox.reply(beat.number, unknown, holdings.cancels(listed.difference(beat.cancelling)))
 
-    def _cancels(self, tokens: Iterable[bytes]) -> list[Cancel]:
-        """What is to be stopped of these."""
-        held = (task for token in tokens if (task := self.held.get(token)) is not None and not task.ending)
-        cancels = [task.cancel for task in held if task.cancel is not None]
-        return cancels + [self._timed_out[token] for token in tokens if token in self._timed_out]
+    def _seen(self, assignments: int) -> int:
+        """The worker has read so many messages of assignments; not more than there are, whatever it says."""
+        seen = min(assignments, self.delivery)
+        self._confirmed_delivery = max(self._confirmed_delivery, seen)
+        return seen
 
     # --- the session and its work ---
 
@@ -182,25 +175,15 @@ class SessionMachine:
         """
         assert self.hello is not None
         self._opened = True
-        deadline = now + self.settings.accept_seconds
-        for task in held:
-            token = task.facts.lease.token()
-            self.held[token] = task
-            if not task.started:
-                self._unaccepted.append((deadline, token))
-        for decision in decisions:
-            if decision.token not in self.held:
-                if decision.disposition is Disposition.KEEP:
-                    self._kept.add(decision.token)
-                elif decision.cancel is not None:
-                    self._timed_out[decision.token] = decision.cancel
+        waiting = self.holdings.bring(held, decisions)
+        self._accept_timers.start(now + self.settings.accept_seconds, waiting)
         self._outbox.welcome(Welcome(session_id, resume_token, epoch, decisions, self.settings))
 
     def free(self) -> int:
         """How many more tasks the worker has asked for."""
         if self.draining or not self._opened or self.unsent_bytes > UNSENT_BYTES_MAX:
             return 0
-        return max(0, self.tasks_max - len(self.held) - len(self._kept))
+        return max(0, self.tasks_max - self.holdings.count)
 
     @property
     def unsent_bytes(self) -> int:
@@ -209,54 +192,40 @@ class SessionMachine:
 
     def free_by_type(self) -> dict[str, int]:
         """The same for each type with a number of its own, by the name that the worker gave it."""
-        free = dict(self.type_limits)
-        if free:
-            for task in self.held.values():
-                for spec in free:
-                    if split_job_type(spec)[1] == task.job_type:
-                        free[spec] -= 1
-        return free
+        return self.holdings.left_by_type(self.type_limits)
 
     def deliver(self, tasks: Sequence[Assignment], now: float) -> None:
         """Hand claimed jobs to the worker; the accept timer starts."""
-        deadline = now + self.settings.accept_seconds
+        self._accept_timers.start(now + self.settings.accept_seconds, [task.token for task in tasks])
+        held = self.holdings.tasks
         for frame in self._outbox.deliver(tasks):
             for task in frame.tasks:
-                self.held[task.token] = HeldTask(without_payloads(task.claimed), task.job_type, frame.number)
-                self._unaccepted.append((deadline, task.token))
+                held[task.token] = HeldTask(without_payloads(task.claimed), task.job_type, frame.number)
             self.delivery = frame.number
 
     def cancel(self, cancel: Cancel, *, running: bool) -> bool:
         """Ask the worker to stop a task; False when it does not hold it. One not yet started is gone at once."""
-        task = self.held.get(cancel.token)
+        task = self.holdings.tasks.get(cancel.token)
         if task is None or task.ending:
             return False
         if running:
             task.cancel = cancel
         else:
-            self._drop(cancel.token)
+            self.holdings.drop(cancel.token)
             self._outbox.withdraw((cancel.token,))
         self._outbox.cancel(cancel)
         return True
 
     def time_out(self, cancel: Cancel) -> None:
         """The task's time was over. It is not held any more, but its worker is told to stop until it does."""
-        if self._drop(cancel.token):
-            self._timed_out[cancel.token] = cancel
+        if self.holdings.time_out(cancel):
             self._outbox.cancel(cancel)
 
     def forget(self, leases: Iterable[Lease]) -> None:
         """These tasks were returned, lost or stopped: the worker is told at once."""
-        tokens = [token for lease in leases if self._drop(token := lease.token())]
+        tokens = [token for lease in leases if self.holdings.drop(token := lease.token())]
         if tokens:
             self._outbox.lost(tokens)
-
-    def _drop(self, token: bytes) -> bool:
-        task = self.held.pop(token, None)
-        if task is None:
-            return False
-        self.progress.forget(token, task.facts.lease.job_key)
-        return True
 
     def agree(self, rows: Mapping[bytes, HeldRow], *, delivery: int, now_us: int) -> list[HeldRow]:
         """Compare with what the store said that the session holds, when `delivery` was the last message of assignments.
@@ -264,28 +233,10 @@ class SessionMachine:
         What is not there any more is forgotten, and what is cancelled there is cancelled here. Answers what nobody here
         knows, though it stood there the last time too: its delivery was lost.
         """
-        gone = [
-            task.facts.lease
-            for token, task in self.held.items()
-            if task.delivery <= delivery and token not in rows and not task.ending
-        ]
-        self.repairs[Repair.MOVED_ON_ELSEWHERE] += len(gone)
-        self.forget(gone)
-        for token, row in rows.items():
-            task = self.held.get(token)
-            if row.state is JobState.CANCELLING and task is not None and task.cancel is None and not task.ending:
-                self.repairs[Repair.CANCELLED_ELSEWHERE] += 1
-                self.cancel(cancel_of(row, now_us), running=True)
-        strays = frozenset(rows).difference(self.held)
-        again, self._strays = strays & self._strays, strays
-        self.repairs[Repair.NEVER_DELIVERED] += len(again)
-        return [rows[token] for token in again]
-
-    def mark(self) -> bool:
-        """Whether any task is as old as the last mark, or none is held at all; a new mark is set."""
-        oldest = next(iter(self.held.values()), None)
-        marked, self._marked = self._marked, self.delivery
-        return oldest is None or oldest.delivery <= marked
+        self.forget(self.holdings.missing(rows, delivery=delivery))
+        for row in self.holdings.cancelled(rows):
+            self.cancel(cancel_of(row, now_us), running=True)
+        return self.holdings.strays(rows)
 
     def told_to_leave(self, message: str, within_seconds: float) -> None:
         """Somebody drained the worker: it finishes what it holds, and stops."""
@@ -306,15 +257,11 @@ class SessionMachine:
     @property
     def finished(self) -> bool:
         """The worker is given nothing more, holds nothing and has nothing to say: the stream may end with OK."""
-        return self.draining and self._intake.idle and not (self.held or self._kept or self._timed_out)
+        return self.draining and self._intake.idle and not self.holdings
 
     def confirmed_jobs(self) -> frozenset[int]:
         """Keys of held jobs whose delivery a beat confirmed, for counting worker losses after the stream's end."""
-        return frozenset(
-            task.facts.lease.job_key
-            for task in self.held.values()
-            if task.started or task.delivery <= self._confirmed_delivery
-        )
+        return self.holdings.confirmed(self._confirmed_delivery)
 
     # --- reports ---
 
@@ -327,12 +274,10 @@ class SessionMachine:
         batch, rejections = self._intake.committed(judged)
         for place, error in judged.refused.items():
             if isinstance(error, LeaseLostError):
-                self._drop(batch.reports[place].token)
+                self.holdings.drop(batch.reports[place].token)
         for report in batch.reports:
             if report.kind in OUTCOMES:
-                self._drop(report.token)
-                self._kept.discard(report.token)
-                self._timed_out.pop(report.token, None)
+                self.holdings.ended(report.token)
         if batch.through_seq:
             self._outbox.ack(batch.through_seq, rejections)
 
@@ -342,7 +287,7 @@ class SessionMachine:
 
     def save_progress(self) -> None:
         """Put progress that is only in memory among the reports of the next unit: now and then, and at the end."""
-        for report in self.progress.take():
+        for report in self.holdings.progress.take():
             self._intake.add_unnumbered(report)
 
     # --- time ---
@@ -366,21 +311,21 @@ class SessionMachine:
         if now - self._saved_at >= PROGRESS_SAVED_EVERY_SECONDS:
             self._saved_at = now
             self.save_progress()
-        overdue, self._overdue = self._overdue.still(self.held), Overdue()
-        while self._unaccepted and self._unaccepted[0][0] <= now:
-            task = self.held.get(self._unaccepted.popleft()[1])
+        overdue, self._overdue = self._overdue.still(self.holdings.tasks), Overdue()
+        for token in self._accept_timers.due(now):
+            task = self.holdings.tasks.get(token)
             if task is not None and not task.started and not task.ending:
                 task.ending = True
                 overdue.unaccepted.append(task.facts.lease)
                 self.unwanted.let_lie(task.facts.queue_key, now)
-                self.repairs[Repair.NEVER_ACCEPTED] += 1
+                self.holdings.repairs[Repair.NEVER_ACCEPTED] += 1
         return overdue
 
     def _resume(self, pause: float) -> None:
         """Every timer was at rest with the process: what the worker sent meanwhile is still to be read."""
         self._heard_at += pause
         self._started_at += pause
-        self._unaccepted = deque((deadline + pause, token) for deadline, token in self._unaccepted)
+        self._accept_timers.pause(pause)
 
     def again(self, overdue: Overdue) -> None:
         """What a tick found could not be written: it comes with the next one."""

@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import NewSession, SessionRecord
 from jobhall_server.hall.frames import Assignment, Cancel, Report, ReportKind
 from jobhall_server.hall.leases import ReturnTasks
+from jobhall_server.hall.outbox import assignment_bytes
 from jobhall_server.hall.registry import serves
 from jobhall_server.hall.store import Claimed, HeldRow, JobFilter, Want
 from jobhall_server.hall.unary_units import (
@@ -142,9 +143,7 @@ class Unary:
         }
         return {key: name for key, name in names.items() if name is not None}
 
-    async def claim(
-        self, principal: Principal, asked: Asked, *, size_of: Callable[[Assignment], int], bytes_max: int
-    ) -> Given:
+    async def claim(self, principal: Principal, asked: Asked, *, bytes_max: int) -> Given:
         """Claim tasks, waiting for the first one. What is more than `bytes_max` together goes back at once.
 
         JobNotFoundError of `job_ids`, SessionExpiredError, WorkerDrainedError, DrainingError.
@@ -157,7 +156,7 @@ class Unary:
         else:
             claimed = await self._claim_next(asked, session)
         tasks = [self._assignment(job) for job in claimed]
-        kept = _how_many(tasks, size_of, bytes_max)
+        kept = _how_many(tasks, bytes_max)
         leases = [task.claimed.lease for task in tasks]
         if kept < len(tasks):
             await self._give_back(leases[kept:])
@@ -316,10 +315,10 @@ def _expires_at(session: SessionRecord | None) -> int | None:
     return session.detached_at + session.ttl_us
 
 
-def _how_many(tasks: Sequence[Assignment], size_of: Callable[[Assignment], int], bytes_max: int) -> int:
+def _how_many(tasks: Sequence[Assignment], bytes_max: int) -> int:
     size = 0
     for count, task in enumerate(tasks):
-        size += size_of(task)
+        size += assignment_bytes(task)
         if size > bytes_max and count:
             return count
     return len(tasks)

@@ -73,7 +73,7 @@ class Workers:
     def progress(self, job_key: int) -> Progress | None:
         """The newest progress of a task that a stream here holds."""
         for connection in self._connections.values():
-            progress = connection.machine.progress.latest.get(job_key)
+            progress = connection.machine.holdings.progress.latest.get(job_key)
             if progress is not None:
                 return progress
         return None

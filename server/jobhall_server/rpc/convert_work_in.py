@@ -76,11 +76,10 @@ def capacity_in(message: task_pb2.Capacity) -> Capacity:
     return Capacity(message.tasks_max, _type_limits(message))
 
 
-def heartbeat_in(message: worker_service_pb2.Heartbeat, *, assignments_seen: int) -> Heartbeat:
-    """The beat; `assignments_seen` is the hall's own number for what the message calls seen."""
-    return Heartbeat(
-        message.number, tuple(message.lease_tokens), assignments_seen, tuple(message.cancelling_lease_tokens)
-    )
+def heartbeat_in(message: worker_service_pb2.Heartbeat) -> Heartbeat:
+    """The beat."""
+    tokens, cancelling = tuple(message.lease_tokens), tuple(message.cancelling_lease_tokens)
+    return Heartbeat(message.number, tokens, message.assignments_seen, cancelling)
 
 
 def drain_in(_: worker_service_pb2.WorkerDrain) -> WorkerDrain:

@@ -1,10 +1,9 @@
-"""What the server tells a worker, frames → pb2, in messages of 64 KiB or one item. Assignments are the hot path."""
+"""What the server tells a worker, frames → pb2. Assignments are the hot path."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
 from types import MappingProxyType
 from typing import Any
@@ -45,8 +44,6 @@ from jobhall_server.hall.frames import (
 from jobhall_server.rpc.convert import duration, payload_out, progress_out, timestamp
 
 _PROGRESS_INTERVAL_SECONDS = 0.1
-_TASK_BYTES_ABOUT = 220
-"""An assignment without its payload, labels and paths."""
 _REJECTION_BYTES_ABOUT = 400
 _DISPOSITIONS = MappingProxyType(
     {
@@ -71,35 +68,10 @@ _DRAIN_REASONS = MappingProxyType(
 )
 
 
-class Numbering:
-    """The numbers of TaskAssignments on the wire: a frame of the hall may take several messages, each with its own."""
-
-    def __init__(self) -> None:
-        self._sent = 0
-        self._ends: deque[tuple[int, int]] = deque()
-        self._seen = 0
-
-    def next(self) -> int:
-        """The number of one more message."""
-        self._sent += 1
-        return self._sent
-
-    def close(self, frame_number: int) -> None:
-        """That message was the last one of the hall's frame."""
-        self._ends.append((self._sent, frame_number))
-
-    def seen(self, number: int) -> int:
-        """The last frame of the hall of which a worker that saw message `number` has seen everything."""
-        while self._ends and self._ends[0][0] <= number:
-            self._seen = self._ends.popleft()[1]
-        return self._seen
-
-
 class FrameWriter:
     """Turns the frames of one stream into messages. `malformed` are items that `convert_work_in` refused."""
 
     def __init__(self, *, server_version: str = jobhall.__version__, replica_id: str = "") -> None:
-        self.numbering = Numbering()
         self.malformed: list[Rejection] = []
         self._server_version = server_version
         self._replica_id = replica_id
@@ -109,7 +81,7 @@ class FrameWriter:
         for frame in frames:
             match frame:
                 case Assignments():
-                    yield from self._assignments(frame)
+                    yield WorkResponse(task_assignments=_assignments(frame))
                 case Ack():
                     yield from self._ack(frame)
                 case HeartbeatReply():
@@ -134,24 +106,6 @@ class FrameWriter:
             protocol_version=PROTOCOL_VERSION,
         )
 
-    def _assignments(self, frame: Assignments) -> Iterator[WorkResponse]:
-        response = WorkResponse()
-        message = response.task_assignments
-        size = 0
-        for assignment in frame.tasks:
-            task_size = size_about(assignment)
-            if size and size + task_size > STREAM_MESSAGE_BYTES_TARGET:
-                message.assignments_seq = self.numbering.next()
-                yield response
-                response = WorkResponse()
-                message = response.task_assignments
-                size = 0
-            _add_task(message.tasks, assignment)
-            size += task_size
-        message.assignments_seq = self.numbering.next()
-        self.numbering.close(frame.number)
-        yield response
-
     def _ack(self, frame: Ack) -> Iterator[WorkResponse]:
         rejections = [*frame.rejections]
         if self.malformed:
@@ -172,12 +126,11 @@ class FrameWriter:
         yield WorkResponse(ack=ack)
 
 
-def size_about(assignment: Assignment) -> int:
-    """Roughly the bytes that it takes in a message."""
-    job = assignment.claimed
-    size = _TASK_BYTES_ABOUT + (len(job.labels) if job.labels else 0) + (len(job.path) if job.path else 0)
-    size += len(job.checkpoint.content) if job.checkpoint is not None else 0
-    return size + (len(job.parameters.content) if job.parameters is not None else 0)
+def _assignments(frame: Assignments) -> worker_service_pb2.TaskAssignments:
+    message = worker_service_pb2.TaskAssignments(assignments_seq=frame.number)
+    for assignment in frame.tasks:
+        _add_task(message.tasks, assignment)
+    return message
 
 
 def task_out(assignment: Assignment) -> task_pb2.TaskAssignment:

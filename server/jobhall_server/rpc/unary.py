@@ -28,7 +28,7 @@ from jobhall_server.hall.unary import Asked, Unary
 from jobhall_server.rpc.caller import principal
 from jobhall_server.rpc.convert import seconds_of, timestamp
 from jobhall_server.rpc.convert_work_in import logs_in, runtime_in, updates_in
-from jobhall_server.rpc.convert_work_out import cancel_out, size_about, task_out
+from jobhall_server.rpc.convert_work_out import cancel_out, task_out
 
 _WORKER_NAME = "unary"
 """Of a worker that does not say its name."""
@@ -39,7 +39,7 @@ async def claim_tasks(
 ) -> worker_service_pb2.ClaimTasksResponse:
     """Decode, claim, encode; FieldInvalidError names what is out of bounds."""
     asked = _asked(request)
-    given = await unary.claim(principal(), asked, size_of=size_about, bytes_max=MESSAGE_BYTES_MAX)
+    given = await unary.claim(principal(), asked, bytes_max=MESSAGE_BYTES_MAX)
     response = worker_service_pb2.ClaimTasksResponse(
         session_id=given.session_id, tasks=[task_out(task) for task in given.tasks]
     )

@@ -120,12 +120,13 @@ class _WorkStream:
     def _frame(self, request: WorkRequest) -> FrameIn:
         match request.WhichOneof("request"):
             case "task_updates":
-                return Reports(updates_in(request.task_updates.updates, self._writer.malformed), request.ByteSize())
+                updates = request.task_updates
+                reports = updates_in(updates.updates, self._writer.malformed)
+                return Reports(reports, request.ByteSize(), updates.assignments_seen)
             case "task_logs":
                 return Reports(logs_in(request.task_logs.logs, self._writer.malformed), request.ByteSize())
             case "heartbeat":
-                beat = request.heartbeat
-                return heartbeat_in(beat, assignments_seen=self._writer.numbering.seen(beat.assignments_seen))
+                return heartbeat_in(request.heartbeat)
             case "capacity":
                 return capacity_in(request.capacity)
             case "hello":

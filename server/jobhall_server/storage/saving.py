@@ -13,7 +13,6 @@ import sqlalchemy as sa
 
 from jobhall.states import EventType, JobState
 from jobhall_server.domain.change import Change, Values
-from jobhall_server.domain.job import Payload
 from jobhall_server.domain.session import NewSession
 from jobhall_server.hall.store import PayloadKind
 from jobhall_server.storage import statements_jobs, statements_write

@@ -190,10 +190,12 @@ class Writer:
             kept = [waiting for waiting in units if not waiting.refusable]
         again = kept if len(kept) < len(units) else []
         ran = self._run(again) if again else _Ran([], None, 0)
-        refused = [waiting.answer for waiting in units if waiting not in again]
-        return ran._replace(
-            settled=[_Settled(answer, None, answer_to(refusal, failure)) for answer in refused] + ran.settled
-        )
+        refused = [
+            _Settled(waiting.answer, None, answer_to(refusal, failure))
+            for waiting in units
+            if waiting.refusable or not again
+        ]
+        return ran._replace(settled=refused + ran.settled)
 
     def _attempt(self, units: Sequence[_Waiting]) -> _Ran:
         """One transaction."""

@@ -27,7 +27,7 @@ from tests.support.simulation.workers import Execution, Plan, SimulatedWorker
 
 T = TypeVar("T")
 
-TROUBLE_SECONDS = 40.0
+TROUBLE_SECONDS = 30.0
 """Trouble begins within this; each kind ends by itself."""
 BOUND_SECONDS = 300.0
 """So long after the last trouble every job must be terminal."""
@@ -184,7 +184,7 @@ class Schedule:
         for number in range(jobs):
             self.later(chance.uniform(0.2, 15), self._submit, number)
         for _ in range(chance.choice((0, 0, 1, 3))):
-            self.later(chance.uniform(1, 40), self._meddle)
+            self.later(chance.uniform(1, TROUBLE_SECONDS), self._meddle)
         SimulatedWatcher(self, self._process("watcher"), self._chance_of("watcher"))
         kinds = chance.choice(PROFILES)
         self._troubles = chance.randint(1, 5)
@@ -278,7 +278,8 @@ class Schedule:
     def trouble(self, worker: SimulatedWorker, until: float) -> None:
         """What befalls the worker until then is no fault of the server's."""
         self._trouble[worker.name] = max(until, self._trouble.get(worker.name, 0.0))
-        self.lasts_until(until)
+        if worker.living:
+            self.lasts_until(until)
 
     def lasts_until(self, at: float) -> None:
         """There is trouble until then: only after it the bound on the jobs begins."""

@@ -21,7 +21,7 @@ from jobhall.worker.stream import Effects, Introduction, WorkerStream
 from tests.support.simulation.network import SimulatedStream, Weather
 from tests.support.simulation.timeline import Process
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 1.0
 BACKOFF_MAX_SECONDS = 10.0
 STOP_SECONDS = 0.5
 """A handler that obeys ends within this once it is told to stop."""
@@ -101,7 +101,7 @@ class SimulatedWorker:
         self._handover = Handover()
         handlers = {"work": Handler("work", repr, None, is_async=False)}
         about = Introduction(worker_name=name, namespaces=("default",), job_types=("work",))
-        credit = Credit(concurrency=concurrency, prefetch_max=concurrency, limits={})
+        credit = Credit(concurrency=concurrency, prefetch_max=chance.choice((0, 0, 3)), limits={})
         self.machine = WorkerStream(about, handlers, self._handover, credit)
         self._waiting: deque[HeldTask] = deque()
         self._completed: dict[int, bytes] = {}
@@ -195,6 +195,8 @@ class SimulatedWorker:
                 if update.HasField("completed"):
                     self._completed[update.seq] = update.lease_token
             stream.send(message)
+            self._waiting.extend(machine.sent().start)
+        self._start_waiting()
         if machine.finished:
             self._farewell_said = True
             stream.send(machine.farewell())
