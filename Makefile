@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.setup-stamp
 PYTEST := $(BIN)/python -m pytest
+# Tests with real processes mostly wait; those of one file share what is expensive to build.
+SIDE_BY_SIDE := -n 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools protos check check-protos test system mutants bench demo serve image
@@ -36,10 +38,10 @@ check: $(STAMP) check-protos  ## Format, lint, types, imports, protos, docs
 
 test: tools  ## Every test: unit, storage, rpc, docs, then system
 	$(PYTEST) -n 2 tests --ignore=tests/system
-	$(PYTEST) tests/system
+	$(PYTEST) $(SIDE_BY_SIDE) tests/system
 
 system: tools  ## The tests with real processes, the proofs in their long form; many minutes
-	$(PYTEST) tests/system --long
+	$(PYTEST) $(SIDE_BY_SIDE) tests/system --long
 
 mutants: $(STAMP)  ## Deliberate faults in the protocol: the simulation must find each; minutes
 	$(BIN)/python scripts/mutants.py

@@ -161,7 +161,7 @@ class Lifecycle(Workers):
             for job in self.model.jobs.values():
                 named = zip(COLUMNS.split(), rows[job.job_id], shown(job), strict=True)
                 wrong = {column: (there, told) for column, there, told in named if there != told}
-                assert not wrong, f"of job {job.order}, stored and told by the model"
+                assert not wrong, f"of job {job.order}, as stored and in the model: {wrong}"
             self.check_events()
 
     def check_events(self) -> None:

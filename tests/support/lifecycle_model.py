@@ -234,8 +234,10 @@ class Model:
             job.wait(now, LeaseState.LOST_UNSTARTED)
             return
         job.losses += 1
-        if job.losses >= WORKER_LOSSES_MAX or (started and job.attempt >= job.max_attempts):
+        final = job.losses >= WORKER_LOSSES_MAX or (started and job.attempt >= job.max_attempts)
+        if started or final:
             job.failure = FailureKind.WORKER_LOST
+        if final:
             job.end(S.FAILED)
         else:
             job.wait(now, LeaseState.LOST_STARTED if started else LeaseState.LOST_UNSTARTED)
@@ -274,7 +276,7 @@ class Model:
             return Disposition.CANCEL if job.state is S.CANCELLING else Disposition.KEEP
         if not started:
             return Disposition.LOST
-        job.session, job.losses = session, 0
+        job.session, job.losses, job.failure = session, 0, FailureKind.UNSPECIFIED
         if job.lease is LeaseState.LOST_UNSTARTED:
             job.start(now)
         else:

@@ -37,7 +37,7 @@ WORDS = st.just(Word.ACCEPTED) | st.just(Word.RELEASED) | st.sampled_from(Word)
 CHANCES = st.sampled_from((0.0, 1.0))
 
 
-@dataclass(slots=True, repr=False)
+@dataclass(slots=True)
 class Worker:
     """A living session, as the machine expects it to be."""
 
@@ -47,9 +47,6 @@ class Worker:
     attached: bool
     heard_at: int = 0
     draining: bool = False
-
-    def __repr__(self) -> str:
-        return f"{self.new.worker_name}, session {self.key}"
 
     @property
     def unary(self) -> bool:
@@ -274,11 +271,8 @@ class Workers(RuleBasedStateMachine):
         def check(beaten: tuple[set[bytes], set[int], SessionRecord]) -> None:
             assert beaten[0] == listed - kept
 
-        self.store.plan(
-            BeatSession(worker.new.session_id, [*listed], fresh_us=FRESH_US, losses_max=WORKER_LOSSES_MAX),
-            check,
-            alone=alone,
-        )
+        unit = BeatSession(worker.new.session_id, [*listed], fresh_us=FRESH_US, losses_max=WORKER_LOSSES_MAX)
+        self.store.plan(unit, check, alone=alone)
 
     # --- being given work ---
 

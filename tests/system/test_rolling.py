@@ -36,11 +36,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.long_timeo
 async def test_rolling_restarts_under_load_run_nothing_twice_and_fail_no_call(
     processes: Processes, tmp_path: Path, long: bool, figures: Callable[..., None]
 ) -> None:
-    """Again and again each worker is replaced, the new one first, and then the server, by SIGTERM.
+    """Again and again each worker is replaced by SIGTERM, the new one first, and the server as well: another waits.
 
     The client has its default retries and no more. A worker that stops ends what it runs, and gives back what it has
-    not begun; a server that stops sends its workers to the next one with what they hold. What a server leaves on the
-    disk is whole without recovery.
+    not begun; a server that stops sends its workers to the next one with what they hold. What the last one leaves on
+    the disk is whole without recovery.
     """
     rounds, stops = (25 if long else 2), []
     server = await asyncio.to_thread(processes.serve, **SETTINGS)
@@ -56,18 +56,17 @@ async def test_rolling_restarts_under_load_run_nothing_twice_and_fail_no_call(
                 recorder=Recorder(tmp_path / "load.calls", "load"),
             )
             async with load:
-                check_image = image_check(load.acknowledged, tmp_path)
                 for number in range(1, rounds + 1):
                     await under_way(load, tmp_path, 15)
                     stops += await asyncio.to_thread(replace_workers, processes, server, workers, number)
                     await under_way(load, tmp_path, 15)
-                    stops.append(await asyncio.to_thread(seconds_to_stop, server))
-                    check_image(server)
-                    server = await asyncio.to_thread(processes.serve, listen=server.address, **SETTINGS)
+                    server, took = await asyncio.to_thread(replace_server, processes, server)
+                    stops.append(took)
                 await under_way(load, tmp_path, 15)
             stored = Stored(server.database)
             await all_completed(stored, within=30)
             await onlooker.has_missed_nothing(stored)
+    await asyncio.to_thread(seconds_to_stop, server)
 
     executions = journal.executions(tmp_path)
     again = executions.total() - len(executions)
@@ -78,7 +77,7 @@ async def test_rolling_restarts_under_load_run_nothing_twice_and_fail_no_call(
         executed_again=again,
         longest_stop=f"{max(stops):.1f} s",
     )
-    stored.check()
+    image_check(load.acknowledged, tmp_path)(server)
     check(history(stored, tmp_path))
     assert again == 0
     assert executed_twice(tmp_path) == []
@@ -104,6 +103,15 @@ def replace_workers(processes: Processes, server: Server, workers: list[Program]
     took = [seconds_to_stop(worker) for worker in old]
     assert not [worker.output for worker in old if "undelivered" in worker.output]
     return took
+
+
+def replace_server(processes: Processes, server: Server) -> tuple[Server, float]:
+    """Puts the next server up behind the old one, before that one goes."""
+    standby = processes.start_server(listen=server.address, wait=True, **SETTINGS)
+    standby.says("standing_by")
+    took = seconds_to_stop(server)
+    processes.await_ready(standby)
+    return standby, took
 
 
 def seconds_to_stop(program: Program) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,8 +48,6 @@ class HeldTask:
     """The server did not take its outcome, and a failure that says so went in its place."""
     over: bool = False
     """Its handler is done."""
-    announced: threading.Event | None = None
-    """Set once the server was sent word that it begins, before which it does not; None: it need not wait for that."""
     started_at: float = 0.0
     """Reading of the monotonic clock when user code began; 0 before."""
     seconds: float = 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -72,9 +71,6 @@ class Holdings:
             if task.token in held:
                 continue
             held[task.token] = task
-            if assignment.fence > assignment.attempt:
-                # It was delivered before and never accepted: should it kill its worker at once, that is to be counted.
-                task.announced = threading.Event()
             if handler is None:
                 _log.warning("was given %s, which no handler here serves: giving it back", task)
                 self._reports.ended(task, released(task_pb2.RELEASE_REASON_NOT_MINE))

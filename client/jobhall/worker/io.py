@@ -7,6 +7,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import timedelta
 from time import monotonic
 from typing import Any, Final, TypeVar
@@ -29,7 +30,8 @@ from jobhall.worker.watchdog import BEAT_SECONDS, Watchdog, stack_of, watch
 
 _log = logging.getLogger("jobhall.worker")
 _T = TypeVar("_T")
-_BACKOFF: Final = CallRetry(delay_first=timedelta(milliseconds=200), delay_max=RECONNECT_BACKOFF_MAX)
+_BACKOFF: Final = CallRetry(delay_first=timedelta(milliseconds=200))
+_TRIES_PER_SESSION: Final = 3
 _LOOK_SECONDS: Final = 0.2
 """How often it is looked whether the server is silent, or a step of the departure is due."""
 _SETTLE_SECONDS: Final = 0.02
@@ -222,7 +224,9 @@ class WorkerIO:
 
     async def _pause(self, error: ApiError | None) -> None:
         """The back-off; a first failure of a good stream is tried again at once, or nearly."""
-        seconds = _BACKOFF.backoff_seconds(self._tries + 1)
+        # Several tries while the session lives: else what is held would run again though the server was there.
+        ceiling = min(RECONNECT_BACKOFF_MAX.total_seconds(), self._stream.session_seconds / _TRIES_PER_SESSION)
+        seconds = replace(_BACKOFF, delay_max=timedelta(seconds=ceiling)).backoff_seconds(self._tries + 1)
         if error is not None and error.retry_after is not None:
             seconds += error.retry_after.total_seconds()
         until = self._loop.time() + min(seconds, RECONNECT_BACKOFF_MAX.total_seconds())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -68,8 +67,6 @@ class Reports:
         self._again: deque[Report] = deque()
         self._results: deque[Report] = deque()
         self._accepts: dict[bytes, HeldTask] = {}
-        self._announcing: list[threading.Event] = []
-        """Of tasks whose accept is in the last message."""
         self._accept_at = 0.0
         self._progress: dict[bytes, HeldTask] = {}
         self._live: deque[Report] = deque()
@@ -85,9 +82,7 @@ class Reports:
 
     def started(self, task: HeldTask, now: float) -> None:
         """User code has begun."""
-        if task.announced is not None:
-            self._accept_at = now
-        elif not self._accepts:
+        if not self._accepts:
             self._accept_at = now + ACCEPT_DELAY_SECONDS
         self._accepts[task.token] = task
 
@@ -121,7 +116,6 @@ class Reports:
         """A new stream, whose Hello tells which of the tasks began: what else is unacked goes again, numbered anew."""
         again = [(item.task, item.message) for item in self._unacked if not _is(item.message, "accepted")]
         self._again.extendleft(reversed(again))
-        self._announcing += [task.announced for task in self._accepts.values() if task.announced is not None]
         self._accepts.clear()
         self._unacked.clear()
         self._unacked_bytes = self._seq = self._acked = 0
@@ -153,12 +147,6 @@ class Reports:
         if message is None and self._room() and _drop_lost(self._live):
             message = self._pack(self._live)
         return message
-
-    def written(self) -> None:
-        """The last message, or Hello, is on its way."""
-        for announced in self._announcing:
-            announced.set()
-        self._announcing.clear()
 
     @property
     def send_at(self) -> float | None:
@@ -288,8 +276,6 @@ class Reports:
             token, task = self._accepts.popitem()
             if task.lost:
                 continue
-            if task.announced is not None:
-                self._announcing.append(task.announced)
             item = items.add(lease_token=token)
             item.accepted.SetInParent()
             self._number(item, task, _ACCEPTED_BYTES, ends=False)

@@ -217,13 +217,9 @@ class WorkerStream:
         worker at once is one that was delivered, and not one that was lost on the way.
         """
         effects = Effects()
-        if self._unsaid and self._assignments_said == self._assignments_seen:
+        if self._unsaid and self._welcomed and self._assignments_said == self._assignments_seen:
             effects.start, self._unsaid = self._unsaid, []
         return effects
-
-    def written(self) -> None:
-        """The last message is on its way: tasks that it announced may begin."""
-        self._reports.written()
 
     @property
     def send_at(self) -> float | None:

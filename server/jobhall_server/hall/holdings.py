@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
 
 from jobhall.states import JobState
 from jobhall_server.domain.job import Lease
@@ -85,7 +84,7 @@ class Holdings:
 
     # --- beats ---
 
-    def listed(self, tokens: AbstractSet[bytes], *, seen: int) -> Overdue:
+    def listed(self, tokens: frozenset[bytes], *, seen: int) -> Overdue:
         """The worker says that it has these and no others of the messages up to `seen`; answers what it has not."""
         overdue = Overdue()
         for token, task in self.tasks.items():
@@ -98,13 +97,13 @@ class Holdings:
         self._timed_out = {token: cancel for token, cancel in self._timed_out.items() if token in tokens}
         return overdue
 
-    def unknown(self, tokens: AbstractSet[bytes]) -> list[bytes]:
+    def unknown(self, tokens: frozenset[bytes]) -> list[bytes]:
         """Those of the tokens that are not the worker's."""
         unknown = [*tokens.difference(self.tasks, self.recorded, self._timed_out)]
         self.repairs[Repair.UNKNOWN_HERE] += len(unknown)
         return unknown
 
-    def cancels(self, tokens: AbstractSet[bytes]) -> list[Cancel]:
+    def cancels(self, tokens: frozenset[bytes]) -> list[Cancel]:
         """What is to be stopped of these."""
         held = [task for token in tokens if (task := self.tasks.get(token)) is not None and not task.ending]
         cancels = [task.cancel for task in held if task.cancel is not None]

@@ -211,7 +211,8 @@ class SimulatedWorker:
 
     def _perform(self, effects: Effects) -> None:
         self._waiting.extend(effects.start)
-        for task in effects.stop:
+        # In an order that a replay has as well: what a server lists may come out of a set.
+        for task in sorted(effects.stop, key=lambda task: task.token):
             self._stop(task)
         if effects.drain is not None:
             if effects.drain.reason == DRAIN_REASON_WORKER_DRAIN:
