@@ -60,16 +60,22 @@ async def begun(scene: Scene, worker: HallWorker) -> tuple[int, bytes]:
 
 
 async def test_a_beat_is_told_which_of_its_tasks_are_not_its_own(server: Running) -> None:
-    worker = RawWorker(server)
+    worker, other = RawWorker(server, tasks_max=1), RawWorker(server, tasks_max=1)
     await worker.hello()
     await submit(server)
     (task,) = await worker.tasks()
     await worker.report(task.lease_token, accepted={})
+    await other.hello()
+    theirs = await submit(server)
+    (their_task,) = await other.tasks()
 
-    reply = await worker.beat(task.lease_token, b"of another", bytes(20))
+    reply = await worker.beat(task.lease_token, their_task.lease_token, b"made up")
+    await other.report(their_task.lease_token, completed={})
 
-    assert set(reply.lost_lease_tokens) == {b"of another", bytes(20)}
+    assert set(reply.lost_lease_tokens) == {their_task.lease_token, b"made up"}
+    assert (await get(server, theirs.id)).attempt == 1
     await worker.end()
+    await other.end()
 
 
 async def test_a_task_is_never_named_lost_before_its_end_is_acked(scene: Scene) -> None:
@@ -269,6 +275,30 @@ async def test_every_confirmed_delivery_of_a_lost_worker_counts_as_a_loss_howeve
 
     losses = [record.worker_losses for key in keys if (record := await scene.floor.record(key)) is not None]
     assert losses == [1] * count
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_worker_that_lets_its_tasks_lie_is_given_no_more_of_them(engine: str, tmp_path: Path) -> None:
+    settings = replace(QUICK, stream=replace(QUICK.stream, accept_seconds=0.05))
+    async with open_hall(engine, tmp_path, settings) as scene:
+        idle = HallWorker(scene)
+        await idle.hello(greeting(tasks_max=1))
+        (job_key,) = await scene.floor.submit()
+        await idle.tasks(3)
+        await reaches(scene, job_key, JobState.PENDING)
+
+        other = HallWorker(scene)
+        await other.hello(greeting(tasks_max=1))
+        (task,) = await other.tasks()
+
+        record = await scene.floor.record(job_key)
+        assert len(await idle.tasks(3)) == 3
+        assert (task.claimed.attempt, task.claimed.lease.fence) == (1, 4)
+        assert record is not None
+        assert record.worker_losses == 0
+        await counted(scene, "repairs.never_accepted=3")
+        await idle.leave()
+        await other.leave()
 
 
 async def test_a_worker_that_reads_nothing_is_given_no_more_and_holds_up_nobody(scene: Scene) -> None:

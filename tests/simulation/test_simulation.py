@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SEED = "SIMULATION_SEED"
 """Set in the environment, it names the first schedule: `SIMULATION_SEED=17 pytest tests/simulation`."""
 SHORT_SECONDS, LONG_SECONDS = 12.0, 240.0
-AT_LEAST_A_MINUTE = 300
-"""Schedules; many times this on a core of its own, and this on a machine that does a dozen other things."""
+AT_LEAST_A_MINUTE = 500
+"""Schedules a minute of one core's time, on the slowest of machines."""
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.long_timeout(600)]
 
@@ -45,12 +45,12 @@ def test_no_schedule_breaks_a_promise(*, long: bool, figures: Callable[..., None
     """
     first = int(os.environ.get(SEED, "0")) or random.randrange(2**32)
     until = time.monotonic() + (LONG_SECONDS if long else SHORT_SECONDS)
-    began_at = time.monotonic()
+    began_at = time.process_time()
     outcomes: list[Outcome] = []
     while time.monotonic() < until:
         outcomes.append(kept_every_promise(first + len(outcomes)))
 
-    a_minute = len(outcomes) / (time.monotonic() - began_at) * 60
+    a_minute = len(outcomes) / (time.process_time() - began_at) * 60
     figures(
         first_seed=first,
         schedules=len(outcomes),

@@ -33,7 +33,7 @@ ACCEPT_US = 3
 FRESH_US = 2
 UNARY_TTL_US = 4
 RELEASED_BY_SERVER = 2
-WORDS = st.just(Word.ACCEPTED) | st.just(Word.RELEASED) | st.sampled_from(Word)
+WORDS = st.sampled_from((*Word, Word.FAILED, Word.FAILED_AGAIN, Word.RELEASED, Word.RELEASED, Word.RELEASED_NOT_MINE))
 CHANCES = st.sampled_from((0.0, 1.0))
 
 
@@ -167,7 +167,7 @@ class Workers(RuleBasedStateMachine):
     @rule(data=st.data(), close=st.booleans(), alone=st.booleans())
     def a_stream_ends(self, data: st.DataObject, *, close: bool, alone: bool) -> None:
         """`close`: its worker leaves for good, if nothing is left in its name."""
-        worker = data.draw(st.sampled_from(self.streams))
+        worker = data.draw(st.sampled_from([each for each in self.streams if each.attached] or self.streams))
         move = DetachSession(worker.key, worker.epoch, close=close)
         closed = close and not self.model.held_by(worker.key)
         expected = None if not worker.attached else SessionState.CLOSED if closed else SessionState.DETACHED
@@ -180,11 +180,14 @@ class Workers(RuleBasedStateMachine):
         self.store.plan(move, equals(expected), alone=alone)
 
     @precondition(lambda self: self.workers)
-    @rule(data=st.data(), confirmed=st.booleans(), alone=st.booleans())
-    def a_session_expires(self, data: st.DataObject, *, confirmed: bool, alone: bool) -> None:
+    @rule(data=st.data(), late=st.booleans(), confirmed=st.booleans(), alone=st.booleans())
+    def a_session_expires(self, data: st.DataObject, *, late: bool, confirmed: bool, alone: bool) -> None:
         """If its time to live is over: what is attached, or was heard of since, is left alone."""
         worker = data.draw(st.sampled_from(self.workers))
         ttl_us = worker.new.ttl_us or 1
+        if late:
+            self.store.run_planned()
+            self.store.clock.at += ttl_us
         expired = not worker.attached and worker.heard_at + ttl_us <= self.now
         self.store.plan(ExpireSessions((worker.key,), ttl_us=1), equals(int(expired)), alone=False)
         if expired:
@@ -195,10 +198,10 @@ class Workers(RuleBasedStateMachine):
     @rule(data=st.data(), confirmed=st.booleans(), alone=st.booleans())
     def a_worker_loses_tasks(self, data: st.DataObject, *, confirmed: bool, alone: bool) -> None:
         """Or one that it does not hold, or not any more: that must not touch the job."""
-        worker = data.draw(st.sampled_from(self.workers))
-        held = [key for each in self.workers for key in self.model.held_by(each.key)]
-        any_key = st.sampled_from(held or [0]) | st.sampled_from([lease.job_key for lease in self.leases])
-        keys = data.draw(st.lists(any_key, min_size=1, max_size=2))
+        holders = [each for each in self.workers if self.model.held_by(each.key)]
+        worker = data.draw(st.sampled_from(holders or self.workers))
+        known = st.sampled_from([lease.job_key for lease in self.leases])
+        keys = data.draw(st.lists(known, min_size=1, max_size=2)) + self.model.held_by(worker.key)[:2]
         self.lose(keys, worker, confirmed=confirmed, alone=alone)
 
     def lose(self, keys: Sequence[int], worker: Worker, *, confirmed: bool, alone: bool) -> None:
@@ -252,11 +255,14 @@ class Workers(RuleBasedStateMachine):
         self.store.plan(OpenUnarySession(new, auto_register=True), check)
 
     @precondition(lambda self: self.workers and self.leases)
-    @rule(data=st.data(), alone=st.booleans())
-    def a_unary_worker_beats(self, data: st.DataObject, *, alone: bool) -> None:
+    @rule(data=st.data(), late=st.booleans(), alone=st.booleans())
+    def a_unary_worker_beats(self, data: st.DataObject, *, late: bool, alone: bool) -> None:
         """What it does not list, and began a while ago, is lost; what it lists and does not hold, it is told."""
-        worker = data.draw(st.sampled_from(self.workers))
-        listed = {lease.token() for lease in self.listing(data)}
+        if late:
+            self.store.run_planned()
+            self.store.clock.at += FRESH_US
+        worker = data.draw(st.sampled_from([each for each in self.workers if each.unary] or self.workers))
+        listed = {lease.token() for lease in self.listing(data)} if data.draw(st.booleans()) else set()
         held = {}
         for key in self.model.held_by(worker.key):
             job = self.model.keys[key]
@@ -283,12 +289,22 @@ class Workers(RuleBasedStateMachine):
         limits=st.tuples(st.integers(0, 4), st.integers(1, 4)),
         other_first=st.booleans(),
         started=st.integers(0, 3),
+        words=st.lists(WORDS, max_size=2),
     )
     def claim(
-        self, data: st.DataObject, credit: int, limits: tuple[int, int], *, other_first: bool, started: int
+        self,
+        data: st.DataObject,
+        credit: int,
+        limits: tuple[int, int],
+        started: int,
+        words: list[Word],
+        *,
+        other_first: bool,
     ) -> None:
-        """Whatever else is in the group, the claim comes after it. The worker starts the first few tasks at once."""
-        worker = data.draw(st.sampled_from(self.workers))
+        """Whatever else is in the group, the claim comes after it. The worker starts the first few tasks at once, and
+        perhaps has more to say.
+        """
+        worker = data.draw(st.sampled_from([each for each in self.workers if each.hungry] or self.workers))
         queues = tuple(zip(self.queues, limits, strict=True))[:: -1 if other_first else 1]
         named = tuple(data.draw(st.lists(st.sampled_from([*self.model.keys] or [0]), max_size=3, unique=True)))
         only = named if worker.unary and data.draw(st.booleans()) else ()
@@ -297,7 +313,7 @@ class Workers(RuleBasedStateMachine):
         want = Want(worker.key, worker.epoch, credit, self.nonce, worker.new.worker_name, queues, accept_us, only)
         won: list[Any] = []
         accept_by = None if accept_us is None else self.now + accept_us
-        hungry = worker.hungry and data.draw(st.sampled_from((True, True, True, False)))
+        hungry = worker.hungry and data.draw(st.integers(0, 7)) < 7
         if not hungry and worker.hungry:
             # Of a stream, or an answer, that is not the newest any more.
             want = want._replace(epoch=worker.epoch - 1)
@@ -312,7 +328,9 @@ class Workers(RuleBasedStateMachine):
         for model, job in zip(expected, claimed, strict=True):
             self.model.keys[job.lease.job_key], model.newest = model, job.lease
             self.leases.append(job.lease)
-        self.report([(job.lease, Word.ACCEPTED, 2) for job in claimed[:started]], worker, alone=False)
+        begun = [job.lease for job in claimed[:started]]
+        said = [(lease, word, 2) for lease in begun for word in (Word.ACCEPTED, *words)]
+        self.report(said, worker, alone=False, chance=data.draw(CHANCES))
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), alone=st.booleans())

@@ -1,6 +1,7 @@
 """The worker's side of the stream, without a socket: the server's word comes by hand, the clock is moved."""
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from jobhall.errors import FieldInvalidError, LeaseLostError, ResultConflictError
 from jobhall.task import StopCause, Task
@@ -19,6 +20,7 @@ from jobhall.v1.worker_service_pb2 import (
     HELD_TASK_DISPOSITION_CANCEL,
     HELD_TASK_DISPOSITION_KEEP,
     HELD_TASK_DISPOSITION_LOST,
+    WorkSettings,
 )
 from jobhall.worker.outcomes import outcome_of_result
 from tests.support.stream_machine import Bench, decided, items_of, kinds_of, token_of
@@ -127,6 +129,18 @@ class TestOpening:
 
         assert not bench.stream.silent(bench.now + 15)
         assert bench.stream.silent(bench.now + 15.1)
+
+    @pytest.mark.parametrize(("session_seconds", "patience"), [(1, 2), (5, 5), (15, 10)])
+    def test_a_stream_that_is_not_welcomed_is_given_up_in_time_for_the_session(
+        self, session_seconds: int, patience: int
+    ) -> None:
+        bench = Bench(settings=WorkSettings(session_ttl=Duration(seconds=session_seconds)))
+        bench.open()
+        bench.now += 100
+        bench.stream.hello(bench.now)
+
+        assert not bench.stream.silent(bench.now + patience)
+        assert bench.stream.silent(bench.now + patience + 0.1)
 
 
 class TestAgreeing:

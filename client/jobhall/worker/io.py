@@ -7,18 +7,15 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
-from datetime import timedelta
 from time import monotonic
 from typing import Any, Final, TypeVar
 
 from jobhall.errors import ApiError, Code, JobhallError, ServerUnreachableError
-from jobhall.limits import RECONNECT_BACKOFF_MAX
-from jobhall.retry import CallRetry
 from jobhall.v1 import worker_service_pb2
 from jobhall.v1.worker_service_pb2 import ServerDrain
 from jobhall.v1.worker_service_pb2_grpc import WorkerServiceStub
 from jobhall.worker.access import Access, open_channel
+from jobhall.worker.backoff import reconnect_seconds
 from jobhall.worker.conversation import Call, listen, speak
 from jobhall.worker.crew import Crew
 from jobhall.worker.departure import FAREWELL_SECONDS, Departure
@@ -30,8 +27,6 @@ from jobhall.worker.watchdog import BEAT_SECONDS, Watchdog, stack_of, watch
 
 _log = logging.getLogger("jobhall.worker")
 _T = TypeVar("_T")
-_BACKOFF: Final = CallRetry(delay_first=timedelta(milliseconds=200))
-_TRIES_PER_SESSION: Final = 3
 _LOOK_SECONDS: Final = 0.2
 """How often it is looked whether the server is silent, or a step of the departure is due."""
 _SETTLE_SECONDS: Final = 0.02
@@ -224,12 +219,10 @@ class WorkerIO:
 
     async def _pause(self, error: ApiError | None) -> None:
         """The back-off; a first failure of a good stream is tried again at once, or nearly."""
-        # Several tries while the session lives: else what is held would run again though the server was there.
-        ceiling = min(RECONNECT_BACKOFF_MAX.total_seconds(), self._stream.session_seconds / _TRIES_PER_SESSION)
-        seconds = replace(_BACKOFF, delay_max=timedelta(seconds=ceiling)).backoff_seconds(self._tries + 1)
-        if error is not None and error.retry_after is not None:
-            seconds += error.retry_after.total_seconds()
-        until = self._loop.time() + min(seconds, RECONNECT_BACKOFF_MAX.total_seconds())
+        retry_after = None if error is None else error.retry_after
+        until = self._loop.time() + reconnect_seconds(
+            self._tries, session_seconds=self._stream.session_seconds, retry_after=retry_after
+        )
         if self._tries >= _FLUSH_AFTER_TRIES:
             await self._flush(_FLUSH_SECONDS)
         while not self._over() and (left := until - self._loop.time()) > 0:

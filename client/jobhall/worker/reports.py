@@ -12,7 +12,7 @@ from jobhall.errors import ApiError
 from jobhall.limits import STREAM_MESSAGE_BYTES_TARGET, UNACKED_BYTES_MAX, UNACKED_ITEMS_MAX
 from jobhall.v1.job_pb2 import ItemError, LogEntry
 from jobhall.v1.task_pb2 import TaskCancelled, TaskCheckpoint, TaskCompleted, TaskItemErrors, TaskLog, TaskUpdate
-from jobhall.v1.worker_service_pb2 import Ack, WorkRequest
+from jobhall.v1.worker_service_pb2 import Ack, WorkRequest, WorkSettings
 from jobhall.wire_errors import error_from_status
 from jobhall.worker.held import HeldTask
 from jobhall.worker.outcomes import Outcome, size_of, write_outcome
@@ -36,6 +36,13 @@ class ReportLimits:
     bytes_max: int = UNACKED_BYTES_MAX
     message_bytes: int = STREAM_MESSAGE_BYTES_TARGET
     progress_seconds: float = PROGRESS_INTERVAL_SECONDS
+
+    def obey(self, settings: WorkSettings) -> None:
+        """What the server leaves out is as it was."""
+        self.progress_seconds = settings.progress_interval.ToTimedelta().total_seconds() or self.progress_seconds
+        self.items_max = settings.unacked_items_max or self.items_max
+        self.bytes_max = settings.unacked_bytes_max or self.bytes_max
+        self.message_bytes = settings.message_bytes_target or self.message_bytes
 
 
 class _Unacked(NamedTuple):

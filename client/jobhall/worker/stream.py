@@ -10,14 +10,7 @@ from typing import Final
 
 from jobhall.errors import Code, LeaseLostError, SchemaMismatchError
 from jobhall.ids import new_id
-from jobhall.limits import (
-    ACCEPT_TIMEOUT,
-    HEARTBEAT_INTERVAL,
-    HELLO_TIMEOUT,
-    PROTOCOL_VERSION,
-    SESSION_TTL,
-    SILENT_BEATS_MAX,
-)
+from jobhall.limits import PROTOCOL_VERSION
 from jobhall.v1 import task_pb2, worker_service_pb2
 from jobhall.v1.worker_pb2 import RuntimeInfo
 from jobhall.v1.worker_service_pb2 import (
@@ -34,6 +27,7 @@ from jobhall.worker.handover import Handover
 from jobhall.worker.held import Handler, HeldTask
 from jobhall.worker.holdings import Holdings
 from jobhall.worker.outcomes import refused
+from jobhall.worker.pace import Pace
 from jobhall.worker.reports import Rejected, Reports
 
 _log = logging.getLogger("jobhall.worker")
@@ -62,15 +56,6 @@ class Effects:
     drain: ServerDrain | None = None
 
 
-@dataclass(slots=True)
-class _Pace:
-    """The server's intervals, in seconds."""
-
-    heartbeat: float = HEARTBEAT_INTERVAL.total_seconds()
-    accept: float = ACCEPT_TIMEOUT.total_seconds()
-    session: float = SESSION_TTL.total_seconds()
-
-
 class WorkerStream:
     """Knows no clock, socket or thread: `now` comes in, messages and effects go out.
 
@@ -84,7 +69,7 @@ class WorkerStream:
         self._credit = credit
         self._reports = Reports()
         self._holdings = Holdings(handlers, handover, self._reports)
-        self._pace = _Pace()
+        self._pace = Pace()
         self._session_id = ""
         self._resume_token = ""
         self._connection = 0
@@ -97,7 +82,9 @@ class WorkerStream:
         self._assignments_seen = 0
         self._assignments_said = 0
         self._unsaid: list[HeldTask] = []
-        """Delivered by assignments that the server does not know to have arrived."""
+        """Delivered with a task that was given out before and never begun: not to be begun before the server knows that
+        it has come. If it kills its worker at once, it was not lost on the way.
+        """
         self._capacity_sent = task_pb2.Capacity()
         self._leaving = False
         self.renew_session()
@@ -158,7 +145,11 @@ class WorkerStream:
             case "task_assignments":
                 self._assignments_seen = response.task_assignments.assignments_seq
                 tasks = response.task_assignments.tasks
-                self._unsaid += self._holdings.take(tasks, now, leaving=self._leaving)
+                delivered = self._holdings.take(tasks, now, leaving=self._leaving)
+                if any(map(_was_given_out_before, delivered)):
+                    self._unsaid += delivered
+                else:
+                    effects.start = delivered
             case "ack":
                 self._acked(response.ack, effects)
             case "heartbeat_reply":
@@ -180,7 +171,7 @@ class WorkerStream:
 
     def silent(self, now: float) -> bool:
         """Whether the server has said nothing for so long that the stream must be taken for dead."""
-        patience = SILENT_BEATS_MAX * self._pace.heartbeat if self._welcomed else HELLO_TIMEOUT.total_seconds()
+        patience = self._pace.silence if self._welcomed else self._pace.welcome
         return now - max(self._heard_at, self._opened_at) > patience
 
     # --- what the handlers do ---
@@ -200,7 +191,7 @@ class WorkerStream:
             return None
         if now >= self._beat_at:
             return self._beat(now)
-        if self._assignments_said < self._assignments_seen:
+        if self._unsaid and self._assignments_said < self._assignments_seen:
             return self._confirmation()
         if now >= self._stale_at:
             self._stale_at = now + self._pace.accept / _STALE_CHECKS
@@ -213,9 +204,7 @@ class WorkerStream:
         return self._reports.next_message(now)
 
     def sent(self) -> Effects:
-        """The last message is on its way. What the server knows now to have arrived may begin: a task that kills its
-        worker at once is one that was delivered, and not one that was lost on the way.
-        """
+        """The last message is on its way: what waited for the server to know that it has come may begin."""
         effects = Effects()
         if self._unsaid and self._welcomed and self._assignments_said == self._assignments_seen:
             effects.start, self._unsaid = self._unsaid, []
@@ -329,7 +318,9 @@ class WorkerStream:
         self._beat_at = 0.0
         # The Hello listed them.
         effects.start, self._unsaid = self._unsaid, []
-        self._obey(welcome.settings)
+        self._pace.obey(welcome.settings)
+        self._reports.limits.obey(welcome.settings)
+        self._credit.tasks_max = welcome.settings.tasks_max or self._credit.tasks_max
         for decision in welcome.held_tasks:
             match decision.disposition:
                 case worker_service_pb2.HELD_TASK_DISPOSITION_KEEP:
@@ -338,18 +329,6 @@ class WorkerStream:
                     effects.stop += self._holdings.cancel(decision.lease_token, decision.cancel)
                 case _:
                     effects.stop += self._holdings.lose(decision.lease_token)
-
-    def _obey(self, settings: worker_service_pb2.WorkSettings) -> None:
-        """The server sets the pace; what it leaves out is as it was."""
-        pace, limits = self._pace, self._reports.limits
-        pace.heartbeat = settings.heartbeat_interval.ToTimedelta().total_seconds() or pace.heartbeat
-        pace.accept = settings.accept_timeout.ToTimedelta().total_seconds() or pace.accept
-        pace.session = settings.session_ttl.ToTimedelta().total_seconds() or pace.session
-        limits.progress_seconds = settings.progress_interval.ToTimedelta().total_seconds() or limits.progress_seconds
-        limits.items_max = settings.unacked_items_max or limits.items_max
-        limits.bytes_max = settings.unacked_bytes_max or limits.bytes_max
-        limits.message_bytes = settings.message_bytes_target or limits.message_bytes
-        self._credit.tasks_max = settings.tasks_max or self._credit.tasks_max
 
     def _confirmation(self) -> WorkRequest:
         self._assignments_said = self._assignments_seen
@@ -390,3 +369,8 @@ class WorkerStream:
             level = logging.WARNING if task.cancel_reason is None else logging.DEBUG
             _log.log(level, "the outcome of %s was not taken: %s", task, error)
             self._holdings.drop(task)
+
+
+def _was_given_out_before(task: HeldTask) -> bool:
+    """Whether an earlier claim of the job came to no start, or was given back."""
+    return task.assignment.fence > task.assignment.attempt

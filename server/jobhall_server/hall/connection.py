@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from jobhall.errors import ApiError, DrainingError, InternalError, ProtocolUnsupportedError, WorkerDrainedError
-from jobhall.limits import PROTOCOL_VERSION
+from jobhall.errors import ApiError, DrainingError, InternalError, WorkerDrainedError
 from jobhall.states import JobState
 from jobhall_server.domain.access import Principal
 from jobhall_server.domain.job import Lease
@@ -26,7 +25,7 @@ from jobhall_server.hall.registry import serves
 from jobhall_server.hall.repairs import Repair
 from jobhall_server.hall.reports import JudgeReports
 from jobhall_server.hall.session import UNSENT_BYTES_MAX, SessionMachine
-from jobhall_server.hall.sessions import DetachSession, hello_fault
+from jobhall_server.hall.sessions import DetachSession, check_hello
 from jobhall_server.hall.store import Claimed, HeldRow
 from jobhall_server.hall.takeover import Opened, OpenSession, decisions, resume_digest
 
@@ -68,7 +67,7 @@ class Connection:
             return  # What is not acked comes again on the next stream.
         self.machine.receive(frame, self._hall.clock.monotonic())
         if isinstance(frame, Hello):
-            _check_hello(frame)
+            check_hello(frame)
             self._pump = asyncio.create_task(self._run(frame), name=f"worker-stream {frame.worker_name}")
         else:
             if isinstance(frame, Reports):
@@ -376,21 +375,11 @@ class Connection:
         self._hall.dispatcher.nudge(ready)
 
     def _publish_progress(self, frame: Reports) -> None:
+        holdings = self.machine.holdings
         for report in frame.items:
             if report.kind is ReportKind.PROGRESS:
-                task = self.machine.holdings.tasks.get(report.token)
-                if (
-                    task is not None
-                    and self.machine.holdings.progress.latest.get(task.facts.lease.job_key) is report.body
-                ):
+                task = holdings.tasks.get(report.token)
+                if task is not None and holdings.progress.latest.get(task.facts.lease.job_key) is report.body:
                     assert isinstance(report.body, Progress)
                     queue = self._hall.registry.queue(task.facts.queue_key)
                     self._hall.feed.publish_progress(task.facts, queue, report.body)
-
-
-def _check_hello(hello: Hello) -> None:
-    if hello.protocol_version != PROTOCOL_VERSION:
-        raise ProtocolUnsupportedError(hello.protocol_version, minimum=PROTOCOL_VERSION, maximum=PROTOCOL_VERSION)
-    fault = hello_fault(hello)
-    if fault is not None:
-        raise fault

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jobhall.errors import ApiError, FieldInvalidError, WorkerNotFoundError
+from jobhall.errors import FieldInvalidError, ProtocolUnsupportedError, WorkerNotFoundError
 from jobhall.limits import (
     CAPACITY_MAX,
     NAMESPACE_ANY,
+    PROTOCOL_VERSION,
     RESUME_TOKEN_BYTES_MAX,
     UNACKED_ITEMS_MAX,
     WORKER_JOB_TYPES_MAX,
@@ -150,29 +151,27 @@ def _is_over(session: SessionRecord, now: int) -> bool:
     return session.state.alive and session.drain_at is not None and session.drain_at <= now
 
 
-def hello_fault(hello: Hello) -> ApiError | None:
-    """What is wrong with a Hello, naming the field; None when a session may be opened for it."""
+def check_hello(hello: Hello) -> None:
+    """ProtocolUnsupportedError, or FieldInvalidError naming the field, where no session can be opened for it."""
+    if hello.protocol_version != PROTOCOL_VERSION:
+        raise ProtocolUnsupportedError(hello.protocol_version, minimum=PROTOCOL_VERSION, maximum=PROTOCOL_VERSION)
     if not 1 <= len(hello.worker_name.encode()) <= WORKER_NAME_BYTES_MAX:
-        return FieldInvalidError("hello.worker_name", f"must have 1 to {WORKER_NAME_BYTES_MAX} bytes")
+        raise FieldInvalidError("hello.worker_name", f"must have 1 to {WORKER_NAME_BYTES_MAX} bytes")
     if not 1 <= len(hello.job_types) <= WORKER_JOB_TYPES_MAX:
-        return FieldInvalidError("hello.job_types", f"must name 1 to {WORKER_JOB_TYPES_MAX} job types")
+        raise FieldInvalidError("hello.job_types", f"must name 1 to {WORKER_JOB_TYPES_MAX} job types")
     if not 1 <= len(hello.namespaces) <= WORKER_NAMESPACES_MAX:
-        return FieldInvalidError("hello.namespaces", f"must name 1 to {WORKER_NAMESPACES_MAX} namespaces")
+        raise FieldInvalidError("hello.namespaces", f"must name 1 to {WORKER_NAMESPACES_MAX} namespaces")
     if not 0 <= hello.tasks_max <= CAPACITY_MAX:
-        return FieldInvalidError("hello.capacity.tasks_max", f"is {hello.tasks_max}; it must lie in 0..{CAPACITY_MAX}")
+        raise FieldInvalidError("hello.capacity.tasks_max", f"is {hello.tasks_max}; it must lie in 0..{CAPACITY_MAX}")
     if len(hello.held) > _LISTED_MAX:
-        return FieldInvalidError("hello.held_tasks", f"lists {len(hello.held)} tasks; the limit is {_LISTED_MAX}")
+        raise FieldInvalidError("hello.held_tasks", f"lists {len(hello.held)} tasks; the limit is {_LISTED_MAX}")
     for place, namespace in enumerate(hello.namespaces):
         fault = None if namespace == NAMESPACE_ANY else namespace_fault(namespace, or_global=True)
         if fault is not None:
-            return FieldInvalidError(f"hello.namespaces[{place}]", fault)
-    try:
-        for place, spec in enumerate(hello.job_types):
-            check_job_type(spec, f"hello.job_types[{place}]")
-        check_labels(hello.labels, "hello.labels")
-        check_text(hello.resume_token, RESUME_TOKEN_BYTES_MAX, "hello.resume_token")
-        if hello.session_id:
-            job_id(hello.session_id, "hello.session_id")
-    except FieldInvalidError as error:
-        return error
-    return None
+            raise FieldInvalidError(f"hello.namespaces[{place}]", fault)
+    for place, spec in enumerate(hello.job_types):
+        check_job_type(spec, f"hello.job_types[{place}]")
+    check_labels(hello.labels, "hello.labels")
+    check_text(hello.resume_token, RESUME_TOKEN_BYTES_MAX, "hello.resume_token")
+    if hello.session_id:
+        job_id(hello.session_id, "hello.session_id")

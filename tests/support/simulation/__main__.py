@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1, help="how many, with seeds one after the other")
     parser.add_argument("--quiet", action="store_true", help="no stories, only their digests")
     chosen = parser.parse_args()
-    began_at = time.monotonic()
+    began_at = time.process_time()
     for seed in range(chosen.seed, chosen.seed + chosen.count):
         outcome = run_schedule(seed)
         if outcome.broken is not None:
@@ -29,8 +29,11 @@ def main() -> int:
             return 1
         if chosen.count == 1 or chosen.quiet:
             _tell(outcome, quiet=chosen.quiet)
-    seconds = time.monotonic() - began_at
-    print(f"{chosen.count} schedules kept every promise; {chosen.count / seconds * 60:,.0f} a minute", file=sys.stderr)
+    seconds = time.process_time() - began_at
+    print(
+        f"{chosen.count} schedules kept every promise; {chosen.count / seconds * 60:,.0f} a minute of one core",
+        file=sys.stderr,
+    )
     return 0
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from random import Random
 from typing import Any, Protocol
 from uuid import UUID
 
-from jobhall.errors import ApiError, Code, JobTypeNotFoundError
+from jobhall.errors import ApiError
 from jobhall_server.domain.access import ANYBODY
 from jobhall_server.domain.job import Payload
 from jobhall_server.domain.rules import Rules
@@ -16,19 +15,13 @@ from jobhall_server.hall.hall import Hall
 from jobhall_server.hall.store import JobFilter
 from jobhall_server.hall.submits import Submission
 from jobhall_server.hall.watch import WatchRequest, watch
+from tests.support.simulation.calls import Calls, Service
 from tests.support.simulation.network import Weather
-from tests.support.simulation.servers import SimulatedServer
 from tests.support.simulation.timeline import Process
 
-PATIENCE_SECONDS = 4.0
-"""After this an answer counts as lost, and the call is made again."""
 
-
-class Service(Protocol):
-    """What clients meet."""
-
-    def server(self) -> SimulatedServer | None:
-        """Whoever serves now."""
+class Listener(Service, Protocol):
+    """Who is told what clients are told."""
 
     def submitted(self, job_id: str) -> None:
         """The submit was acknowledged."""
@@ -40,13 +33,9 @@ class Service(Protocol):
 class SimulatedClient:
     """Its calls are repeated until they are answered, as the SDK's are."""
 
-    def __init__(self, service: Service, process: Process, chance: Random) -> None:
-        self._service = service
-        self._process = process
-        self._chance = chance
-        self._weather = Weather(chance)
-        self.calls = 0
-        """Those that are not answered yet."""
+    def __init__(self, listener: Listener, process: Process, chance: Random) -> None:
+        self.calls = Calls(listener, process, chance)
+        self._listener = listener
 
     def submit(self, number: int, *, rules: Rules, max_attempts: int) -> None:
         job_id = str(UUID(int=(7 << 76) | (2 << 62) | number))
@@ -61,58 +50,32 @@ class SimulatedClient:
         self._do(self._submit(job_id, submission))
 
     def cancel(self, job_id: str, *, grace_seconds: float) -> None:
-        self._do(
-            self._call(lambda hall: hall.jobs.cancel(ANYBODY, job_id, reason="unwanted", grace_seconds=grace_seconds))
-        )
+        self._call(lambda hall: hall.jobs.cancel(ANYBODY, job_id, reason="unwanted", grace_seconds=grace_seconds))
 
     def retry(self, job_id: str) -> None:
-        self._do(self._call(lambda hall: hall.jobs.retry(ANYBODY, job_id)))
+        self._call(lambda hall: hall.jobs.retry(ANYBODY, job_id))
 
     def delete(self, job_id: str) -> None:
-        self._do(self._call(lambda hall: hall.jobs.delete(ANYBODY, job_id)))
+        self._call(lambda hall: hall.jobs.delete(ANYBODY, job_id))
 
-    def _do(self, what: Any) -> None:
-        _ = self._process.create_task(what, name="client")
+    def _call(self, call: Callable[[Hall], Awaitable[Any]]) -> None:
+        self._do(self.calls.answer(call))
+
+    def _do(self, what: Coroutine[Any, Any, Any]) -> None:
+        _ = self.calls.process.create_task(what, name="client")
 
     async def _submit(self, job_id: str, submission: Submission) -> None:
-        answer = await self._call(lambda hall: hall.jobs.submit(ANYBODY, submission))
+        answer = await self.calls.answer(lambda hall: hall.jobs.submit(ANYBODY, submission))
         if not isinstance(answer, ApiError):
-            self._service.submitted(job_id)
-
-    async def _call(self, call: Callable[[Hall], Awaitable[Any]]) -> Any:
-        """What the service answers in the end, be it an error."""
-        self.calls += 1
-        try:
-            return await self._repeated(call)
-        finally:
-            self.calls -= 1
-
-    async def _repeated(self, call: Callable[[Hall], Awaitable[Any]]) -> Any:
-        loop = self._process
-        while True:
-            server = self._service.server()
-            if server is not None:
-                answer = loop.create_future()
-                server.process.call_later(self._weather.delay(), server.perform, call, self._teller(answer))
-                await asyncio.wait({answer}, timeout=PATIENCE_SECONDS)
-                if answer.done() and not _passes(answer.result()):
-                    return answer.result()
-            pause = loop.create_future()
-            loop.call_later(self._chance.uniform(0.1, 1.0), pause.set_result, None)
-            await pause
-
-    def _teller(self, answer: asyncio.Future[Any]) -> Callable[[Any], None]:
-        def tell(what: Any) -> None:
-            self._process.call_later(self._weather.delay(), _set_once, answer, what)
-
-        return tell
+            self._listener.submitted(job_id)
 
 
 class SimulatedWatcher:
     """Holds the cursor across servers; each event that it is shown is noted."""
 
-    def __init__(self, service: Service, process: Process, chance: Random) -> None:
-        self._service = service
+    def __init__(self, listener: Listener, process: Process, chance: Random) -> None:
+        self._listener = listener
+        self._asked: Process | None = None
         self._process = process
         self._weather = Weather(chance)
         self._cursor = ""
@@ -121,8 +84,8 @@ class SimulatedWatcher:
 
     def _look(self) -> None:
         """Now and then: is there a server, and is it the one that was asked?"""
-        server = self._service.server()
-        if server is not None and server.process is not getattr(self, "_asked", None):
+        server = self._listener.server()
+        if server is not None and server.process is not self._asked:
             self._asked = server.process
             self._call += 1
             server.perform(self._watching(self._call), lambda _: None)
@@ -141,16 +104,4 @@ class SimulatedWatcher:
         if call == self._call:
             self._cursor = cursor
             for number in numbers:
-                self._service.watched(number)
-
-
-def _passes(answer: object) -> bool:
-    """Whether to ask again may help; a type is registered by the first worker that serves it."""
-    return isinstance(answer, JobTypeNotFoundError) or (
-        isinstance(answer, ApiError) and answer.code is Code.UNAVAILABLE
-    )
-
-
-def _set_once(answer: asyncio.Future[Any], what: Any) -> None:
-    if not answer.done():
-        answer.set_result(what)
+                self._listener.watched(number)

@@ -39,6 +39,8 @@ class Weather:
         self.up_silent_until = 0.0
         """Until then nothing gets from the worker to the server, and nobody is told."""
         self.down_silent_until = 0.0
+        self.next_held_seconds = 0.0
+        """So long what is said first on the next stream is on its way."""
 
     def delay(self) -> float:
         return LEAST_SECONDS + self.chance.expovariate(1 / self.delay_seconds)
@@ -57,7 +59,8 @@ class SimulatedStream:
         self._incoming: deque[WorkRequest] = deque()
         self._half_closed = False
         self._arrival: asyncio.Event | None = None
-        self._up_at = 0.0
+        self._up_at = server.time() + weather.next_held_seconds
+        weather.next_held_seconds = 0.0
         self._down_at = 0.0
         self._over = False
 

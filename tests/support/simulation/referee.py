@@ -9,14 +9,20 @@ from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
 
+from jobhall.limits import SESSION_TTL
 from jobhall.states import TERMINAL_STATES, EventType, JobState
 from jobhall_server.domain.job import Lease
 from jobhall_server.domain.moves import MOVES
+from jobhall_server.domain.session import SessionState
 from jobhall_server.hall.store import EventRow, PayloadKind
 from tests.support.memory.group import Move
 from tests.support.memory.tables import Row, Tables
 from tests.support.simulation.workers import Execution
+from tests.support.stores import START_US
 
+RESCUE_SECONDS = 2.0
+"""So long after a session's time to live its jobs are with others, outages aside."""
+TTL_US = int(SESSION_TTL.total_seconds() * 1_000_000)
 EXCUSED_SECONDS = 12.0
 """So long after its trouble a worker may still be found lost: the longest back-off, and a Hello."""
 
@@ -59,12 +65,22 @@ class Run:
 
 
 class Referee:
-    """`troubled_until` tells until when a worker had trouble that was not the server's: excuses for its losses."""
+    """`troubled_until` tells until when a worker had trouble that was not the server's: excuses for its losses.
+    `away_until` tells when the service was last away.
+    """
 
-    def __init__(self, tables: Tables, now: Callable[[], float], troubled_until: Callable[[str], float]) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        *,
+        now: Callable[[], float],
+        troubled_until: Callable[[str], float],
+        away_until: Callable[[], float],
+    ) -> None:
         self._tables = tables
         self._now = now
         self._troubled_until = troubled_until
+        self._away_until = away_until
         self._runs: dict[tuple[str, int], Run] = {}
         self._by_job: dict[str, list[Run]] = defaultdict(list)
         self._submitted: set[str] = set()
@@ -162,6 +178,11 @@ class Referee:
         worker = session.about.worker_name
         if not self._excused(worker) and run is not None and not run.over:
             self._broken(f"{job_id} was taken from {worker}, which lives and runs it, by no fault of its own")
+        if session.record.state is SessionState.LOST and session.record.detached_at is not None:
+            detached_at = (session.record.detached_at - START_US) / 1e6
+            late = self._now() - max(detached_at, self._away_until()) - (session.record.ttl_us or TTL_US) / 1e6
+            if late > RESCUE_SECONDS:
+                self._broken(f"{job_id} was rescued {late:.1f} s after its session's time to live")
 
     def _excused(self, worker: str) -> bool:
         return self._troubled_until(worker) + EXCUSED_SECONDS >= self._now()

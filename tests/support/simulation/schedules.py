@@ -23,6 +23,7 @@ from tests.support.simulation.referee import PromiseBrokenError, Referee
 from tests.support.simulation.servers import SimulatedDisk, SimulatedServer
 from tests.support.simulation.timeline import Process, Timeline
 from tests.support.simulation.troubles import PROFILES
+from tests.support.simulation.unary_workers import SimulatedUnaryWorker
 from tests.support.simulation.workers import Execution, Plan, SimulatedWorker
 
 T = TypeVar("T")
@@ -64,7 +65,12 @@ class Schedule:
         self.timeline = Timeline()
         self.tables = Tables()
         self.story: list[tuple[float, str]] = []
-        self.referee = Referee(self.tables, lambda: self.timeline.now, self._troubled_until)
+        self.referee = Referee(
+            self.tables,
+            now=lambda: self.timeline.now,
+            troubled_until=lambda worker: self._trouble.get(worker, 0.0),
+            away_until=lambda: self._away_until,
+        )
         self.chance = self._chance_of("schedule")
         self._settings = HallSettings()
         self.disk = SimulatedDisk(self.timeline, self._chance_of("disk"))
@@ -76,7 +82,7 @@ class Schedule:
         self._executions = 0
         self._plans = self._chance_of("plans")
         self._troubles = 0
-        self._calm_at = 0.0
+        self._calm_at = self._away_until = 0.0
         self._failure: BaseException | None = None
         self._stage = self._process("stage")
         self._client = SimulatedClient(self, self._process("client"), self._chance_of("client"))
@@ -116,10 +122,13 @@ class Schedule:
         return stream
 
     def began(self, worker: SimulatedWorker, task: HeldTask) -> Execution:
-        self._executions += 1
         told = task.assignment
-        execution = Execution(self._executions, told.job_id, told.fence, told.attempt, worker.name, self.timeline.now)
-        self.tell(f"{worker.name} begins {_short(told.job_id)} fence {told.fence} attempt {told.attempt}")
+        return self.execution_of(worker.name, job_id=told.job_id, fence=told.fence, attempt=told.attempt)
+
+    def execution_of(self, worker: str, *, job_id: str, fence: int, attempt: int) -> Execution:
+        self._executions += 1
+        execution = Execution(self._executions, job_id, fence, attempt, worker, self.timeline.now)
+        self.tell(f"{worker} begins {_short(job_id)} fence {fence} attempt {attempt}")
         self._judged(self.referee.began, execution)
         return execution
 
@@ -180,6 +189,8 @@ class Schedule:
         self.start_server()
         for number in range(chance.randint(2, 4)):
             self.start_worker(f"w{number}", chance.randint(1, 4))
+        if chance.random() < 0.3:
+            SimulatedUnaryWorker(self, self._process("unary"), self._chance_of("unary"), name="unary")
         jobs = chance.randint(6, 24)
         for number in range(jobs):
             self.later(chance.uniform(0.2, 15), self._submit, number)
@@ -198,7 +209,7 @@ class Schedule:
             last = self._calm_at
             self._run(last)
         self.later(0.0, self._restore)
-        if self._run(last + BOUND_SECONDS, done=lambda: not (self._client.calls or self.referee.unfinished())):
+        if self._run(last + BOUND_SECONDS, done=lambda: not (self._client.calls.waiting or self.referee.unfinished())):
             self._run(self.timeline.now + CALM_SECONDS)
 
     def _run(self, until: float, *, done: Callable[[], bool] = lambda: False) -> bool:
@@ -255,6 +266,7 @@ class Schedule:
     def start_server(self) -> None:
         process = self._process(f"s{len(self._servers)}")
         self.tell(f"{process.name} starts")
+        self.away(self.timeline.now)
         self._servers.append(SimulatedServer(process, self.tables, self.disk, self, self._settings))
 
     def start_worker(self, name: str, concurrency: int) -> None:
@@ -285,8 +297,10 @@ class Schedule:
         """There is trouble until then: only after it the bound on the jobs begins."""
         self._calm_at = max(self._calm_at, at)
 
-    def _troubled_until(self, worker: str) -> float:
-        return self._trouble.get(worker, 0.0)
+    def away(self, until: float) -> None:
+        """Until then nobody serves, or nothing can be written."""
+        self._away_until = max(self._away_until, until)
+        self.lasts_until(until)
 
 
 def _short(job_id: str) -> str:

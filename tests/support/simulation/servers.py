@@ -85,7 +85,7 @@ class SimulatedServer:
     @property
     def gone(self) -> bool:
         """Whether the process has ended."""
-        return self._serving.done() or self.process.backlog is None
+        return self._serving.done() or self.process.killed
 
     def stop(self) -> None:
         """SIGTERM."""

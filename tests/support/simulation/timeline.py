@@ -51,15 +51,16 @@ class Timeline:
             events._set_running_loop(None)
 
     def _run_ready(self) -> None:
-        ready, steps = self._ready, 0
+        ready, steps, running = self._ready, 0, None
         while ready:
             handle = ready.popleft()
             process: Any = handle._loop  # type: ignore[attr-defined]  # asyncio's own, in every version since 3.4
             if process.stopped:
-                if process.backlog is not None:
-                    process.backlog.append(handle)
+                process.backlog.append(handle)
             elif not handle.cancelled():
-                events._set_running_loop(process)
+                if process is not running:
+                    events._set_running_loop(process)
+                    running = process
                 handle._run()
                 steps += 1
                 assert steps < STEPS_AT_ONCE_MAX, f"time stands still at {self.now:.3f}: {handle!r}"
@@ -72,11 +73,11 @@ class Process(asyncio.AbstractEventLoop):
         self.name = name
         self.timeline = timeline
         self.stopped = False
-        self.backlog: deque[asyncio.Handle] | None = deque()
-        """What waits for a stopped process; None when it never goes on."""
+        self.killed = False
+        self.backlog: deque[asyncio.Handle] = deque()
+        """What waits for a stopped process; of a killed one, what it never did."""
         self.failures: list[BaseException] = []
         """What was raised where nobody waited for it."""
-        self._tasks: set[asyncio.Task[Any]] = set()
 
     # --- signals ---
 
@@ -86,25 +87,27 @@ class Process(asyncio.AbstractEventLoop):
 
     def resume(self) -> None:
         """SIGCONT."""
-        if self.backlog is not None:
+        if not self.killed:
             self.stopped = False
             self.timeline._ready.extend(self.backlog)
             self.backlog.clear()
 
     def kill(self) -> None:
-        """SIGKILL: nothing of it runs any more. Its coroutines are unwound with nobody to hear them."""
-        self.stopped, self.backlog = True, None
+        """SIGKILL: nothing of it runs any more."""
+        self.stopped = self.killed = True
 
     def unwind(self) -> None:
-        """End what is left of a killed process, so that no coroutine is thrown away in its middle."""
-        self.stopped, self.backlog = False, deque()
+        """End what is left of a killed process when all is over, so that no coroutine is thrown away in its middle."""
+        self.killed = False
+        self.resume()
         for _ in range(20):
-            if not self._tasks:
+            tasks = asyncio.all_tasks(self)
+            if not tasks:
                 break
-            for task in [*self._tasks]:
+            for task in tasks:
                 task.cancel()
             self.timeline.run(self.timeline.now)
-        self.stopped, self.backlog = True, None
+        self.kill()
 
     # --- the loop ---
 
@@ -141,10 +144,7 @@ class Process(asyncio.AbstractEventLoop):
     def create_task(  # type: ignore[override]  # the base class has it without bounds
         self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
     ) -> asyncio.Task[T]:
-        task = asyncio.Task(coro, loop=self, name=name, context=context)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return asyncio.Task(coro, loop=self, name=name, context=context)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Asked by asyncio; a cancelled timer is passed over when its time comes."""

@@ -44,7 +44,7 @@ def pause_server(schedule: Schedule) -> None:
         schedule.tell(f"{server.process.name} stands still for {seconds:g} s")
         server.process.pause()
         schedule.later(seconds, server.process.resume)
-        schedule.lasts_until(schedule.timeline.now + seconds)
+        schedule.away(schedule.timeline.now + seconds)
 
 
 def stall_disk(schedule: Schedule) -> None:
@@ -52,7 +52,7 @@ def stall_disk(schedule: Schedule) -> None:
     seconds = schedule.chance.choice((0.5, 5.0, 20.0))
     schedule.tell(f"the disk is full for {seconds:g} s")
     schedule.disk.busy_until = schedule.timeline.now + seconds
-    schedule.lasts_until(schedule.disk.busy_until)
+    schedule.away(schedule.disk.busy_until)
 
 
 def kill_worker(schedule: Schedule) -> None:
@@ -113,6 +113,17 @@ def silence(schedule: Schedule) -> None:
         schedule.trouble(worker, until)
 
 
+def hold_back(schedule: Schedule) -> None:
+    """Its connection breaks, and the Hello of the next one comes long after that of the one after."""
+    worker = _any_worker(schedule)
+    if worker is not None and worker.current is not None:
+        seconds = schedule.chance.choice((3.0, 12.0, 20.0, 35.0))
+        schedule.tell(f"the stream of {worker.name} breaks, and what it says on the next comes after {seconds:g} s")
+        worker.weather.next_held_seconds = seconds
+        worker.current.break_off()
+        schedule.trouble(worker, schedule.timeline.now + min(seconds, UNNOTICED_SECONDS))
+
+
 def slow_down(schedule: Schedule) -> None:
     """Its network is slow for the rest of the time; not so slow that beats are missed."""
     worker = _any_worker(schedule)
@@ -124,7 +135,7 @@ def slow_down(schedule: Schedule) -> None:
 Trouble = Callable[["Schedule"], None]
 
 SERVERS: tuple[Trouble, ...] = (kill_server, kill_server, stop_server, pause_server, stall_disk)
-NETWORKS: tuple[Trouble, ...] = (break_stream, break_stream, silence, silence, slow_down)
+NETWORKS: tuple[Trouble, ...] = (break_stream, break_stream, hold_back, silence, silence, slow_down)
 WORKERS: tuple[Trouble, ...] = (kill_worker, pause_worker, stop_worker)
 PROFILES: tuple[tuple[Trouble, ...], ...] = (
     SERVERS,
@@ -150,7 +161,7 @@ def _replace(schedule: Schedule, worker: SimulatedWorker) -> None:
 
 def _come_back(schedule: Schedule, seconds: float) -> None:
     """Another server, as soon as the one before has really gone."""
-    schedule.lasts_until(schedule.timeline.now + seconds)
+    schedule.away(schedule.timeline.now + seconds)
 
     def start() -> None:
         if schedule.server() is None:

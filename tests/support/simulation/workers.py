@@ -115,7 +115,7 @@ class SimulatedWorker:
     @property
     def living(self) -> bool:
         """Whether it runs, now or when it is let on."""
-        return self.process.backlog is not None and not self.over
+        return not (self.process.killed or self.over)
 
     def leave(self) -> None:
         """SIGTERM: what runs may end."""
