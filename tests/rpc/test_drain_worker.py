@@ -71,6 +71,35 @@ async def test_what_a_drained_worker_still_holds_in_the_end_is_released(hasty: R
     assert (JobState(job.state), job.attempt, job.worker_losses) == (JobState.PENDING, 0, 0)
 
 
+async def test_a_drained_worker_that_comes_back_with_nothing_is_told_to_stop(server: Running) -> None:
+    program = Returning()
+    first, job_id, _ = await begun(server, program)
+    await drain(server, program.session_id)
+    first.cut()
+
+    second = RawWorker(server)
+    await second.send(hello={"worker_name": "w", "job_types": ["score"], "protocol_version": 1, **program.hello()})
+    error = await second.ended()
+
+    job = await get(server, job_id)
+    assert error is not None
+    assert error.reason == "WORKER_DRAINED"
+    assert (JobState(job.state), job.worker_losses) == (JobState.PENDING, 1)
+
+
+async def test_the_end_of_a_drain_does_not_wait_for_a_word_that_never_comes(hasty: Running) -> None:
+    """The worker lists a task whose outcome is on record, and never says it again."""
+    program = Returning()
+    first, _, token = await begun(hasty, program)
+    await first.report(token, completed={})
+    first.cut()
+    second, _ = await program.come(hasty, {token: True})
+
+    await drain(hasty, program.session_id, seconds=0)
+
+    assert await second.ended() is None
+
+
 async def test_a_drain_of_nobody_is_not_found(server: Running) -> None:
     error = await refusal(drain(server, str(uuid.uuid4())))
 

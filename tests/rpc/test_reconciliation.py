@@ -158,7 +158,7 @@ async def test_a_stream_whose_session_was_taken_over_elsewhere_ends_as_supersede
     await worker.hello(first)
     job_key, token = await begun(scene, worker)
     elsewhere = scene.floor.hello(
-        session_id=first.session_id, resume_digest=resume_digest(first.resume_token), connection=2, replica_key=99
+        session_id=first.session_id, resume_digest=resume_digest(first.resume_token), connection=2
     )
 
     await scene.store.run(OpenSession(elsewhere, auto_register=False, held=(ListedTask(token, started=True),)))
@@ -216,6 +216,23 @@ async def test_a_claim_whose_answer_was_lost_goes_back_and_out_again(scene: Scen
     await worker.leave()
 
 
+async def test_of_two_streams_of_a_session_the_newer_stays_whichever_is_ready_first(scene: Scene) -> None:
+    """Two Hellos were committed one after the other; the older stream was the last to read what it holds. Had it taken
+    its place then, the newer one would have been without timers and without work, and nobody would have ended it.
+    """
+    first = greeting()
+    older, newer = HallWorker(scene), HallWorker(scene)
+    await older.hello(first)
+    await newer.hello(replace(first, connection=2))
+    await older.over()
+    assert older.connection.session is not None
+
+    scene.hall.workers.attach(older.connection, older.connection.session)
+
+    assert list(scene.hall.workers.seats()) == [newer.connection]
+    await newer.leave()
+
+
 # --- this process stood still ---
 
 
@@ -227,8 +244,7 @@ async def test_a_process_that_stood_still_ends_its_streams_and_its_workers_lose_
     workers, goes on as a new replica, and they come back with what they hold. Nothing expires on the way, though by the
     clock a detached session was away for twenty times its time to live.
     """
-    settings = replace(QUICK, stream=replace(QUICK.stream, session_ttl_seconds=3.0))
-    async with open_hall(engine, tmp_path, settings) as scene:
+    async with open_hall(engine, tmp_path) as scene:
         away = HallWorker(scene)
         session_id = (await away.hello(greeting(tasks_max=1))).session_id
         away_key, _ = await begun(scene, away)
@@ -258,23 +274,28 @@ async def test_a_process_that_stood_still_ends_its_streams_and_its_workers_lose_
 # --- many tasks, and workers that do not read ---
 
 
-async def test_every_confirmed_delivery_of_a_lost_worker_counts_as_a_loss_however_many_there_are(scene: Scene) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_every_confirmed_delivery_of_a_lost_worker_counts_as_a_loss_however_many_there_are(
+    engine: str, tmp_path: Path
+) -> None:
     """What a worker had confirmed was forgotten with the first thousand of its jobs: the others went back as if they
     had never arrived, and a job that kills its worker on arrival would never have been found out.
     """
     count = 1500
-    keys = await scene.floor.submit(count)
-    worker = HallWorker(scene)
-    await worker.hello(greeting(tasks_max=count))
-    tasks = await worker.tasks(count)
-    await worker.beat(*[task.token for task in tasks])
+    settings = replace(QUICK, stream=replace(QUICK.stream, session_ttl_seconds=0.3))
+    async with open_hall(engine, tmp_path, settings) as scene:
+        keys = await scene.floor.submit(count)
+        worker = HallWorker(scene)
+        await worker.hello(greeting(tasks_max=count))
+        tasks = await worker.tasks(count)
+        await worker.beat(*[task.token for task in tasks])
 
-    await worker.leave()
-    for key in keys:
-        await reaches(scene, key, JobState.PENDING)
+        await worker.leave()
+        for key in keys:
+            await reaches(scene, key, JobState.PENDING)
 
-    losses = [record.worker_losses for key in keys if (record := await scene.floor.record(key)) is not None]
-    assert losses == [1] * count
+        losses = [record.worker_losses for key in keys if (record := await scene.floor.record(key)) is not None]
+        assert losses == [1] * count
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -65,15 +65,14 @@ async def test_a_delivery_that_never_arrived_goes_back_free(server: Running) -> 
     program = Returning()
     first, _ = await program.come(server)
     job = await submit(server)
-    (task,) = await first.tasks()
+    await first.tasks()
     first.cut()
 
+    program.tasks_max = 0
     second, _ = await program.come(server)
-    (again,) = await second.tasks()
 
     found = await get(server, job.id)
-    assert (again.job_id, again.attempt, again.fence) == (job.id, 1, task.fence + 1)
-    assert (found.attempt, found.worker_losses) == (0, 0)
+    assert (JobState(found.state), found.attempt, found.worker_losses) == (JobState.PENDING, 0, 0)
     await second.end()
 
 
@@ -82,12 +81,32 @@ async def test_a_started_task_that_the_worker_does_not_bring_back_is_a_worker_lo
     first, job_id, _ = await begun(server, program)
     first.cut()
 
+    program.tasks_max = 0
     second, _ = await program.come(server)
-    (again,) = await second.tasks()
 
     found = await get(server, job_id)
+    assert (JobState(found.state), found.attempt, found.worker_losses) == (JobState.PENDING, 1, 1)
+    await second.send(capacity={"tasks_max": 1})
+    (again,) = await second.tasks()
     assert (again.job_id, again.attempt) == (job_id, 2)
-    assert (found.attempt, found.worker_losses) == (1, 1)
+    await second.end()
+
+
+async def test_an_outcome_whose_ack_was_lost_is_said_again_and_acked(server: Running) -> None:
+    program = Returning()
+    first, job_id, token = await begun(server, program)
+    await first.report(token, completed={"result": {"json": "1"}})
+    first.cut()  # As if the ack had not come.
+
+    second, welcome = await program.come(server, {token: True})
+    before = await second.beat(token)
+    ack = await second.report(token, completed={"result": {"json": "1"}})
+
+    job = await get(server, job_id)
+    assert dispositions(welcome) == {token: KEEP}
+    assert not before.lost_lease_tokens
+    assert not ack.rejections
+    assert (JobState(job.state), job.attempt) == (JobState.COMPLETED, 1)
     await second.end()
 
 

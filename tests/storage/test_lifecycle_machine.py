@@ -25,8 +25,8 @@ COLUMNS = (
     "state attempt fence worker_losses releases lease held_by revision item_error_count priority_order max_attempts "
     "failure_kind checkpoint_bytes excluded due_at started_at ready"
 )
-EXAMPLES = {"sqlite": 150, "memory": 250}
-STEPS = 30
+EXAMPLES = {"sqlite": 80, "memory": 300}
+STEPS = 40
 RULES = (
     NO_RULES,
     Rules(RetryPolicy(Backoff.FIXED, 3, 3, 1.0, 0.5), run_timeout_us=4),

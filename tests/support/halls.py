@@ -34,12 +34,12 @@ F = TypeVar("F", bound=FrameOut)
 
 SOON = 10.0
 QUICK = HallSettings(
-    stream=StreamSettings(heartbeat_seconds=5.0, session_ttl_seconds=0.5),
+    stream=StreamSettings(heartbeat_seconds=5.0, session_ttl_seconds=3.0),
     reaper_seconds=0.02,
     tick_seconds=0.02,
     reconcile_seconds=0.02,
 )
-"""Looks often, and lets go of a session soon."""
+"""Looks often."""
 
 
 class LeapingClock(SystemClock):

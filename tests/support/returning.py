@@ -22,7 +22,7 @@ class Returning:
         self.session_id = str(uuid.uuid4())
         self.resume_token = str(uuid.uuid4())
         self.connection = 0
-        self._tasks_max = tasks_max
+        self.tasks_max = tasks_max
 
     def hello(self, held: Mapping[bytes, bool] | None = None) -> dict[str, Any]:
         """What the next Hello says; `held` are tokens, and whether user code has begun."""
@@ -38,12 +38,12 @@ class Returning:
         self, server: Running, held: Mapping[bytes, bool] | None = None, **fields: Any
     ) -> tuple[RawWorker, pb.Welcome]:
         """A new stream of the session, welcomed."""
-        worker = RawWorker(server, tasks_max=self._tasks_max)
+        worker = RawWorker(server, tasks_max=self.tasks_max)
         return worker, await worker.hello(**(self.hello(held) | fields))
 
     def renamed(self) -> "Returning":
         """The same program after its session was over: a new one."""
-        return Returning(tasks_max=self._tasks_max)
+        return Returning(tasks_max=self.tasks_max)
 
 
 def dispositions(welcome: pb.Welcome) -> dict[bytes, int]:

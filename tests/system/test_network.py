@@ -89,8 +89,12 @@ def test_a_deaf_worker_is_given_nothing_that_waits_for_it(
     elsewhere = net.started(after)
     again = net.started(before, times=2)
     pass_until(deaf_at + outage_seconds)
+    streams = net.streams("far")
     net.proxy.heal()
+    net.proxy.drop_connections()
+    net.back("far", streams)
     net.open()
+    net.ended(before, times=2)
     net.is_in(JobState.COMPLETED, before, after)
 
     claimed_at = next(event.at for event in net.log_of(after) if event.event_type is EventType.CLAIMED)

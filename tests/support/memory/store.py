@@ -107,7 +107,7 @@ class MemoryStore(Store):
 
     def close(self) -> None:
         """Write what waits, and take nothing more."""
-        self._commit(self._take())
+        self._commit(self._take())()
         self._closed = True
 
     # --- in detail ---

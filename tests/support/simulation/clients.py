@@ -58,6 +58,10 @@ class SimulatedClient:
     def delete(self, job_id: str) -> None:
         self._call(lambda hall: hall.jobs.delete(ANYBODY, job_id))
 
+    def drain(self, session_id: str, *, timeout_seconds: float) -> None:
+        """As an operator does."""
+        self._call(lambda hall: hall.roster.drain(session_id, timeout_seconds=timeout_seconds, reason="maintenance"))
+
     def _call(self, call: Callable[[Hall], Awaitable[Any]]) -> None:
         self._do(self.calls.answer(call))
 

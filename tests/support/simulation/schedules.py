@@ -85,7 +85,7 @@ class Schedule:
         self._calm_at = self._away_until = 0.0
         self._failure: BaseException | None = None
         self._stage = self._process("stage")
-        self._client = SimulatedClient(self, self._process("client"), self._chance_of("client"))
+        self.client = SimulatedClient(self, self._process("client"), self._chance_of("client"))
 
     def play(self) -> Outcome:
         """Everything that happens, from the first server's start to the referee's judgement."""
@@ -209,7 +209,7 @@ class Schedule:
             last = self._calm_at
             self._run(last)
         self.later(0.0, self._restore)
-        if self._run(last + BOUND_SECONDS, done=lambda: not (self._client.calls.waiting or self.referee.unfinished())):
+        if self._run(last + BOUND_SECONDS, done=lambda: not (self.client.calls.waiting or self.referee.unfinished())):
             self._run(self.timeline.now + CALM_SECONDS)
 
     def _run(self, until: float, *, done: Callable[[], bool] = lambda: False) -> bool:
@@ -239,10 +239,10 @@ class Schedule:
     def _submit(self, number: int) -> None:
         chance = self._plans
         policy = RetryPolicy(backoff=chance.choice(list(Backoff)), max_delay_us=4_000_000)
-        timeouts = chance.choice((None, None, None, 5_000_000))
-        self._client.submit(
+        run_us, silence_us = chance.choice(((None, None), (None, None), (5_000_000, None), (None, 3_000_000)))
+        self.client.submit(
             number,
-            rules=Rules(retry=policy, run_timeout_us=timeouts),
+            rules=Rules(retry=policy, run_timeout_us=run_us, progress_timeout_us=silence_us),
             max_attempts=chance.choice((1, 2, 4, 10)),
         )
 
@@ -255,11 +255,11 @@ class Schedule:
             what = chance.choice(("cancel", "cancel", "retry", "delete"))
             self.tell(f"a client asks to {what} {_short(row['job_id'])}, which is {row['state'].name}")
             if what == "cancel":
-                self._client.cancel(row["job_id"], grace_seconds=chance.choice((1.0, 10.0)))
+                self.client.cancel(row["job_id"], grace_seconds=chance.choice((1.0, 10.0)))
             elif what == "retry":
-                self._client.retry(row["job_id"])
+                self.client.retry(row["job_id"])
             else:
-                self._client.delete(row["job_id"])
+                self.client.delete(row["job_id"])
 
     # --- the parties ---
 

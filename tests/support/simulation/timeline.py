@@ -78,6 +78,8 @@ class Process(asyncio.AbstractEventLoop):
         """What waits for a stopped process; of a killed one, what it never did."""
         self.failures: list[BaseException] = []
         """What was raised where nobody waited for it."""
+        self._tasks: list[asyncio.Task[Any]] = []
+        """All there ever were: what a killed process had begun must not be thrown away at the collector's whim."""
 
     # --- signals ---
 
@@ -101,10 +103,10 @@ class Process(asyncio.AbstractEventLoop):
         self.killed = False
         self.resume()
         for _ in range(20):
-            tasks = asyncio.all_tasks(self)
-            if not tasks:
+            left = [task for task in self._tasks if not task.done()]
+            if not left:
                 break
-            for task in tasks:
+            for task in left:
                 task.cancel()
             self.timeline.run(self.timeline.now)
         self.kill()
@@ -144,7 +146,9 @@ class Process(asyncio.AbstractEventLoop):
     def create_task(  # type: ignore[override]  # the base class has it without bounds
         self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
     ) -> asyncio.Task[T]:
-        return asyncio.Task(coro, loop=self, name=name, context=context)
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        self._tasks.append(task)
+        return task
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Asked by asyncio; a cancelled timer is passed over when its time comes."""
@@ -160,4 +164,4 @@ class Process(asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        self.failures.append(error if error is not None else RuntimeError(str(context.get("message"))))
+        self.failures.append(error if error is not None else RuntimeError(str(context)))

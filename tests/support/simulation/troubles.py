@@ -11,6 +11,7 @@ from tests.support.simulation.workers import SimulatedWorker
 if TYPE_CHECKING:
     from tests.support.simulation.schedules import Schedule
 
+DRAINED_SECONDS = 20.0
 UNNOTICED_SECONDS = 16.0
 """So long a worker may take to see that its stream is dead: three beats, and the time between two looks."""
 
@@ -88,6 +89,18 @@ def stop_worker(schedule: Schedule) -> None:
         _replace(schedule, worker)
 
 
+def drain_worker(schedule: Schedule) -> None:
+    """An operator lets it finish what it holds, within a time that may be too short."""
+    worker = _any_worker(schedule)
+    if worker is not None and not worker.machine.leaving:
+        seconds = schedule.chance.choice((2.0, 30.0))
+        schedule.tell(f"an operator drains {worker.name} within {seconds:g} s")
+        schedule.client.drain(worker.machine.session_id, timeout_seconds=seconds)
+        # The call may come late, and what the worker cannot end by then is taken from it.
+        schedule.trouble(worker, schedule.timeline.now + seconds + DRAINED_SECONDS)
+        _replace(schedule, worker)
+
+
 def break_stream(schedule: Schedule) -> None:
     """Its connection breaks; both sides are told, or neither."""
     worker = _any_worker(schedule)
@@ -136,7 +149,7 @@ Trouble = Callable[["Schedule"], None]
 
 SERVERS: tuple[Trouble, ...] = (kill_server, kill_server, stop_server, pause_server, stall_disk)
 NETWORKS: tuple[Trouble, ...] = (break_stream, break_stream, hold_back, silence, silence, slow_down)
-WORKERS: tuple[Trouble, ...] = (kill_worker, pause_worker, stop_worker)
+WORKERS: tuple[Trouble, ...] = (kill_worker, pause_worker, stop_worker, drain_worker)
 PROFILES: tuple[tuple[Trouble, ...], ...] = (
     SERVERS,
     NETWORKS,
