@@ -51,7 +51,8 @@ def resolve_endpoint(address: str | None = None, token: str | None = None) -> En
     TLS a host alone is asked at the default port.
     """
     text = (address or os.environ.get(ADDRESS_VARIABLE) or ADDRESS_DEFAULT).strip().rstrip("/")
-    shown = os.environ.get(TOKEN_VARIABLE, "") if token is None else token
+    # A file's last newline would be no header.
+    shown = (os.environ.get(TOKEN_VARIABLE, "") if token is None else token).strip()
     for scheme in _SECURE_SCHEMES:
         if text.startswith(scheme):
             return Endpoint(text.removeprefix(scheme), secure=True, token=shown)

@@ -1,29 +1,38 @@
 #!/usr/bin/env bash
 # A worker made of grpcurl calls and jq: runs jobs of the type named on the command line, one after the other, and
-# leaves when none has come for WAIT seconds.
+# leaves when none has come for WAIT seconds. It needs no copy of the protos: grpcurl asks the server for them.
 #   JOBHALL_ADDRESS=127.0.0.1:50051 ./worker.sh score_companies
 set -euo pipefail
 
-readonly type=$1 address=${JOBHALL_ADDRESS:-127.0.0.1:50051} grpcurl=${GRPCURL:-grpcurl} wait_seconds=${WAIT:-5}
+readonly type=${1:?which job type? usage: worker.sh JOB_TYPE} wait_seconds=${WAIT:-5}
+readonly address=${JOBHALL_ADDRESS:-127.0.0.1:50051} grpcurl=${GRPCURL:-grpcurl}
+readonly no_server=1 not_found=69 unavailable=78 # grpcurl's exit codes: 64 and the code of gRPC
 session=""
 
-call() { # METHOD, request on stdin, answer on stdout
-  "$grpcurl" -plaintext -d @ "$address" "jobhall.v1.WorkerService/$1"
+call() { # METHOD REQUEST, said again while no server answers: each of these may be repeated
+  local code
+  while :; do
+    "$grpcurl" -plaintext -d "$2" "$address" "jobhall.v1.WorkerService/$1" && return || code=$?
+    [ $code = $no_server ] || [ $code = $unavailable ] || return $code
+    sleep 1
+  done
 }
 
 claim() { # one task, begun at once
-  jq -n --arg session "$session" --arg type "$type" --arg wait "${wait_seconds}s" \
-    '{session_id: $session, worker_name: "shell", job_types: [$type], timeout: $wait, accept: true}' | call ClaimTasks
+  call ClaimTasks "$(jq -n --arg session "$session" --arg type "$type" --arg wait "${wait_seconds}s" \
+    '{session_id: $session, worker_name: "shell", job_types: [$type], timeout: $wait, accept: true}')"
 }
 
 report() { # TOKEN UPDATE
-  jq -n --arg session "$session" --arg token "$1" --argjson update "$2" \
-    '{session_id: $session, updates: [{seq: 1, lease_token: $token} + $update]}' | call ReportTasks
+  call ReportTasks "$(jq -n --arg session "$session" --arg token "$1" --argjson update "$2" \
+    '{session_id: $session, updates: [{seq: 1, lease_token: $token} + $update]}')"
 }
 
-beat() { # TOKEN, every 20 s: the session lives for 60 s after each call
-  while sleep 20; do
-    jq -n --arg session "$session" --arg token "$1" '{session_id: $session, lease_tokens: [$token]}' | call Heartbeat
+beat() { # TOKEN, every 20 s until told to stop: the session lives for 60 s after each call
+  local sleeping
+  trap 'kill $sleeping 2>/dev/null; exit' TERM
+  while sleep 20 & sleeping=$!; wait $sleeping; do
+    call Heartbeat "$(jq -n --arg session "$session" --arg token "$1" '{session_id: $session, lease_tokens: [$token]}')"
   done >/dev/null
 }
 
@@ -31,24 +40,23 @@ score() { # PARAMETERS: each company's ebit / total_assets, counted from the end
   local input output
   input=$(jq -r .input <<<"$1") output=$(jq -r .output <<<"$1")
   awk -F, 'NR == 1 { print "symbol,return_on_assets"; next } { printf "%s,%.3f\n", $1, $(NF - 1) / $(NF - 5) }' \
-    "$input" >"$output"
+    "$input" >"$output" || return
   jq -nc --arg output "$output" --argjson rows "$(($(wc -l <"$output") - 1))" '{rows: $rows, results: $output}'
 }
 
 while :; do
-  claimed=$(claim)
-  session=$(jq -r .sessionId <<<"$claimed")
+  claimed=$(claim) || { code=$?; [ $code = $not_found ] && session="" && continue; exit $code; } # SESSION_EXPIRED
+  session=$(jq -r .session_id <<<"$claimed")
   task=$(jq -c '.tasks[0] // empty' <<<"$claimed")
   [ -n "$task" ] || exit 0
-  token=$(jq -r .leaseToken <<<"$task")
+  token=$(jq -r .lease_token <<<"$task")
   beat "$token" & beating=$!
   if result=$(score "$(jq -r .parameters.json <<<"$task")" 2>&1); then
     outcome=$(jq -nc --arg result "$result" '{completed: {result: {json: $result}}}')
   else
     outcome=$(jq -nc --arg message "$result" '{failed: {code: "SHELL_WORKER", message: $message, retryable: false}}')
   fi
-  pkill -P "$beating" 2>/dev/null || true
-  kill "$beating" 2>/dev/null || true
+  kill $beating && wait $beating || true
   answer=$(report "$token" "$outcome")
   [ "$(jq '.rejections // [] | length' <<<"$answer")" = 0 ] || echo "not taken: $answer" >&2
 done

@@ -67,7 +67,6 @@ class App:
         )
         hall = await stack.enter_async_context(Hall.open(store, _hall_settings(self.settings), self._clock))
         about = About(
-            replica_id=str(store.replica_key),
             started_at=self._clock.now_us(),
             engine=store.engine.name,
             engine_version=store.engine.version,

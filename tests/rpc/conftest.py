@@ -11,6 +11,7 @@ import structlog
 
 from jobhall import AsyncClient, Task, TaskFailed, Worker
 from jobhall_server.logs import configure_logs
+from tests.support.calls import register
 from tests.support.servers import Running, running_server
 from tests.support.waiting import eventually_async
 
@@ -40,6 +41,13 @@ async def hasty(tmp_path: Path, server_log: io.StringIO) -> AsyncIterator[Runnin
     async with running_server(tmp_path, heartbeat_seconds=0.5, session_ttl_seconds=1.0, reaper_seconds=0.05) as running:
         yield running
     assert "Traceback" not in server_log.getvalue(), server_log.getvalue()
+
+
+@pytest.fixture
+async def brisk(hasty: Running) -> Running:
+    """The same, with the type `score`, which no worker serves."""
+    await register(hasty)
+    return hasty
 
 
 @pytest.fixture

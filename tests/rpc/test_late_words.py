@@ -206,3 +206,25 @@ async def test_after_a_timeout_a_hello_is_answered_cancel_and_a_late_completion_
     assert not taken.rejections
     assert await state(hasty, job_id) is JobState.COMPLETED
     await second.end()
+
+
+# --- after a cancel ---
+
+
+async def test_a_cancelled_task_whose_grace_is_over_is_taken_off_its_worker(hasty: Running) -> None:
+    program = Returning()
+    worker, job_id, token = await begun(hasty, program)
+    request = jobs.CancelJobRequest(job_id=job_id, reason="too dear")
+    request.grace.nanos = 1_000_000
+    await hasty.jobs.CancelJob(request)
+
+    async def told() -> bool:
+        return token in (await worker.beat(token)).lost_lease_tokens
+
+    await eventually_async(told, within=10, what="the worker is told that it has lost the task")
+    late = await worker.report(token, completed={})
+
+    job = await get(hasty, job_id)
+    assert reasons(late.rejections) == ["LEASE_LOST"]
+    assert (JobState(job.state), job.cancel_reason) == (JobState.CANCELLED, "too dear")
+    await worker.end()

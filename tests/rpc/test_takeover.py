@@ -11,6 +11,7 @@ from jobhall.v1 import worker_service_pb2 as pb
 from tests.support.calls import RawWorker, get, register, submit
 from tests.support.returning import CANCEL, KEEP, Returning, begun, dispositions, state
 from tests.support.servers import Running, running_server
+from tests.support.waiting import eventually_async
 
 
 async def test_a_started_task_is_kept_across_streams_and_runs_once(server: Running) -> None:
@@ -107,6 +108,30 @@ async def test_an_outcome_whose_ack_was_lost_is_said_again_and_acked(server: Run
     assert not before.lost_lease_tokens
     assert not ack.rejections
     assert (JobState(job.state), job.attempt) == (JobState.COMPLETED, 1)
+    await second.end()
+
+
+async def test_a_new_session_is_given_what_the_worker_brings_from_one_that_still_lives(hasty: Running) -> None:
+    """The worker began anew with its tasks in hand, while the old session lived; its end is none of theirs."""
+    program = Returning()
+    first, job_id, token = await begun(hasty, program)
+    first.cut()
+
+    second, welcome = await program.renamed().come(hasty, {token: True})
+    held = await get(hasty, job_id)
+
+    async def gone() -> bool:
+        await second.beat(token)
+        answer = await hasty.workers.ListWorkers(pb.ListWorkersRequest())
+        return [worker.id for worker in answer.workers] == [welcome.session_id]
+
+    await eventually_async(gone, within=10, what="the old session is over")
+    await second.report(token, completed={})
+
+    job = await get(hasty, job_id)
+    assert dispositions(welcome) == {token: KEEP}
+    assert held.current_task.session_id == welcome.session_id
+    assert (JobState(job.state), job.attempt, job.worker_losses) == (JobState.COMPLETED, 1, 0)
     await second.end()
 
 

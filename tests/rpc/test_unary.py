@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from jobhall.errors import Code
 from jobhall.states import JobState
@@ -15,6 +16,7 @@ from jobhall.v1 import job_service_pb2 as jobs
 from jobhall.v1 import worker_service_pb2 as pb
 from tests.support.calls import RawWorker, get, refusal, register, submit
 from tests.support.servers import Running, running_server
+from tests.support.unary_calls import beat, claim, report, state
 from tests.support.waiting import eventually_async
 
 ACCEPT_SECONDS = 0.5
@@ -23,35 +25,11 @@ ACCEPT_SECONDS = 0.5
 @pytest.fixture
 async def server(tmp_path: Path, server_log: io.StringIO) -> AsyncIterator[Running]:
     """A server that gives a task little time to be named, and looks often."""
-    settings = {"accept_seconds": ACCEPT_SECONDS, "reaper_seconds": 0.05, "session_ttl_seconds": 0.5}
-    async with running_server(tmp_path, **settings, heartbeat_seconds=0.1) as running:
+    often: dict[str, Any] = {"reaper_seconds": 0.05, "session_ttl_seconds": 0.5, "heartbeat_seconds": 0.1}
+    async with running_server(tmp_path, accept_seconds=ACCEPT_SECONDS, **often) as running:
         await register(running)
         yield running
     assert "Traceback" not in server_log.getvalue(), server_log.getvalue()
-
-
-async def claim(server: Running, **fields: Any) -> pb.ClaimTasksResponse:
-    given: dict[str, Any] = {"job_types": [] if "job_ids" in fields else ["score"], "worker_name": "cron", **fields}
-    answer: pb.ClaimTasksResponse = await server.workers.ClaimTasks(pb.ClaimTasksRequest(**given))
-    return answer
-
-
-async def report(server: Running, session_id: str, *updates: dict[str, Any], **fields: Any) -> pb.ReportTasksResponse:
-    numbered = [{"seq": number, **update} for number, update in enumerate(updates, 1)]
-    request = pb.ReportTasksRequest(session_id=session_id, updates=numbered, **fields)
-    answer: pb.ReportTasksResponse = await server.workers.ReportTasks(request)
-    return answer
-
-
-async def beat(server: Running, session_id: str, *tokens: bytes) -> pb.HeartbeatResponse:
-    answer: pb.HeartbeatResponse = await server.workers.Heartbeat(
-        pb.HeartbeatRequest(session_id=session_id, lease_tokens=tokens)
-    )
-    return answer
-
-
-async def state(server: Running, job_id: str) -> JobState:
-    return JobState((await get(server, job_id)).state)
 
 
 async def _came(server: Running, name: str) -> bool:
@@ -180,7 +158,7 @@ async def test_a_cancel_reaches_a_unary_worker_with_its_next_call(server: Runnin
     given = await claim(server, accept=True)
     token = given.tasks[0].lease_token
 
-    await server.jobs.CancelJob(jobs.CancelJobRequest(job_id=job.id, reason="enough", grace={"seconds": 60}))
+    await server.jobs.CancelJob(jobs.CancelJobRequest(job_id=job.id, reason="enough", grace=Duration(seconds=60)))
     told = await beat(server, given.session_id, token)
     again = await report(server, given.session_id, {"lease_token": token, "progress": {}})
     await report(server, given.session_id, {"lease_token": token, "cancelled": {}})
@@ -196,7 +174,7 @@ async def test_the_grace_of_a_unary_task_ends_by_itself(server: Running) -> None
     job = await submit(server)
     await claim(server, accept=True)
 
-    await server.jobs.CancelJob(jobs.CancelJobRequest(job_id=job.id, grace={"nanos": 100_000_000}))
+    await server.jobs.CancelJob(jobs.CancelJobRequest(job_id=job.id, grace=Duration(nanos=100_000_000)))
 
     await eventually_async(lambda: _is(server, job.id, JobState.CANCELLED), within=10, what="the job is cancelled")
 

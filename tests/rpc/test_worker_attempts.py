@@ -58,7 +58,7 @@ async def test_the_next_attempt_starts_from_the_checkpoint_of_the_one_before(
 
     assert starts == [None, {"row": 4}]
     assert (job.result, job.attempt) == (6, 2)
-    assert (job.progress.items_processed, job.progress.items_total) == (10, 10)
+    assert (job.progress.items_processed, job.progress.items_total, job.progress.percent) == (10, 10, 100.0)
 
 
 async def test_the_handlers_own_word_on_the_next_attempt_goes_before_the_policy(

@@ -45,6 +45,14 @@ async def get(server: Running, job_id: str, **fields: Any) -> job_pb2.Job:
     return (await server.jobs.GetJob(job_service_pb2.GetJobRequest(job_id=job_id, **fields))).job
 
 
+def untimed(job: job_pb2.Job) -> job_pb2.Job:
+    """The job without what grows while one looks at it."""
+    untimed = job_pb2.Job()
+    untimed.CopyFrom(job)
+    untimed.ClearField("timing")
+    return untimed
+
+
 class RawWorker:
     """A worker that speaks the protocol by hand: no threads, no reconnecting, one message at a time."""
 

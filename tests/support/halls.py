@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from jobhall.errors import ApiError
 from jobhall.ids import new_id
+from jobhall.states import JobState
 from jobhall_server.domain.access import ANYBODY
 from jobhall_server.hall.clock import SystemClock
 from jobhall_server.hall.frames import (
@@ -28,7 +29,7 @@ from jobhall_server.hall.hall import Hall, HallSettings
 from jobhall_server.hall.store import Store
 from tests.support.stores import Floor, open_store
 from tests.support.waiting import eventually_async
-from tests.support.worker_frames import hello
+from tests.support.worker_frames import accepted, hello
 
 F = TypeVar("F", bound=FrameOut)
 
@@ -135,9 +136,14 @@ class HallWorker:
 
         return (await eventually_async(replies, within=SOON, what="the beat is answered"))[-1]
 
-    async def over(self) -> ApiError | None:
-        """Wait for the stream's end, and close it as the handler of the call would."""
+    async def ended(self) -> ApiError | None:
+        """What the stream ends with; None is OK."""
         await asyncio.wait_for(self._reading, SOON)
+        return self.end
+
+    async def over(self) -> ApiError | None:
+        """The same, and the stream is closed as the handler of the call would."""
+        await self.ended()
         await self.connection.close()
         return self.end
 
@@ -175,3 +181,33 @@ def greeting(*, tasks_max: int = 10) -> Hello:
     """The first Hello of a session that chose its id and secret."""
     first = hello(tasks_max=tasks_max, job_types=("score",))
     return replace(first, session_id=new_id(), resume_token=new_id())
+
+
+async def state(scene: Scene, job_key: int) -> JobState:
+    """The state of the job."""
+    record = await scene.floor.record(job_key)
+    assert record is not None
+    return record.state
+
+
+async def reaches(scene: Scene, job_key: int, wanted: JobState) -> None:
+    """Wait until the job is in that state."""
+
+    async def there() -> bool:
+        return await state(scene, job_key) is wanted
+
+    await eventually_async(there, within=SOON, what=f"the job is {wanted.name}")
+
+
+async def counted(scene: Scene, repair: str) -> None:
+    """Wait until that repair is shown."""
+    await eventually_async(lambda: repair in scene.features(), within=SOON, what=f"{repair} is counted")
+
+
+async def begun(scene: Scene, worker: HallWorker) -> tuple[int, bytes]:
+    """A job that the worker has started: its key and its token."""
+    (job_key,) = await scene.floor.submit()
+    (*_, task) = await worker.tasks()
+    worker.say(accepted(0, task.token))
+    await reaches(scene, job_key, JobState.RUNNING)
+    return job_key, task.token

@@ -273,9 +273,13 @@ class Workers(RuleBasedStateMachine):
         kept = {token.token() for key, token in tokens.items() if held[key] and token}
         self.model.lose({key: worker.key for key, stays in held.items() if not stays}, held, self.now)
         worker.heard_at = self.now
+        left = worker.draining and not worker.attached and not self.model.held_by(worker.key)
+        if left:
+            self.forget(worker)
 
         def check(beaten: tuple[set[bytes], set[int], SessionRecord]) -> None:
             assert beaten[0] == listed - kept
+            assert beaten[2].state.alive is not left
 
         unit = BeatSession(worker.new.session_id, [*listed], fresh_us=FRESH_US, losses_max=WORKER_LOSSES_MAX)
         self.store.plan(unit, check, alone=alone)

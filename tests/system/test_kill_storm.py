@@ -47,7 +47,7 @@ async def test_in_a_storm_of_kills_nothing_acknowledged_is_lost_and_everything_e
     runs again; it may have run to its end before and only its report was lost. What each dead server left on the disk
     is looked at as it is, before the next one recovers it.
     """
-    seed, seconds, jobs = random.randrange(2**32), 600 if long else 14, 5000 if long else 200
+    seed, seconds, jobs = random.randrange(2**32), 600 if long else 13, 5000 if long else 100
     chance = random.Random(seed)
     storm = Storm(processes, chance, SETTINGS, calm_seconds=(1.0, 3.0) if long else (0.6, 1.4))
     await asyncio.to_thread(storm.begin)
@@ -58,13 +58,13 @@ async def test_in_a_storm_of_kills_nothing_acknowledged_is_lost_and_everything_e
                 client,
                 "nap",
                 parameters=lambda: {"seconds": chance.uniform(0, NAP_SECONDS)},
-                pause_seconds=seconds * SUBMITTERS / jobs,
+                pause_seconds=seconds * SUBMITTERS / jobs / 2,
                 recorder=Recorder(tmp_path / "load.calls", "load"),
                 max_attempts=ENOUGH,
             )
             async with load:
                 storm.after_server_death = image_check(load.acknowledged, tmp_path)
-                await asyncio.to_thread(rage, storm, tmp_path, for_a_while(seconds, load))
+                await asyncio.to_thread(rage, storm, tmp_path, for_a_while(seconds, load, jobs))
             stored = Stored(storm.server.database)
             await all_completed(stored, within=60)
             await onlooker.has_missed_nothing(stored)
@@ -97,11 +97,12 @@ def rage(storm: Storm, folder: Path, over: Callable[[], bool]) -> None:
         storm.rage(over)
 
 
-def for_a_while(seconds: float, load: Load) -> Callable[[], bool]:
+def for_a_while(seconds: float, load: Load, jobs: int) -> Callable[[], bool]:
+    """Until the time is over and so many jobs were submitted."""
     until = time.monotonic() + seconds
 
     def over() -> bool:
         load.check()
-        return time.monotonic() >= until
+        return time.monotonic() >= until and len(load.acknowledged) >= jobs
 
     return over

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import grpc
 import pytest
 
-from jobhall.states import EventType, JobState
+from jobhall.states import JobState
 from jobhall.v1 import job_pb2, task_pb2, worker_service_pb2, worker_service_pb2_grpc
 from jobhall.wire_errors import error_from_status
 from tests.support import journal
@@ -64,32 +64,37 @@ def test_the_late_answer_of_the_only_worker_is_taken_and_nothing_runs_twice(scen
 
 
 def test_of_all_that_a_stale_token_can_say_nothing_is_taken(scene: Scene) -> None:
-    """A script claims a job and forgets it; a worker takes it over and completes it; then the script says everything.
+    """A script claims a job and forgets it, a worker takes it over; then the script says everything there is to say.
 
-    Each report is judged by its token, with the session that is over or without one.
+    It does so twice: while the worker runs the job, and when it is done. Each report is judged by its token alone;
+    named with its session, which is over, the whole call is refused.
     """
-    job_id = scene.client.jobs.submit("note").id
+    job_id = scene.client.jobs.submit("hold", {"gate": str(scene.folder / "gate")}).id
     with grpc.insecure_channel(scene.server.address) as channel:
         twins = worker_service_pb2_grpc.WorkerServiceStub(channel)
-        request = worker_service_pb2.ClaimTasksRequest(job_types=["note"], worker_name="script", accept=True)
+        request = worker_service_pb2.ClaimTasksRequest(job_types=["hold"], worker_name="script", accept=True)
         request.lease_duration.FromMilliseconds(1000)
         claimed = twins.ClaimTasks(request)
         [task] = claimed.tasks
         _ = scene.work("other")
-        scene.is_in(JobState.COMPLETED, job_id)
-        row, events = scene.stored.job(job_id), scene.log_of(job_id)
+        scene.started(job_id)
 
-        answer = twins.ReportTasks(everything(task.lease_token))
-        with pytest.raises(grpc.RpcError) as over:
-            twins.ReportTasks(everything(task.lease_token, session_id=claimed.session_id))
+        for state in (JobState.RUNNING, JobState.COMPLETED):
+            scene.is_in(state, job_id)
+            row, events = scene.stored.job(job_id), scene.log_of(job_id)
 
-    reasons = {rejection.seq: error_from_status(rejection.status).reason for rejection in answer.rejections}
-    assert reasons == dict.fromkeys(range(1, 10), "LEASE_LOST")
-    assert over.value.code() is grpc.StatusCode.NOT_FOUND
-    assert scene.stored.job(job_id) == row
-    assert scene.log_of(job_id) == events
+            answer = twins.ReportTasks(everything(task.lease_token))
+            with pytest.raises(grpc.RpcError) as over:
+                twins.ReportTasks(everything(task.lease_token, session_id=claimed.session_id))
+
+            reasons = {rejection.seq: error_from_status(rejection.status).reason for rejection in answer.rejections}
+            assert reasons == dict.fromkeys(range(1, 10), "LEASE_LOST")
+            assert over.value.code() is grpc.StatusCode.NOT_FOUND
+            assert (scene.stored.job(job_id), scene.log_of(job_id)) == (row, events)
+            scene.open()
+
+    assert scene.client.jobs.get_job(job_id).result == {"worker": "other", "fence": task.fence + 1}
     assert list(scene.client.jobs.logs(job_id)) == []
-    assert [event.event_type for event in events].count(EventType.COMPLETED) == 1
     scene.judge()
 
 

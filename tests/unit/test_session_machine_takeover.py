@@ -225,7 +225,7 @@ def test_a_session_whose_tasks_come_and_go_need_not_be_compared_each_time() -> N
 # --- out of time ---
 
 
-def test_a_task_out_of_time_is_not_held_and_its_cancel_is_repeated_until_it_is_known() -> None:
+def test_a_task_out_of_time_takes_credit_and_its_cancel_is_repeated_until_it_is_known() -> None:
     machine = opened(holding=(1,))
     tell(machine, accepted(1, token(1)))
     judge(machine)
@@ -234,11 +234,12 @@ def test_a_task_out_of_time_is_not_held_and_its_cancel_is_repeated_until_it_is_k
     machine.time_out(TIMED_OUT)
 
     assert sent(machine) == [Cancels([TIMED_OUT])]
-    assert machine.free() == hello().tasks_max
+    assert machine.free() == hello().tasks_max - 1
     first, second = beat(machine, 1, seen=1), beat(machine, 1, seen=1, cancelling=(1,))
     assert (first.lost, first.cancels) == ([], [TIMED_OUT])
     assert (second.lost, second.cancels) == ([], [])
     assert beat(machine, seen=1).lost == []
+    assert machine.free() == hello().tasks_max
     assert beat(machine, 1, seen=1).lost == [token(1)]
 
 

@@ -25,7 +25,7 @@ def test_outcomes_go_by_report_tasks_numbered_anew_and_are_settled_by_its_answer
 
     bench.stream.begin_flush()
     requests = []
-    while (request := bench.stream.flush(bench.now)) is not None:
+    while (request := bench.stream.flush()) is not None:
         requests.append(request)
         bench.stream.flushed(ReportTasksResponse())
 
@@ -44,7 +44,7 @@ def test_what_the_call_failed_to_say_goes_on_the_next_stream(bench: Bench) -> No
     bench.say()
     bench.stream.closed()
     bench.stream.begin_flush()
-    assert bench.stream.flush(bench.now) is not None
+    assert bench.stream.flush() is not None
 
     bench.open()
 
@@ -57,7 +57,7 @@ def test_what_is_rejected_is_dropped_and_what_is_cancelled_is_told(bench: Bench)
     bench.end(late)
     bench.say()
     bench.stream.begin_flush()
-    assert bench.stream.flush(bench.now) is not None
+    assert bench.stream.flush() is not None
 
     rejection = Rejection(seq=1, status=status_from_error(LeaseLostError()))
     cancel = CancelTask(lease_token=running.token, reason="enough")
@@ -65,4 +65,4 @@ def test_what_is_rejected_is_dropped_and_what_is_cancelled_is_told(bench: Bench)
 
     assert effects.stop == [running]
     assert bench.stream.unacked_count == 0
-    assert bench.stream.flush(bench.now) is None
+    assert bench.stream.flush() is None

@@ -28,6 +28,8 @@ class Access:
     def __init__(self, address: str | None, token: TokenSource) -> None:
         self._given = address
         self._token = token
+        self._asked: asyncio.Future[str] | None = None
+        """What its source has not answered yet."""
         self.address = resolve_endpoint(address, "").address
         """For people."""
 
@@ -35,13 +37,21 @@ class Access:
         """Where to go now and what to show; ApiError (UNAVAILABLE) where the token's source fails or hangs."""
         if not callable(self._token):
             return resolve_endpoint(self._given, self._token)
+        # One that hangs is not asked again and again: each time would cost a thread.
+        asked = self._asked = self._asked or _in_a_thread(self._token)
         try:
-            token = await asyncio.wait_for(_in_a_thread(self._token), HELLO_TIMEOUT.total_seconds())
+            async with asyncio.timeout(HELLO_TIMEOUT.total_seconds()):
+                token: object = await asyncio.shield(asked)
         except Exception as error:
-            why = f"{type(error).__name__}: {error}"
+            why = f"{type(error).__name__}: {error}" if str(error) else f"{type(error).__name__}, it does not answer"
             raise ApiError(f"the token's source failed: {why}", code=Code.UNAVAILABLE) from error
-        # A file's last newline would be no header.
-        return resolve_endpoint(self._given, token.strip())
+        finally:
+            if asked.done():
+                self._asked = None
+        if not isinstance(token, str):
+            why = f"it gave a {type(token).__name__}, not a str"
+            raise ApiError(f"the token's source failed: {why}", code=Code.UNAVAILABLE)
+        return resolve_endpoint(self._given, token)
 
 
 def open_channel(endpoint: Endpoint) -> aio.Channel:
@@ -64,8 +74,8 @@ def _in_a_thread(function: Callable[[], str]) -> asyncio.Future[str]:
     def run() -> None:
         try:
             token = function()
-        except Exception as error:  # noqa: BLE001 - whoever asked for the token gets it
-            reason = error
+        except BaseException as error:  # noqa: BLE001 - whoever asked for the token gets it
+            reason = error if isinstance(error, Exception) else RuntimeError(repr(error))
             settle(lambda: future.set_exception(reason))
         else:
             settle(lambda: future.set_result(token))

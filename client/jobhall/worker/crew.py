@@ -70,7 +70,7 @@ class Crew:
                 continue
             if name in self._limits:
                 if self._busy_of[name] >= self._limits[name]:
-                    self._parked[name].append(task)
+                    self._park(name, task)
                     continue
                 self._busy_of[name] += 1
             self._busy += 1
@@ -82,6 +82,13 @@ class Crew:
         if name in self._limits:
             self._busy_of[name] -= 1
             self._unpark(name)
+
+    def _park(self, name: str, task: HeldTask) -> None:
+        parked = self._parked[name]
+        # While the type's handlers are stuck nobody else would take away what was given back meanwhile.
+        while parked and (parked[0].ended or parked[0].lost):
+            parked.popleft()
+        parked.append(task)
 
     def _unpark(self, name: str) -> None:
         if parked := self._parked.get(name):

@@ -18,12 +18,14 @@ class Departure:
     def __init__(self, *, stop: Callable[[], None], abandon: Callable[[], None], be_gone: Callable[[], None]) -> None:
         self._actions: Sequence[Callable[[], None]] = (stop, abandon, be_gone)
         self._steps: deque[tuple[float, Callable[[], None]]] = deque()
+        self._stop_at: float | None = None
 
     def begin(self, now: float, *, drain_seconds: float) -> bool:
         """Lets handlers go on for so long at most; whether that is sooner than before, if it had begun."""
         stop_at = now + drain_seconds
-        if self._steps and stop_at >= self._steps[0][0]:
+        if self._stop_at is not None and stop_at >= self._stop_at:
             return False
+        self._stop_at = stop_at
         times = (stop_at, stop_at + STOP_SECONDS, stop_at + STOP_SECONDS + FAREWELL_SECONDS)
         self._steps = deque(zip(times, self._actions, strict=True))
         return True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from grpc import aio
 
 from jobhall.channel import Endpoint
-from jobhall.errors import ApiError, SessionExpiredError
+from jobhall.errors import ApiError, Code, SessionExpiredError
 from jobhall.v1.worker_service_pb2 import ReportTasksRequest, ReportTasksResponse
 from jobhall.v1.worker_service_pb2_grpc import WorkerServiceStub
 from jobhall.wire_errors import error_from_call
@@ -27,11 +27,15 @@ async def flush(
     clock = asyncio.get_running_loop().time
     until = clock() + within_seconds
     try:
-        endpoint = await access.endpoint()
+        try:
+            async with asyncio.timeout_at(until):
+                endpoint = await access.endpoint()
+        except TimeoutError as error:
+            raise ApiError("the token's source does not answer", code=Code.UNAVAILABLE) from error
         stream.begin_flush()
         async with open_channel(endpoint) as channel:
             stub = WorkerServiceStub(channel)
-            while (request := stream.flush(clock())) is not None:
+            while (request := stream.flush()) is not None:
                 try:
                     response = await _report(stub, request, endpoint, timeout=until - clock())
                 except SessionExpiredError:

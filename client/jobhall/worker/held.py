@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jobhall.limits import JOB_TYPE_PREFIX_GLOBAL, JOB_TYPE_PREFIX_OWN
 from jobhall.v1.job_pb2 import ItemError, LogEntry, Progress
 from jobhall.v1.task_pb2 import TaskAssignment, TaskUpdate
 
@@ -23,6 +24,11 @@ class Handler:
     function: Callable[[Task], Any]
     concurrency: int | None
     is_async: bool
+
+
+def plain(job_type: str) -> str:
+    """The type as assignments name it."""
+    return job_type.removeprefix(JOB_TYPE_PREFIX_GLOBAL).removeprefix(JOB_TYPE_PREFIX_OWN)
 
 
 class HeldTask:

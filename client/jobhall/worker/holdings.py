@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -31,8 +32,8 @@ class Holdings:
         self._tasks: dict[bytes, HeldTask] = {}
         self._running: dict[HeldTask, float] = {}
         """In user code, as far as heard, and since when; those whose lease was lost as well."""
-        self.zombies = 0
-        """How many of those have lost their lease."""
+        self.zombies: Counter[str] = Counter()
+        """How many of those have lost their lease, by type."""
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -52,9 +53,9 @@ class Holdings:
         return self._tasks
 
     @property
-    def running_since(self) -> Iterable[float]:
-        """When each task that runs began."""
-        return self._running.values()
+    def running(self) -> Mapping[HeldTask, float]:
+        """What runs, and when each began."""
+        return self._running
 
     @property
     def any_unstarted(self) -> bool:
@@ -93,7 +94,7 @@ class Holdings:
                 continue
             self._running.pop(task, None)
             if task.lost:
-                self.zombies -= 1
+                self.zombies[task.handler.job_type] -= 1
             elif not task.ended:
                 self._reports.ended(task, outcome)
         for task in begun:
@@ -174,9 +175,12 @@ class Holdings:
             return []
         if self._handover.withdraw(task):
             return []
-        _log.warning("lost %s: %s; its handler is told to stop", task, StopCause.LEASE_LOST.value)
+        if task.cancel_reason is None:
+            _log.warning("lost %s: %s; its handler is told to stop", task, StopCause.LEASE_LOST.value)
+        else:
+            _log.warning("%s has not stopped, as it was told to (%s): its time is over", task, task.cancel_reason)
         task.ask_to_stop(StopCause.LEASE_LOST)
-        self.zombies += 1
+        self.zombies[task.handler.job_type] += 1
         return [task]
 
     def _release(self, task: HeldTask, reason: task_pb2.ReleaseReason.ValueType) -> None:

@@ -7,6 +7,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Coroutine
+from math import inf, isinf
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -64,6 +65,8 @@ class WorkerIO:
         self._crew: Crew
         self._tries = 0
         """Streams opened since the last Welcome."""
+        self._was_welcome = False
+        """A server took it in before: advice for those who never found one would be of no use."""
         self._renewed = False
         """The session was renewed since the last try."""
         self._token = ""
@@ -157,11 +160,13 @@ class WorkerIO:
         if self._departure.take(self._loop.time()):
             self._wake.set()
 
-    async def _looking(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Does the work, and goes on to look meanwhile."""
+    async def _looking(self, work: Coroutine[Any, Any, _T], *, unless: Callable[[], bool] = lambda: False) -> _T | None:
+        """Does the work, and goes on to look meanwhile; None if it was given up."""
         task = asyncio.create_task(work)
         try:
             while not task.done():
+                if unless():
+                    return None
                 await asyncio.wait({task}, timeout=_LOOK_SECONDS)
                 self._look()
         finally:
@@ -215,7 +220,7 @@ class WorkerIO:
         # INTERNAL without a reason is gRPC's own: the call ended while the Hello was on its way.
         passes = error is None or error.code is Code.UNAVAILABLE or (error.code is Code.INTERNAL and not error.reason)
         level = logging.DEBUG if passes and self._tries > 1 else logging.WARNING
-        _log.log(level, "%s: not connected: %s", self._title, error or "the server ended the stream")
+        _log.log(level, "%s: not connected: %s", self._title, _why(error) if self._was_welcome else error)
 
     async def _pause(self, error: ApiError | None) -> None:
         """The back-off; a first failure of a good stream is tried again at once, or nearly."""
@@ -236,9 +241,11 @@ class WorkerIO:
         """Opens a stream and stays with it to its end; the error that it ended with, None for OK."""
         self._tries += 1
         try:
-            endpoint = await self._looking(self._access.endpoint())
+            endpoint = await self._looking(self._access.endpoint(), unless=self._over)
         except ApiError as error:
             return error
+        if endpoint is None:
+            return None
         if self._refusal is not None and endpoint.token == self._token:
             return self._refusal
         self._token = endpoint.token
@@ -276,6 +283,7 @@ class WorkerIO:
     def _hear(self, effects: Effects) -> None:
         if self._stream.welcomed and not self.connected.is_set():
             self._tries = 0
+            self._was_welcome = True
             self._refusal = None
             self.connected.set()
             _log.info("%s: connected to %s, session %s", self._title, self._access.address, self._stream.session_id)
@@ -299,7 +307,7 @@ class WorkerIO:
     def _server_drains(self, drain: ServerDrain) -> None:
         if drain.reason == worker_service_pb2.DRAIN_REASON_WORKER_DRAIN:
             _log.info("%s: drained by an operator: %s", self._title, drain.message or "no reason given")
-            self._leave(float("inf"))
+            self._leave(inf)
             return
         within = drain.reconnect_within.ToTimedelta().total_seconds()
         self._move_at = self._loop.time() + random.random() * within
@@ -309,7 +317,10 @@ class WorkerIO:
         if not self._stream.leaving:
             self._stream.leave()
             if running := self._stream.running_count:
-                _log.info("%s: stopping; %d tasks may end within %g s", self._title, running, drain_seconds)
+                limit = "" if isinf(drain_seconds) else f" within {drain_seconds:g} s"
+                _log.info("%s: stopping; %d tasks may end%s", self._title, running, limit)
+        elif (running := self._stream.running_count) and not drain_seconds:
+            _log.info("%s: stopping at once; %d tasks are given back", self._title, running)
         self._departure.begin(self._loop.time(), drain_seconds=drain_seconds)
         self._wake.set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import traceback
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never
@@ -24,6 +25,7 @@ from jobhall.worker.held import HeldTask
 if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Struct
 
+_log = logging.getLogger("jobhall.worker")
 Outcome: TypeAlias = task_pb2.TaskCompleted | task_pb2.TaskFailed | task_pb2.TaskReleased | task_pb2.TaskCancelled
 
 _NO_RESULT: Final = task_pb2.TaskCompleted()
@@ -38,15 +40,27 @@ def outcome_of_result(result: object) -> Outcome:
     try:
         return task_pb2.TaskCompleted(result=payload_to_wire(result, field="result"))
     except ApiError as error:
-        where = f"the handler returned a {type(result).__name__}; a result is what JSON can say, bytes or None"
-        return _failed(code=error.reason, message=f"{where}. {error.message}", retryable=False)
+        code, why = error.reason, error.message
+    except Exception as error:  # noqa: BLE001 - a user's object may raise anything, and its runner must live on
+        code, why = type(error).__name__, _text(error)
+    where = f"the handler returned a {type(result).__name__}; a result is what JSON can say, bytes or None"
+    return _failed(code=code, message=f"{where}. {why}", retryable=False)
 
 
 def outcome_of_error(task: HeldTask, error: BaseException) -> Outcome:
     """What left the handler as an exception: a cancellation that was asked for, else a failure."""
+    try:
+        return _told(task, error)
+    except Exception as odd:  # noqa: BLE001 - as above: what the exception says of itself is no message
+        note = f"{_text(error)} ({type(error).__name__} that cannot be reported: {_text(odd)})"
+        return _failed(code=type(error).__name__, message=note, stack=_stack(error))
+
+
+def _told(task: HeldTask, error: BaseException) -> Outcome:
     if isinstance(error, (TaskCancelled, asyncio.CancelledError)) and task.cancel_reason is not None:
         return stopped(task)
     if isinstance(error, TaskFailed):
+        _log.info("%s failed: %s", task, error.message or error.code)
         cause = error.__cause__
         return _failed(
             code=error.code,
@@ -59,7 +73,9 @@ def outcome_of_error(task: HeldTask, error: BaseException) -> Outcome:
     if isinstance(error, TaskReleased):
         reason = task_pb2.RELEASE_REASON_NOT_MINE if error.not_mine else task_pb2.RELEASE_REASON_UNSPECIFIED
         return released(reason, error.message, delay=error.delay)
-    return _failed(code=type(error).__name__, message=_text(error), stack=_stack(error))
+    stack = _stack(error)
+    _log.warning("%s failed:\n%s", task, stack.rstrip())
+    return _failed(code=type(error).__name__, message=_text(error), stack=stack)
 
 
 def stopped(task: HeldTask) -> Outcome:
@@ -145,6 +161,8 @@ def _details(details: Any) -> tuple[Struct | None, str]:
         struct = struct_to_wire(details, field="details")
     except FieldInvalidError as error:
         return None, f" (its {error.message})"
+    except AttributeError:
+        return None, f" (its details are a {type(details).__name__}, no mapping, and were left out)"
     if (size := struct.ByteSize()) > ERROR_DETAILS_BYTES_MAX:
         return None, f" (its details had {size} bytes and were left out)"
     return struct, ""

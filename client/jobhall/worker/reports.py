@@ -155,6 +155,15 @@ class Reports:
             message = self._pack(self._live)
         return message
 
+    def next_of_ended(self) -> WorkRequest | None:
+        """The next message about tasks that have ended, None when there is none: what the others say can wait."""
+        theirs = deque(report for report in self._again if not report[0].ended)
+        self._again = deque(report for report in self._again if report[0].ended)
+        queue = self._again if _drop_lost(self._again) else self._results
+        message = self._pack(queue) if _drop_lost(queue) else None
+        self._again += theirs
+        return message
+
     @property
     def send_at(self) -> float | None:
         """When there will be something to send though nothing new is said."""

@@ -9,6 +9,7 @@ import threading
 import types
 from collections import deque
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Final, Protocol
 
@@ -46,14 +47,17 @@ class ThreadRunners:
         self._handover = handover
         self._threads_max = threads_max
         self._queue: SimpleQueue[HeldTask | None] = SimpleQueue()
-        self._idle: deque[None] = deque()
+        self._open: deque[None] = deque()
+        """One for each task that is here, waiting or in user code. Not the idle threads: one that has just taken a task
+        still looks idle, and the next task would wait for its end.
+        """
         self._threads: list[threading.Thread] = []
 
     def put(self, tasks: Sequence[HeldTask]) -> None:
         for task in tasks:
+            self._open.append(None)
             self._queue.put(task)
-        missing = min(self._queue.qsize() - len(self._idle), self._threads_max - len(self._threads))
-        for _ in range(missing):
+        for _ in range(min(len(self._open), self._threads_max) - len(self._threads)):
             thread = threading.Thread(target=self._run, name=f"jobhall-runner-{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -70,14 +74,10 @@ class ThreadRunners:
 
     def _run(self) -> None:
         handover = self._handover
-        while True:
-            self._idle.append(None)
-            task = self._queue.get()
-            self._idle.pop()
-            if task is None:
-                return
+        while (task := self._queue.get()) is not None:
             if handover.begin(task):
                 handover.end(task, _outcome(task, handover))
+            self._open.pop()
 
 
 def _outcome(task: HeldTask, handover: Handover) -> Outcome:
@@ -118,7 +118,7 @@ class LoopRunners:
         self._loop.call_soon_threadsafe(self._cancel, task)
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._end)
         if self._thread is not threading.current_thread():
             self._thread.join(_CLOSE_SECONDS)
 
@@ -128,8 +128,12 @@ class LoopRunners:
         loop = self._loop
         asyncio.set_event_loop(loop)
         try:
-            loop.run_forever()
-            self._closing = True
+            while not self._closing:
+                try:
+                    loop.run_forever()
+                except BaseException:  # noqa: BLE001 - of a task that a handler made, which hears of it where it awaits it
+                    # A SystemExit leaves the loop as well; the tasks of all other handlers are in it.
+                    _log.exception("an async handler's own task tried to end the process; the handlers go on")
             # Those in a handler get their cancellation; what they say to it nobody hears any more.
             for runner in self._runners:
                 runner.cancel()
@@ -138,6 +142,10 @@ class LoopRunners:
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             loop.close()
+
+    def _end(self) -> None:
+        self._closing = True
+        self._loop.stop()
 
     def _hear(self) -> None:
         self._poked = False
@@ -161,6 +169,8 @@ class LoopRunners:
                     return
                 runner = self._loop.create_task(self._run(), name=f"jobhall-runner-{len(self._runners)}")
                 self._runners.add(runner)
+                # Handlers that cancel all that is in their loop end runners, too.
+                runner.add_done_callback(self._runners.discard)
 
     def _cancel(self, task: HeldTask) -> None:
         # The runner waits within the handler, or it would not stand here: there the cancellation arrives.
@@ -187,13 +197,21 @@ class LoopRunners:
                 task.runner = me
                 outcome = await _outcome_async(task, handover)
                 task.runner = None
-                while me.uncancel():
-                    pass
                 handover.end(task, outcome)
+                if me.cancelling():
+                    await _forget_cancellation(me)
             in_turn += 1
             if in_turn == _TASKS_PER_TURN:
                 in_turn = 0
                 await asyncio.sleep(0)
+
+
+async def _forget_cancellation(runner: asyncio.Task[None]) -> None:
+    """One that the handler did not wait for would arrive in the next one."""
+    while runner.uncancel():
+        pass
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
 
 
 @types.coroutine

@@ -179,8 +179,9 @@ class WorkerStream:
     def collect(self, now: float) -> list[HeldTask]:
         """Takes what the runners handed over; the tasks whose runners are free again."""
         over = self._holdings.collect(now)
-        if over:
-            self._credit.note(seconds=sum([task.seconds for task in over]), count=len(over))
+        # Those that were withdrawn before they began tell nothing of how long handlers take.
+        if ran := [task for task in over if task.over]:
+            self._credit.note(ran)
         return over
 
     # --- what to say ---
@@ -196,7 +197,7 @@ class WorkerStream:
         if now >= self._stale_at:
             self._stale_at = now + self._pace.accept / _STALE_CHECKS
             self._holdings.release_stale(delivered_before=now - self._pace.accept / 2)
-        self._credit.check(now, running_since=self._holdings.running_since)
+        self._credit.check(now, running=self._holdings.running)
         self._credit.full = self._reports.full
         if (capacity := self._credit.capacity(zombies=self._holdings.zombies)) != self._capacity_sent:
             self._capacity_sent = capacity
@@ -225,9 +226,12 @@ class WorkerStream:
         """From here on `flush` says what is unacked, numbered anew; until the next Hello."""
         self._reports.reconnect(self._holdings.tasks)
 
-    def flush(self, now: float) -> ReportTasksRequest | None:
-        """The next list of what goes by ReportTasks; None when no outcome is left to be confirmed."""
-        if not self.unacked_count or (message := self._reports.next_message(now)) is None:
+    def flush(self) -> ReportTasksRequest | None:
+        """The next list of what goes by ReportTasks; None when no outcome is left to be confirmed.
+
+        Nothing on tasks that go on: if the session is over, that is refused, and the next Hello may bring them back.
+        """
+        if (message := self._reports.next_of_ended()) is None:
             return None
         return ReportTasksRequest(
             session_id=self._session_id, updates=message.task_updates.updates, logs=message.task_logs.logs

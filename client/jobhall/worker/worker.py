@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable, Mapping
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from jobhall.limits import CAPACITY_MAX, DRAIN_TIMEOUT, JOB_TYPE_PREFIX_GLOBAL, JOB_TYPE_PREFIX_OWN, NAMESPACE_DEFAULT
+from jobhall.limits import CAPACITY_MAX, DRAIN_TIMEOUT, NAMESPACE_DEFAULT
 from jobhall.task import Task
 from jobhall.v1.worker_pb2 import RuntimeInfo
 from jobhall.worker.access import Access, TokenSource
 from jobhall.worker.credit import Credit
 from jobhall.worker.crew import Crew
 from jobhall.worker.handover import Handover
-from jobhall.worker.held import Handler
+from jobhall.worker.held import Handler, plain
 from jobhall.worker.io import WorkerIO
 from jobhall.worker.stream import Introduction, WorkerStream
 
@@ -119,12 +119,12 @@ class Worker:
             raise ValueError(f"concurrency of {job_type!r} is {concurrency}; it goes from 1 to {self.concurrency}")
         if self._io is not None:
             raise RuntimeError(f"the handler of {job_type!r} comes too late: the worker runs already")
-        served = {_plain(known): known for known in self._handlers}
-        if (known := served.get(_plain(job_type))) is not None:
+        served = {plain(known): known for known in self._handlers}
+        if (known := served.get(plain(job_type))) is not None:
             raise ValueError(f"{job_type!r} has a handler already (as {known!r})")
 
         def register(function: _Function) -> _Function:
-            self._handlers[job_type] = Handler(_plain(job_type), function, concurrency, is_async=_is_async(function))
+            self._handlers[job_type] = Handler(plain(job_type), function, concurrency, is_async=_is_async(function))
             return function
 
         return register
@@ -240,11 +240,6 @@ class Worker:
             self._io.leave(drain_seconds=drains.pop() if drains else 0)
 
         return {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
-
-
-def _plain(job_type: str) -> str:
-    """The type as assignments name it."""
-    return job_type.removeprefix(JOB_TYPE_PREFIX_GLOBAL).removeprefix(JOB_TYPE_PREFIX_OWN)
 
 
 def _is_async(function: Callable[[Task], Any]) -> bool:

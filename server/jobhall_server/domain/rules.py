@@ -12,6 +12,7 @@ from jobhall.limits import RETRY_INITIAL_DELAY, RETRY_JITTER, RETRY_MAX_DELAY, R
 
 INITIAL_DELAY_US = RETRY_INITIAL_DELAY // timedelta(microseconds=1)
 MAX_DELAY_US = RETRY_MAX_DELAY // timedelta(microseconds=1)
+_GOLDEN_RATIO = 0.6180339887498949
 
 
 class Backoff(IntEnum):
@@ -86,6 +87,13 @@ class Rules:
 
 NO_RULES = Rules()
 """Those of a job that says nothing: tried again with exponential delays, without time limits."""
+
+
+def chance_of(job_key: int, drawn: float) -> float:
+    """The random part (0..1) for one of several jobs that fail together, of the one number `drawn` for all of them:
+    by steps of the golden ratio, so that they are spread evenly and come back apart.
+    """
+    return (drawn + job_key * _GOLDEN_RATIO) % 1.0
 
 
 @lru_cache(maxsize=1024)

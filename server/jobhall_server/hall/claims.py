@@ -95,9 +95,17 @@ class Dispatcher:
         """Look at every queue again: the net under missed hints and under other processes."""
         self.nudge(self._queue_keys())
 
-    async def settle(self) -> None:
-        """Wait until no claim is in flight."""
-        while self._in_flight is not None:
+    @property
+    def claiming(self) -> bool:
+        """Whether a claim is in flight."""
+        return self._in_flight is not None
+
+    async def settle(self, *, rounds: int | None = None) -> None:
+        """Wait until no claim is in flight; or, since under load one always is, for so many of them: after two, every
+        seat that was there had its turn.
+        """
+        while self._in_flight is not None and rounds != 0:
+            rounds = None if rounds is None else rounds - 1
             await asyncio.wait({self._in_flight})
 
     def _wants(self) -> tuple[list[Want], list[Seat]]:
@@ -157,6 +165,6 @@ def _unspent(want: Want, claimed: Sequence[Claimed]) -> set[int]:
     size = 0
     for job in claimed:
         given[job.queue_key] = given.get(job.queue_key, 0) + 1
-        size += len(job.parameters.content) if job.parameters is not None else 0
+        size += sum(payload.size_bytes for payload in (job.parameters, job.checkpoint) if payload is not None)
     exhausted = len(claimed) >= want.credit or size >= _CUT_SHORT_BYTES
     return {key for key, limit in want.queues if exhausted or given.get(key, 0) >= limit}

@@ -8,6 +8,7 @@ import random
 import secrets
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 import structlog
@@ -18,6 +19,7 @@ from jobhall_server.domain.access import Principal
 from jobhall_server.domain.job import Lease
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import NewSession, SessionRecord
+from jobhall_server.hall.checks import job_id
 from jobhall_server.hall.frames import Assignment, Cancel, Capacity, FrameIn, FrameOut, Hello, ReportKind, Reports
 from jobhall_server.hall.held import HeldTask, Overdue
 from jobhall_server.hall.leases import LoseTasks, ReturnTasks
@@ -136,9 +138,10 @@ class Connection:
 
     def deliver(self, claimed: Sequence[Claimed]) -> None:
         """Jobs that came for a stream that is over or wants less now go back at once, at no cost."""
-        wanted = claimed[: self.free()]
+        wanted = self.machine.wanted(claimed, self._serves) if self.free() else ()
         if len(wanted) < len(claimed):
-            unwanted = Overdue(unaccepted=[job.lease for job in claimed[len(wanted) :]])
+            kept = {job.lease for job in wanted}
+            unwanted = Overdue(unaccepted=[job.lease for job in claimed if job.lease not in kept])
             _ = self._hall.spawn(self._give_back_now(unwanted), "give back a claim")
         if wanted:
             queue = self._hall.registry.queue
@@ -166,6 +169,14 @@ class Connection:
         """These tasks are not the worker's any more."""
         self.machine.forget(leases)
         self._wake.set()
+
+    def save_progress_of(self, job_keys: AbstractSet[int]) -> set[int]:
+        """Those of the jobs that spoke since their progress was saved last; it is saved now."""
+        speaking = self.machine.holdings.progress.speaking(job_keys)
+        if speaking:
+            self.machine.save_progress()
+            self._work.set()
+        return speaking
 
     def tell_to_move(self, within_seconds: float) -> None:
         """The server is going."""
@@ -266,7 +277,7 @@ class Connection:
     async def _open(self, hello: Hello) -> None:
         hall, resume_token = self._hall, hello.resume_token or secrets.token_urlsafe(16)
         new = NewSession(
-            session_id=hello.session_id or str(uuid.uuid4()),
+            session_id=job_id(hello.session_id, "hello.session_id") if hello.session_id else str(uuid.uuid4()),
             resume_digest=resume_digest(resume_token),
             worker_name=hello.worker_name,
             namespaces=hello.namespaces,

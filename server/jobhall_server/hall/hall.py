@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -71,7 +70,7 @@ class Hall:
         self.repairs = Repairs()
         self.reconciliation = Reconciliation(self)
         self.draining = False
-        self._renewed_at = -math.inf
+        self._renewed_at = clock.monotonic()
         self._renewing = asyncio.Lock()
         self._spawned: set[asyncio.Task[None]] = set()
 
@@ -155,13 +154,11 @@ class Hall:
         new one: what it promised a worker may be another's by now.
         """
         async with self._renewing:
-            try:
-                renewed = await self.store.renew()
-            except ApiError:
-                if self._unheard_seconds() > AWAY_SECONDS:
-                    self.workers.end_all(DrainingError("this server cannot reach its database; connect again"))
-                raise
-            if not renewed:
+            renewal = asyncio.ensure_future(self.store.renew())
+            await asyncio.wait({renewal}, timeout=max(0.0, AWAY_SECONDS - self._unheard_seconds()))
+            if not renewal.done():
+                self.workers.end_all(DrainingError("this server cannot reach its database; connect again"))
+            if not await renewal:
                 log.warning("replica_was_away", seconds=round(self._unheard_seconds(), 1))
                 self.workers.end_all(DrainingError("this server was away; connect again"))
                 await self.store.register_anew()

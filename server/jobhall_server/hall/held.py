@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from jobhall_server.domain.job import Lease
@@ -111,6 +112,15 @@ class LiveProgress:
         """The task is not held any more."""
         self.latest.pop(job_key, None)
         self._unsaved.pop(token, None)
+
+    def speaking(self, job_keys: AbstractSet[int]) -> set[int]:
+        """Those of the jobs of which something is not saved yet."""
+        return {job_key for job_key in self._unsaved.values() if job_key in job_keys}
+
+    def of(self, token: bytes) -> Progress | None:
+        """What is not saved yet of one task; it is as good as saved then."""
+        job_key = self._unsaved.pop(token, None)
+        return None if job_key is None else self.latest[job_key]
 
     def take(self) -> list[Report]:
         """What is not saved yet, as reports that nobody waits for."""

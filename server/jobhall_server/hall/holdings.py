@@ -35,7 +35,7 @@ class Holdings:
     @property
     def count(self) -> int:
         """How many count against the worker's credit."""
-        return len(self.tasks) + len(self.recorded)
+        return len(self.tasks) + len(self.recorded) + len(self._timed_out)
 
     def bring(self, tasks: Iterable[HeldTask], decisions: Iterable[HeldDecision]) -> list[bytes]:
         """What the worker brought along with its Hello; answers what it has not started."""

@@ -83,11 +83,16 @@ class Fallen(NamedTuple):
 
 
 class FallDue(Unit[list[Fallen]]):
-    """Move on jobs whose time has come; `chances` (0..1, one for each) are for the delays of those tried again."""
+    """Move on jobs whose time has come; `chances` (0..1, one for each) are for the delays of those tried again. Those
+    that are `speaking`, since they said something that is not stored yet, are not silent.
+    """
 
-    def __init__(self, job_keys: Sequence[int], chances: Sequence[float]) -> None:
+    def __init__(
+        self, job_keys: Sequence[int], chances: Sequence[float], *, speaking: AbstractSet[int] = frozenset()
+    ) -> None:
         self.job_keys = tuple(job_keys)
         self._chances = tuple(chances)
+        self._speaking = speaking
 
     def decide(self, group: Group) -> list[Fallen]:
         moved = []
@@ -95,10 +100,12 @@ class FallDue(Unit[list[Fallen]]):
             job = group.job(job_key)
             if job is None:
                 continue
+            code = server_moves.timeout_code(job, group.now) if job.state is JobState.RUNNING else ""
+            if code == server_moves.PROGRESS_TIMEOUT and job_key in self._speaking:
+                continue
             decision, values = server_moves.fall_due(job, group.now, chance)
             if isinstance(decision, Change):
                 group.change(job, decision, values)
-                code = server_moves.timeout_code(job, group.now) if job.state is JobState.RUNNING else ""
                 if code:
                     group.save_failure(job_key, _timeout(job, code, final=decision.target is JobState.FAILED))
                 lease = Lease(job.key, job.fence, job.nonce)

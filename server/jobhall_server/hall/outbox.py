@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from jobhall.limits import PROGRESS_DETAILS_BYTES_MAX
+from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.frames import (
     Ack,
     Assignment,
@@ -175,10 +177,19 @@ def assignment_bytes(assignment: Assignment) -> int:
     job = assignment.claimed
     size = _TASK_BYTES_ABOUT
     if job.parameters is not None:
-        size += len(job.parameters.content)
+        size += job.parameters.size_bytes
     if job.checkpoint is not None:
-        size += len(job.checkpoint.content)
-    return size + (len(job.labels) if job.labels else 0) + (len(job.path) if job.path else 0)
+        size += job.checkpoint.size_bytes
+        size += _progress_bytes(job.progress) if job.progress is not None else 0
+    if job.labels or job.path or job.file_name:
+        size += sum(len(text.encode()) for text in (job.labels, job.path, job.file_name) if text)
+    return size
+
+
+def _progress_bytes(progress: Progress) -> int:
+    texts = 4 * (len(progress.step) + len(progress.stage) + len(progress.message) + len(progress.unit))
+    # A Struct takes more than its JSON where that has many short numbers, but never more than was let in.
+    return texts + (min(8 * len(progress.details), PROGRESS_DETAILS_BYTES_MAX) if progress.details else 0)
 
 
 _NO_ACK = Ack(0, [])

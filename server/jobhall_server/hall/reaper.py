@@ -35,13 +35,14 @@ async def reap(hall: Hall) -> int:
     """
     ttl_us = int(hall.settings.stream.session_ttl_seconds * 1_000_000)
     expired = await hall.store.reads.expired(ttl_us=ttl_us)
-    if expired.stale:
-        count = await hall.store.run(DetachStale(expired.stale, replica_key=hall.store.replica_key))
+    if expired.stale and (
+        count := await hall.store.run(DetachStale(expired.stale, replica_key=hall.store.replica_key))
+    ):
         log.info("sessions_detached", count=count, why="their replica is gone")
     newly_lost = expired.sessions
     if newly_lost:
-        count = await hall.store.run(ExpireSessions(newly_lost, ttl_us=ttl_us))
-        log.warning("sessions_lost", count=count, after_seconds=hall.settings.stream.session_ttl_seconds)
+        if count := await hall.store.run(ExpireSessions(newly_lost, ttl_us=ttl_us)):
+            log.warning("sessions_lost", count=count, why="their workers did not come back in time")
         expired = await hall.store.reads.expired(ttl_us=ttl_us)
     lost = await _lose(hall, expired, newly_lost)
     fallen = await _fall_due(hall, expired.due)
@@ -67,7 +68,8 @@ async def _lose(hall: Hall, expired: Expired, newly_lost: Sequence[int]) -> int:
 async def _fall_due(hall: Hall, job_keys: Sequence[int]) -> int:
     if not job_keys:
         return 0
-    fallen = await hall.store.run(FallDue(job_keys, [random.random() for _ in job_keys]))
+    chances, speaking = [random.random() for _ in job_keys], hall.workers.speaking(job_keys)
+    fallen = await hall.store.run(FallDue(job_keys, chances, speaking=speaking))
     for job in fallen:
         if job.session_key is None:
             continue
@@ -92,4 +94,4 @@ async def _let_go(hall: Hall, session_keys: Sequence[int]) -> None:
     for emptied in await hall.store.run(CloseDrained(session_keys, chance=random.random())):
         hall.workers.drained(emptied.session_key, emptied.leases)
         hall.dispatcher.nudge(emptied.ready_queues)
-        log.info("worker_drained", session_key=emptied.session_key, tasks_released=len(emptied.leases))
+        log.info("worker_drained", session=emptied.session_id, tasks_released=len(emptied.leases))

@@ -15,6 +15,7 @@ from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.job import JobRecord, Lease
 from jobhall_server.domain.moves import Decision, Refusal
 from jobhall_server.domain.progress import Progress
+from jobhall_server.domain.rules import chance_of
 from jobhall_server.hall.frames import (
     CheckpointBody,
     CompletedBody,
@@ -42,8 +43,8 @@ class Judged:
 class JudgeReports(Unit[Judged]):
     """Take what a worker reports, in its order; a refused item costs the others nothing.
 
-    `chance` (0..1) is the random part of the delays of what is tried again; `session_key` is whose reports they are,
-    None where only their tokens tell.
+    `chance` (0..1), drawn by the caller, is for the delays of what is tried again; `session_key` is whose reports they
+    are, None where only their tokens tell.
     """
 
     def __init__(self, reports: Sequence[Report], *, chance: float, session_key: int | None = None) -> None:
@@ -133,7 +134,7 @@ def _take_failed(taking: _Taking) -> Refusal | None:
         kind=failure.kind,
         code=failure.code,
         now=group.now,
-        chance=unit.chance,
+        chance=chance_of(job.key, unit.chance),
         retryable=report.body.retryable,
         delay_us=report.body.delay_us,
     )
@@ -150,8 +151,9 @@ def _take_released(taking: _Taking) -> Refusal | None:
     body = report.body
     assert isinstance(body, ReleasedBody)
     not_mine = body.not_mine and unit.session_key is not None
+    chance = chance_of(job.key, unit.chance)
     decision, values = worker_moves.release(
-        job, lease, body.digest, now=group.now, chance=unit.chance, delay_us=body.delay_us, not_mine=not_mine
+        job, lease, body.digest, now=group.now, chance=chance, delay_us=body.delay_us, not_mine=not_mine
     )
     if isinstance(decision, Change):
         taking.save_last_progress(body.progress)
@@ -202,9 +204,11 @@ def _take_checkpoint(taking: _Taking) -> Refusal | None:
     if refusal is None:
         job = taking.accepted()
         taking.group.change(job, *worker_moves.note_checkpoint(job, state.size_bytes))
-        taking.group.save_checkpoint(job.key, state, progress)
-        if progress is not None:
+        if progress is None:
+            progress = taking.group.progress(job.key, taking.lease.fence)
+        else:
             taking.group.save_progress(job.key, taking.lease.fence, progress)
+        taking.group.save_checkpoint(job.key, state, progress)
     return refusal
 
 

@@ -19,6 +19,7 @@ from jobhall_server.hall.frames import (
     Assignment,
     Cancel,
     Capacity,
+    CheckpointBody,
     DrainReason,
     FrameIn,
     FrameOut,
@@ -47,7 +48,7 @@ from jobhall_server.hall.intake import Intake
 from jobhall_server.hall.outbox import Outbox
 from jobhall_server.hall.repairs import Repair
 from jobhall_server.hall.reports import OUTCOMES, Judged
-from jobhall_server.hall.store import HeldRow
+from jobhall_server.hall.store import Claimed, HeldRow
 
 PROGRESS_SAVED_EVERY_SECONDS = 1.0
 UNSENT_BYTES_MAX = 1024 * 1024
@@ -120,6 +121,8 @@ class SessionMachine:
             if report.kind is ReportKind.PROGRESS:
                 self._take_progress(report, task)
                 continue
+            if report.kind is ReportKind.CHECKPOINT:
+                self._before_checkpoint(report)
             add(report)
             if task is not None:
                 if report.kind in OUTCOMES:
@@ -127,6 +130,13 @@ class SessionMachine:
                     task.ending = True
                 if not task.started:
                     self._start(task)
+
+    def _before_checkpoint(self, report: Report) -> None:
+        """A checkpoint without progress is of the last that was reported: the store must have seen that one."""
+        if isinstance(report.body, CheckpointBody) and report.body.progress is None:
+            progress = self.holdings.progress.of(report.token)
+            if progress is not None:
+                self._intake.add_unnumbered(Report(0, report.token, ReportKind.PROGRESS, progress))
 
     def _start(self, task: HeldTask) -> None:
         task.started = True
@@ -193,6 +203,22 @@ class SessionMachine:
     def free_by_type(self) -> dict[str, int]:
         """The same for each type with a number of its own, by the name that the worker gave it."""
         return self.holdings.left_by_type(self.type_limits)
+
+    def wanted(self, claimed: Sequence[Claimed], names: Mapping[int, str]) -> Sequence[Claimed]:
+        """Those that still fit, of what was claimed for it: capacity may have been lowered since, in all or of a type.
+        `names` are those of the queues that it serves.
+        """
+        left = self.free_by_type()
+        if left:
+            fitting = []
+            for job in claimed:
+                name = names.get(job.queue_key, "")
+                if name in left:
+                    left[name] -= 1
+                if left.get(name, 0) >= 0:
+                    fitting.append(job)
+            claimed = fitting
+        return claimed[: self.free()]
 
     def deliver(self, tasks: Sequence[Assignment], now: float) -> None:
         """Hand claimed jobs to the worker; the accept timer starts."""

@@ -20,6 +20,7 @@ from jobhall.states import JobState
 from jobhall_server.domain import worker_moves
 from jobhall_server.domain.change import Change
 from jobhall_server.domain.job import Lease
+from jobhall_server.domain.rules import chance_of
 from jobhall_server.domain.session import SessionRecord, SessionState
 from jobhall_server.hall.checks import check_job_type, check_labels, check_text, job_id, namespace_fault
 from jobhall_server.hall.frames import Hello
@@ -116,6 +117,7 @@ class Emptied(NamedTuple):
     """What was taken from a drained session."""
 
     session_key: int
+    session_id: str
     leases: tuple[Lease, ...]
     ready_queues: frozenset[int]
 
@@ -137,14 +139,16 @@ class CloseDrained(Unit[list[Emptied]]):
         leases, ready = [], set()
         for job in group.held(session.key):
             lease = Lease(job.key, job.fence, job.nonce)
-            decision, values = worker_moves.release(job, lease, _RELEASED_BY_SERVER, now=group.now, chance=self._chance)
+            decision, values = worker_moves.release(
+                job, lease, _RELEASED_BY_SERVER, now=group.now, chance=chance_of(job.key, self._chance)
+            )
             if isinstance(decision, Change):
                 group.change(job, decision, values)
                 leases.append(lease)
                 if decision.target is JobState.PENDING:
                     ready.add(job.queue_key)
         group.save_session(session.closed(group.now))
-        return Emptied(session.key, tuple(leases), frozenset(ready))
+        return Emptied(session.key, session.session_id, tuple(leases), frozenset(ready))
 
 
 def _is_over(session: SessionRecord, now: int) -> bool:

@@ -118,6 +118,9 @@ class Group(Protocol):
     def save_progress(self, job_key: int, fence: int, progress: Progress) -> None:
         """Keep the newest progress of the lease `fence`."""
 
+    def progress(self, job_key: int, fence: int) -> Progress | None:
+        """How far the lease `fence` is: its newest progress that was saved, else that of the last checkpoint."""
+
     def add_item_errors(self, job_key: int, fence: int, first_number: int, errors: Sequence[ItemError]) -> None:
         """Keep item errors, numbered in the lease from `first_number` (1 is the first); a resent number is ignored."""
 

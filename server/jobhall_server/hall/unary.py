@@ -199,7 +199,7 @@ class Unary:
 
     async def _session(self, asked: Asked) -> SessionRecord:
         if asked.session_id:
-            return await self._hall.store.run(RenewUnarySession(asked.session_id, ttl_us=asked.lease_us, to_claim=True))
+            return await self._hall.store.run(RenewUnarySession(asked.session_id, ttl_us=asked.lease_us))
         new = NewSession(
             session_id=new_id(),
             # Nobody ever takes it over by a stream.
@@ -228,7 +228,7 @@ class Unary:
         self._seats.add(seat)
         try:
             self._hall.dispatcher.poll()
-            await self._hall.dispatcher.settle()
+            await self._hall.dispatcher.settle(rounds=2)
             while not seat.given.done() and not self._hall.draining and (left := deadline - loop.time()) > 0:
                 await asyncio.wait({seat.given}, timeout=min(left, renewed_every))
                 if not seat.given.done():
@@ -251,6 +251,7 @@ class Unary:
             while True:
                 changes.rows.clear()
                 changes.wake.clear()
+                changes.overflowed = False
                 jobs = await self._hall.store.reads.jobs_by_id(principal, ids)
                 if len(jobs) < len(ids):
                     found = {job.job_id for job in jobs}
@@ -309,8 +310,10 @@ class Unary:
 
 
 def _expires_at(session: SessionRecord | None) -> int | None:
-    """When an unattached unary session is over unless it is heard of; None where a stream, or the server, decides."""
-    if session is None or session.ttl_us is None or session.detached_at is None:
+    """When an unattached unary session is over unless it is heard of; None where a stream, or the server, decides, and
+    when it has left.
+    """
+    if session is None or not session.state.alive or session.ttl_us is None or session.detached_at is None:
         return None
     return session.detached_at + session.ttl_us
 

@@ -41,23 +41,19 @@ class OpenUnarySession(Unit[Opened]):
 
 
 class RenewUnarySession(Unit[SessionRecord]):
-    """Its time to live begins anew, with another length if the call says so; SessionExpiredError when it is over.
-
-    `to_claim`: WorkerDrainedError when it is given no more work.
+    """It claims: its time to live begins anew, with another length if the call says so. SessionExpiredError when it is
+    over, WorkerDrainedError when it is given no more work, or is over since it was drained.
     """
 
-    def __init__(self, session_id: str, *, ttl_us: int | None = None, to_claim: bool = False) -> None:
+    def __init__(self, session_id: str, *, ttl_us: int | None = None) -> None:
         self.session_ids = (session_id,)
         self._ttl_us = ttl_us
-        self._to_claim = to_claim
 
     def decide(self, group: Group) -> SessionRecord:
-        session = _living(group, self.session_ids[0])
-        if not session.unary:
-            raise FieldInvalidError("session_id", "is that of a stream; a worker claims by its stream, or without one")
-        if self._to_claim and session.drain_at is not None:
-            raise WorkerDrainedError(f"session {session.session_id} is drained: report what it holds, and stop")
-        return _renewed(group, session, self._ttl_us)
+        known = group.session_by_id(self.session_ids[0])
+        if known is not None and known.drain_at is not None:
+            raise WorkerDrainedError(f"session {known.session_id} is drained: report what it holds, and stop")
+        return _renewed(group, _unary(group, self.session_ids[0]), self._ttl_us)
 
 
 class ClaimJobs(Unit[list[Claimed]]):
@@ -104,7 +100,8 @@ class ReportSession(Unit[tuple[Judged, SessionRecord | None]]):
         for session_id in self.session_ids:
             session = _renewed(group, _living(group, session_id))
             self._reports.session_key = session.key
-        return self._reports.decide(group), session
+        judged = self._reports.decide(group)
+        return judged, session and _over_if_drained(group, session)
 
 
 class BeatSession(Unit[tuple[set[bytes], set[int], SessionRecord]]):
@@ -122,7 +119,7 @@ class BeatSession(Unit[tuple[set[bytes], set[int], SessionRecord]]):
         self._losses_max = losses_max
 
     def decide(self, group: Group) -> tuple[set[bytes], set[int], SessionRecord]:
-        session = _renewed(group, _living(group, self.session_ids[0]))
+        session = _renewed(group, _unary(group, self.session_ids[0]))
         ready: set[int] = set()
         held = set()
         for job in group.held(session.key):
@@ -132,7 +129,7 @@ class BeatSession(Unit[tuple[set[bytes], set[int], SessionRecord]]):
                 held.add(token)
             else:
                 ready |= lose(group, job, confirmed=True, losses_max=self._losses_max)
-        return set(self._listed - held), ready, session
+        return set(self._listed - held), ready, _over_if_drained(group, session)
 
 
 def _living(group: Group, session_id: str) -> SessionRecord:
@@ -140,6 +137,23 @@ def _living(group: Group, session_id: str) -> SessionRecord:
     if session is None or not session.state.alive:
         raise SessionExpiredError(session_id)
     return session
+
+
+def _unary(group: Group, session_id: str) -> SessionRecord:
+    """A living session without a stream. Who knows the id of another, as everybody may, takes nothing from it."""
+    session = _living(group, session_id)
+    if not session.unary:
+        raise FieldInvalidError("session_id", "is that of a stream: its worker claims and beats there")
+    return session
+
+
+def _over_if_drained(group: Group, session: SessionRecord) -> SessionRecord:
+    """A drained session ends when it holds nothing; one that a stream carries, by its stream."""
+    if session.drain_at is None or session.state is not SessionState.DETACHED or group.held(session.key):
+        return session
+    closed = session.closed(group.now)
+    group.save_session(closed)
+    return closed
 
 
 def _renewed(group: Group, session: SessionRecord, ttl_us: int | None = None) -> SessionRecord:

@@ -78,6 +78,13 @@ class Workers:
                 return progress
         return None
 
+    def speaking(self, job_keys: Iterable[int]) -> set[int]:
+        """Those of the jobs that are not silent: their worker has told progress which the store does not know yet. It
+        is saved now.
+        """
+        keys = frozenset(job_keys)
+        return {key for connection in self._connections.values() for key in connection.save_progress_of(keys)}
+
     # --- sessions ---
 
     async def drain(self, session_id: str, *, reason: str, drain_at: int) -> SessionRecord:
@@ -92,6 +99,7 @@ class Workers:
 
     def drained(self, session_key: int, leases: Iterable[Lease]) -> None:
         """The drain of a session is over: what it held was taken from it, and its stream ends."""
+        self.forget_session(session_key)
         connection = self._connections.get(session_key)
         if connection is not None:
             connection.forget(leases)

@@ -19,7 +19,7 @@ from jobhall.limits import (
 )
 from jobhall.v1 import admin_service_pb2
 from jobhall.v1.admin_service_pb2_grpc import AdminServiceServicer
-from jobhall_server.hall.clock import Clock
+from jobhall_server.hall.hall import Hall
 from jobhall_server.rpc.convert import duration, timestamp
 from jobhall_server.rpc.interceptor import Context
 
@@ -28,7 +28,6 @@ from jobhall_server.rpc.interceptor import Context
 class About:
     """What the composition root knows of the process and its database."""
 
-    replica_id: str
     started_at: int
     engine: str
     engine_version: str
@@ -39,16 +38,17 @@ class About:
 class AdminServicer(AdminServiceServicer):
     """What is not here, the generated base class answers: UNIMPLEMENTED."""
 
-    def __init__(self, about: About, clock: Clock) -> None:
+    def __init__(self, about: About, hall: Hall) -> None:
         self._about = about
-        self._clock = clock
+        self._hall = hall
 
     async def GetServerInfo(
         self, request: admin_service_pb2.GetServerInfoRequest, context: Context
     ) -> admin_service_pb2.GetServerInfoResponse:
-        about, now = self._about, timestamp(self._clock.now_us())
+        about, now = self._about, timestamp(self._hall.clock.now_us())
+        replica_id = str(self._hall.store.replica_key)
         replica = admin_service_pb2.Replica(
-            id=about.replica_id,
+            id=replica_id,
             version=jobhall.__version__,
             start_time=timestamp(about.started_at),
             last_seen_time=now,
@@ -60,10 +60,10 @@ class AdminServicer(AdminServiceServicer):
             engine=about.engine,
             engine_version=about.engine_version,
             schema_revision=about.schema_revision,
-            replica_id=about.replica_id,
+            replica_id=replica_id,
             replicas=[replica],
             server_time=now,
-            features=about.features,
+            features=(*about.features, *self._hall.repairs.features()),
             limits=_limits(),
         )
         return admin_service_pb2.GetServerInfoResponse(server_info=info)

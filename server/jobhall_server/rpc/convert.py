@@ -235,10 +235,12 @@ def progress_in(message: job_pb2.Progress) -> Progress:
     )
 
 
-def progress_out(progress: Progress, *, basic: bool = False) -> job_pb2.Progress:
-    """The message; BASIC shows percent, step and message only."""
+def progress_out(progress: Progress, *, basic: bool = False, as_reported: bool = False) -> job_pb2.Progress:
+    """The message; BASIC shows percent, step and message only. What goes back to a worker is `as_reported`: a percent
+    that was computed would stand still there while the worker goes on counting.
+    """
     message = job_pb2.Progress(step=progress.step, message=progress.message)
-    if (percent := progress.percent_done) is not None:
+    if (percent := progress.percent if as_reported else progress.percent_done) is not None:
         message.percent = percent
     if basic:
         return message

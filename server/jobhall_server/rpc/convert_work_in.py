@@ -20,6 +20,7 @@ from jobhall.limits import (
     NAMESPACE_DEFAULT,
     REASON_BYTES_MAX,
     TEXT_BYTES_MAX,
+    WORKER_JOB_TYPES_MAX,
 )
 from jobhall.states import FailureKind, LogLevel
 from jobhall.v1 import job_pb2, task_pb2, worker_pb2, worker_service_pb2
@@ -259,6 +260,8 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _type_limits(message: task_pb2.Capacity) -> dict[str, int]:
+    if len(message.types) > WORKER_JOB_TYPES_MAX:
+        raise ProtocolViolationError(f"capacity bounds {len(message.types)} types; the limit is {WORKER_JOB_TYPES_MAX}")
     return {bound.job_type: max(0, bound.tasks_max) for bound in message.types}
 
 

@@ -176,7 +176,7 @@ def _add_task(tasks: Any, assignment: Assignment) -> None:
     if job.checkpoint is not None:
         task.checkpoint.CopyFrom(payload_out(job.checkpoint))
         if job.progress is not None:
-            task.progress.CopyFrom(progress_out(job.progress))
+            task.progress.CopyFrom(progress_out(job.progress, as_reported=True))
     if job.rules is not None:
         _add_timeouts(task, rules_of(job.rules))
 

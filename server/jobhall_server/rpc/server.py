@@ -102,11 +102,11 @@ class RpcServer:
         server = self._server
         jobs_grpc.add_JobServiceServicer_to_server(JobServicer(hall), server)  # type: ignore[abstract]
         types_grpc.add_JobTypeServiceServicer_to_server(JobTypeServicer(hall), server)  # type: ignore[abstract]
-        workers = WorkerServicer(hall, replica_id=about.replica_id)
+        workers = WorkerServicer(hall)
         workers_grpc.add_WorkerServiceServicer_to_server(workers, server)
         batches = batch_grpc.BatchServiceServicer()  # type: ignore[abstract]
         batch_grpc.add_BatchServiceServicer_to_server(batches, server)
-        admin = AdminServicer(about, hall.clock)  # type: ignore[abstract]
+        admin = AdminServicer(about, hall)  # type: ignore[abstract]
         admin_grpc.add_AdminServiceServicer_to_server(admin, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
 

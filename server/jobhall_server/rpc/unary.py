@@ -15,7 +15,6 @@ from jobhall.limits import (
     MESSAGE_BYTES_MAX,
     NAMESPACE_ANY,
     NAMESPACE_DEFAULT,
-    UNACKED_ITEMS_MAX,
     WORKER_JOB_TYPES_MAX,
     WORKER_NAME_BYTES_MAX,
     WORKER_NAMESPACES_MAX,
@@ -30,6 +29,8 @@ from jobhall_server.rpc.convert import seconds_of, timestamp
 from jobhall_server.rpc.convert_work_in import logs_in, runtime_in, updates_in
 from jobhall_server.rpc.convert_work_out import cancel_out, task_out
 
+_REPORTS_MAX = 5000
+"""Of one call, so that the answer can be received though every one of them is refused."""
 _WORKER_NAME = "unary"
 """Of a worker that does not say its name."""
 
@@ -52,20 +53,24 @@ async def report_tasks(
     unary: Unary, request: worker_service_pb2.ReportTasksRequest
 ) -> worker_service_pb2.ReportTasksResponse:
     """Decode, report, encode; what is malformed is rejected alone."""
-    checks.check_count(len(request.updates) + len(request.logs), UNACKED_ITEMS_MAX, "updates")
+    checks.check_count(len(request.updates) + len(request.logs), _REPORTS_MAX, "updates")
     session_id = checks.job_id(request.session_id, "session_id") if request.session_id else ""
+    # A caller may give several the same number: inside, each has its own.
+    said: list[task_pb2.TaskLog | task_pb2.TaskUpdate] = [*request.logs, *request.updates]
+    seqs = [item.seq for item in said]
+    for place, item in enumerate(said):
+        item.seq = place
     malformed: list[Rejection] = []
     # Logs first: after its outcome a task has no more to say.
     reports = [*logs_in(request.logs, malformed), *updates_in(request.updates, malformed)]
     reported = await unary.report(session_id, reports)
     # What was malformed counted as a sign of life, which may have come too late as well: once is enough.
-    said = {(item.seq, item.token) for item in malformed}
-    refused = [item for item in reported.refused if (item[0].seq, item[0].token) not in said]
-    rejections = [*malformed, *(Rejection(report.seq, report.token, error) for report, error in refused)]
+    rejections = {report.seq: Rejection(report.seq, report.token, error) for report, error in reported.refused}
+    rejections |= {item.seq: item for item in malformed}
     response = worker_service_pb2.ReportTasksResponse(
         rejections=[
-            task_pb2.Rejection(seq=item.seq, lease_token=item.token, status=status_from_error(item.error))
-            for item in rejections
+            task_pb2.Rejection(seq=seqs[place], lease_token=item.token, status=status_from_error(item.error))
+            for place, item in sorted(rejections.items())
         ],
         dropped_progress_lease_tokens=reported.bad_progress,
         cancels=_cancels_out(reported.cancels),

@@ -36,13 +36,12 @@ _NEWEST_FIRST = ("", "create_time desc")
 class WorkerServicer(WorkerServiceServicer):
     """What is not here, the generated base class answers: UNIMPLEMENTED."""
 
-    def __init__(self, hall: Hall, *, replica_id: str) -> None:
+    def __init__(self, hall: Hall) -> None:
         self._hall = hall
-        self._replica_id = replica_id
 
     async def Work(self, _requests: object, stream: Stream) -> None:  # type: ignore[override]  # it writes itself
         connection = self._hall.workers.connect(principal())
-        await _WorkStream(connection, stream, FrameWriter(replica_id=self._replica_id)).run()
+        await _WorkStream(connection, stream, FrameWriter(replica_id=str(self._hall.store.replica_key))).run()
 
     async def ClaimTasks(
         self, request: worker_service_pb2.ClaimTasksRequest, context: Context

@@ -19,7 +19,9 @@ from jobhall_server.storage.execution import Execution
 PARAMETERS_BYTES_MAX = 8 * 1024 * 1024
 """What one claim reads of parameters and checkpoints; it ends early rather than hold more, but never with nothing."""
 PASSED_OVER_MAX = 1000
-"""Jobs of a queue that a claim looks at in vain, since the hungry sessions have given them back as not theirs."""
+"""Jobs of a queue that a claim looks at in vain, since the hungry sessions have given them back as not theirs. As many
+again are looked at where the claim before this one stopped.
+"""
 
 Candidate = list[Any]
 """A row of `statements_claim.candidates`."""
@@ -94,10 +96,29 @@ class _Claim:
             left -= passed_over
             eaters = [session for session in eaters if session.room(queue_key) > 0]
             limits = [min(limit * 4, left) for limit in limits]
-            if not eaters or left <= 0:
+            if not eaters:
+                break
+            if left <= 0:
+                self._go_on(queue_key, (waiting, lost), eaters)
                 break
             waiting = self._more(queue_key, 0, limits[0], waiting)
             lost = self._more(queue_key, 1, limits[1], lost)
+
+    def _go_on(self, queue_key: int, before: Sequence[Sequence[Candidate]], eaters: Sequence[_Hungry]) -> None:
+        """Too much was passed over: look where the claim before stopped, and so by and by at the whole queue."""
+        places, found = self._execution.passed_over, []
+        for lane in (0, 1):
+            remembered = places.get((queue_key, lane))
+            # What stands in front by now was looked at just before.
+            behind = before[lane] and [max(before[lane][-1], remembered or [])]
+            found.append(self._more(queue_key, lane, PASSED_OVER_MAX, behind))
+        self._share(found[0], found[1], eaters, queue_key)
+        if self._budget > 0 and any(session.room(queue_key) > 0 for session in eaters):
+            for lane, jobs in enumerate(found):
+                if len(jobs) == PASSED_OVER_MAX:
+                    places[queue_key, lane] = jobs[-1][_PLACE]
+                else:
+                    places.pop((queue_key, lane), None)
 
     def _more(self, queue_key: int, lane: int, limit: int, before: Sequence[Candidate]) -> list[Candidate]:
         """The jobs of a lane after those that were found before."""

@@ -24,6 +24,8 @@ class Execution:
         self._connection = connection
         self._cursor = connection.cursor()
         self.tables = tables
+        self.passed_over: dict[tuple[int, int], list[int]] = {}
+        """Where claims go on that were in vain, by queue and lane: a hint, as good after a rollback as before."""
 
     @property
     def changes(self) -> int:

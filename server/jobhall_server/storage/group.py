@@ -15,7 +15,7 @@ from jobhall_server.domain.session import NewSession, SessionRecord, SessionStat
 from jobhall_server.hall.store import Claimed, LogLine, PayloadKind, Unit, Want
 from jobhall_server.storage import schema, statements_cut, statements_jobs, statements_write
 from jobhall_server.storage.claims import claim
-from jobhall_server.storage.codec import STATES, id_of_hex, progress_text
+from jobhall_server.storage.codec import STATES, id_of_hex, progress_of, progress_text
 from jobhall_server.storage.dialect import keys
 from jobhall_server.storage.execution import Execution
 from jobhall_server.storage.overlays import Moved, moved_on, record_after, record_of_new
@@ -194,6 +194,13 @@ class Group:
 
     def save_progress(self, job_key: int, fence: int, progress: Progress) -> None:
         self._staged.put(self._staged.progress, job_key, (fence, progress_text(progress)))
+
+    def progress(self, job_key: int, fence: int) -> Progress | None:
+        staged_fence, told = self._staged.progress.get(job_key, (None, None))
+        if staged_fence != fence:
+            statement = statements_jobs.saved_progress(self._execution.tables)
+            told = self._execution.scalar(statement, job_key=job_key, fence=fence)
+        return None if told is None else progress_of(told)
 
     def add_item_errors(self, job_key: int, fence: int, first_number: int, errors: Sequence[ItemError]) -> None:
         for number, error in enumerate(errors, first_number):

@@ -48,6 +48,16 @@ def held_jobs(tables: Tables) -> sa.Select[Any]:
     return as_json(rows.where(jobs.c.held_by == sa.bindparam("session_key", type_=sa.BigInteger)).with_for_update())
 
 
+@lru_cache(maxsize=8)
+def saved_progress(tables: Tables) -> sa.Select[Any]:
+    """The newest progress of one lease, else that of the job's checkpoint."""
+    progress, checkpoints = tables.progress, tables.checkpoints
+    job_key, fence = (sa.bindparam(name, type_=sa.BigInteger) for name in ("job_key", "fence"))
+    of_lease = sa.select(progress.c.data).where(progress.c.job_key == job_key, progress.c.fence == fence)
+    of_checkpoint = sa.select(checkpoints.c.progress).where(checkpoints.c.job_key == job_key)
+    return sa.select(sa.func.coalesce(of_lease.scalar_subquery(), of_checkpoint.scalar_subquery()))
+
+
 class ChangeShape(NamedTuple):
     """What of a Change is in its statement's text; changes of one shape differ only in what is bound."""
 

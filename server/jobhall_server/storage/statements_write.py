@@ -164,6 +164,13 @@ def serve_on(tables: Tables) -> sa.Update:
 
 
 @lru_cache(maxsize=8)
+def begin_serving(tables: Tables) -> sa.Update:
+    """Begin the served time anew: what was away while nobody served has its whole time to come back."""
+    now = sa.bindparam("now", type_=sa.BigInteger)
+    return sa.update(tables.service).values(resumed_at=now, last_at=now)
+
+
+@lru_cache(maxsize=8)
 def last_served(tables: Tables) -> sa.Select[Any]:
     """The newest time that any server of this database has written."""
     return sa.select(tables.service.c.last_at)

@@ -215,7 +215,7 @@ def _register(execution: Execution, now: int) -> int:
 
 def _add_replica(execution: Execution, replica_id: str, now: int) -> int:
     known = execution.tables
-    execution.write(statements_write.serve_on(known), now=now)
+    execution.write(statements_write.begin_serving(known), now=now)
     given = dict(execution.rows(statements_write.keys_given(known)))
     key: int = given[schema.COUNTER_REPLICA] + 1
     execution.write_rows(statements_write.set_counters(known), [(schema.COUNTER_REPLICA, key)])

@@ -142,6 +142,10 @@ class Group(GroupProtocol):
     def save_progress(self, job_key: int, fence: int, progress: Progress) -> None:
         self._journal.put(self._tables.progress, job_key, (fence, progress))
 
+    def progress(self, job_key: int, fence: int) -> Progress | None:
+        of_fence, progress = self._tables.progress.get(job_key, (None, None))
+        return progress if of_fence == fence else self._tables.checkpoints.get(job_key, (None, None))[1]
+
     def add_item_errors(self, job_key: int, fence: int, first_number: int, errors: Sequence[ItemError]) -> None:
         self._add_new(self._tables.item_errors, job_key, fence, first_number, errors)
 

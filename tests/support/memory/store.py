@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from jobhall.errors import DatabaseBusyError, DrainingError, QueueFullError
 from jobhall_server.hall.clock import Clock
-from jobhall_server.hall.store import Store, Unit
+from jobhall_server.hall.store import Reads, Store, Unit
 from jobhall_server.storage.statements_write import PAUSE_US
 from jobhall_server.storage.writer import WAITING_MAX
 from tests.support.memory.group import Group, Move
@@ -61,6 +61,7 @@ class MemoryStore(Store):
         clock: Clock,
         disk: Disk | None = None,
         look_on: Callable[[Sequence[Move]], None] = lambda _: None,
+        read_by: Callable[[Reads], Reads] = lambda reads: reads,
     ) -> None:
         self.tables = tables
         self._clock = clock
@@ -73,10 +74,10 @@ class MemoryStore(Store):
         self._listeners: list[Callable[[int], None]] = []
         self._last = tables.served[None].last_at if tables.served else 0
         self._replica_key = self._register()
-        self._reads = MemoryReads(tables, now=clock.now_us, replica_key=lambda: self._replica_key)
+        self._reads = read_by(MemoryReads(tables, now=clock.now_us, replica_key=lambda: self._replica_key))
 
     @property
-    def reads(self) -> MemoryReads:
+    def reads(self) -> Reads:
         return self._reads
 
     @property

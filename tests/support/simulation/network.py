@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from enum import Enum
 from random import Random
 from typing import Any, Protocol
 
@@ -28,6 +29,14 @@ class Caller(Protocol):
 
     def ended(self, stream: SimulatedStream, error: ApiError | None) -> None:
         """The stream is over."""
+
+
+class Told(Enum):
+    """Who hears of it when a connection breaks."""
+
+    BOTH = "both are told"
+    THE_WORKER = "the server is not told"
+    NOBODY = "silently"
 
 
 class Weather:
@@ -102,14 +111,15 @@ class SimulatedStream:
 
     # --- what happens to it ---
 
-    def break_off(self, *, silently: bool = False) -> None:
-        """The connection is gone, and all that was on its way. `silently`: neither side is told."""
+    def break_off(self, told: Told) -> None:
+        """The connection is gone, and all that was on its way."""
         if self.cut:
             return
         self.cut = True
-        if not silently:
+        if told is not Told.NOBODY:
             lost = ServerUnreachableError("nowhere", "the connection broke")
             self.caller.process.call_later(self.weather.delay(), self._end, lost)
+        if told is Told.BOTH:
             self.server.call_later(self.weather.delay(), self._cancelled)
 
     # --- in detail ---

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from jobhall.limits import SESSION_TTL
 from jobhall.states import TERMINAL_STATES, EventType, JobState
-from jobhall_server.domain.job import Lease
+from jobhall_server.domain.job import Lease, LeaseState
 from jobhall_server.domain.moves import MOVES
 from jobhall_server.domain.session import SessionState
 from jobhall_server.hall.store import EventRow, PayloadKind
@@ -127,6 +127,14 @@ class Referee:
         row = None if lease is None else self._tables.jobs.get(lease.job_key)
         if row is not None and lease is not None and row["outcome_fence"] == lease.fence:
             self._broken(f"the completion of {row['job_id']} is on record and was refused")
+
+    def told_lost(self, token: bytes) -> None:
+        """A worker came back with a task that it had begun, and is told that it is not its own."""
+        lease = Lease.parse(token)
+        row = None if lease is None else self._tables.jobs.get(lease.job_key)
+        same = row is not None and lease is not None and row["fence"] == lease.fence
+        if row is not None and same and row["lease"] in (LeaseState.LOST_STARTED, LeaseState.LOST_UNSTARTED):
+            self._broken(f"{row['job_id']} was not given back to who began it, though nobody else has claimed it")
 
     def superseded(self, worker: str) -> None:
         """No two workers here share a session."""

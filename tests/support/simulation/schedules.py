@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ class Schedule:
         chance = self._plans
         ends = ("complete",) * 8 + ("fail", "fail", "fail for good", "release")
         return Plan(
-            seconds=chance.choice((0.001, 0.1, 1.0, 4.0, 12.0)) * chance.uniform(0.5, 1.5),
+            seconds=chance.choice((0.001, 0.1, 1.0, 4.0, 12.0, 25.0)) * chance.uniform(0.5, 1.5),
             end=chance.choice(ends),
             obeys=chance.random() < 0.8,
             says=chance.choice((0, 0, 0, 3)),
@@ -148,6 +149,9 @@ class Schedule:
 
     def answered(self, token: bytes, *, taken: bool) -> None:
         self._judged(self.referee.acked if taken else self.referee.refused, token)
+
+    def told_lost(self, token: bytes) -> None:
+        self._judged(self.referee.told_lost, token)
 
     def superseded(self, worker: SimulatedWorker) -> None:
         self._judged(self.referee.superseded, worker.name)
@@ -169,7 +173,7 @@ class Schedule:
         self._judged(self.referee.committed, moves)
 
     def failed(self, error: BaseException) -> None:
-        self.tell(f"a server failed: {error!r}")
+        self.tell("".join(["a server failed: ", *traceback.format_exception(error)]))
         self._failure = self._failure or error
 
     def tell(self, what: str) -> None:
@@ -267,7 +271,9 @@ class Schedule:
         process = self._process(f"s{len(self._servers)}")
         self.tell(f"{process.name} starts")
         self.away(self.timeline.now)
-        self._servers.append(SimulatedServer(process, self.tables, self.disk, self, self._settings))
+        self._servers.append(
+            SimulatedServer(process, self.tables, self.disk, self, self._settings, self._chance_of(process.name))
+        )
 
     def start_worker(self, name: str, concurrency: int) -> None:
         process = self._process(name)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from jobhall.errors import ApiError, Code, DrainingError, InternalError
+from jobhall.errors import ApiError, Code, DatabaseBusyError, DrainingError, InternalError
 from jobhall_server.domain.access import ANYBODY
 from jobhall_server.hall.hall import Hall, HallSettings
+from jobhall_server.hall.store import Reads
 from jobhall_server.rpc.convert_work_out import FrameWriter
 from jobhall_server.rpc.streams import Stream
 from jobhall_server.rpc.workers import _WorkStream
@@ -20,6 +22,7 @@ from tests.support.simulation.network import SimulatedStream
 from tests.support.simulation.timeline import Process, Timeline
 from tests.support.stores import START_US
 
+READ_FAILS = 0.001
 LEAVE_SECONDS = 3.0
 """So long a server that was told to stop waits for its workers to move."""
 UNREACHABLE = ApiError("nobody listens", code=Code.UNAVAILABLE)
@@ -47,13 +50,36 @@ class SimulatedDisk:
         self.busy_until = 0.0
 
     def before_commit(self) -> float:
-        return self._chance.expovariate(1 / 0.003) if self._chance.random() < 0.99 else self._chance.uniform(0, 2)
+        return self._chance.expovariate(1 / 0.003) if self._chance.random() < 0.99 else self._chance.uniform(0, 0.3)
 
     def before_answer(self) -> float:
         return self._chance.expovariate(1 / 0.002)
 
     def busy(self) -> bool:
         return self._timeline.now < self.busy_until
+
+
+class LateReads:
+    """Queries that take their time: what they answer was so some moments ago. Now and then one cannot be answered."""
+
+    def __init__(self, reads: Reads, chance: Random, *, may_fail: Callable[[], bool]) -> None:
+        self._reads = reads
+        self._chance = chance
+        self._may_fail = may_fail
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        async def read(*args: Any, **named: Any) -> Any:
+            await asyncio.sleep(self._seconds())  # sleeps: in virtual time
+            if self._chance.random() < READ_FAILS and self._may_fail():
+                raise DatabaseBusyError("the database is away", retry_after=timedelta(seconds=1))
+            answer = await getattr(self._reads, name)(*args, **named)
+            await asyncio.sleep(self._seconds())  # sleeps: the same
+            return answer
+
+        return read
+
+    def _seconds(self) -> float:
+        return self._chance.expovariate(1 / 0.001) if self._chance.random() < 0.98 else self._chance.uniform(0, 0.4)
 
 
 class Onlooker(Protocol):
@@ -70,7 +96,13 @@ class SimulatedServer:
     """From its start to its death; what it committed is in the tables."""
 
     def __init__(
-        self, process: Process, tables: Tables, disk: SimulatedDisk, onlooker: Onlooker, settings: HallSettings
+        self,
+        process: Process,
+        tables: Tables,
+        disk: SimulatedDisk,
+        onlooker: Onlooker,
+        settings: HallSettings,
+        chance: Random,
     ) -> None:
         self.process = process
         self.hall: Hall | None = None
@@ -79,6 +111,8 @@ class SimulatedServer:
         self._disk = disk
         self._onlooker = onlooker
         self._settings = settings
+        self._chance = chance
+        self._started_at = process.time()
         self._stopping: asyncio.Event | None = None
         self._serving = process.create_task(self._serve(), name="serve")
 
@@ -86,6 +120,10 @@ class SimulatedServer:
     def gone(self) -> bool:
         """Whether the process has ended."""
         return self._serving.done() or self.process.killed
+
+    def _serves(self) -> bool:
+        # One that finds its database away as it starts does not start: that is for whoever starts it again.
+        return self.process.time() > self._started_at + 1.0
 
     def stop(self) -> None:
         """SIGTERM."""
@@ -106,7 +144,13 @@ class SimulatedServer:
     async def _serve(self) -> None:
         stopping = self._stopping = asyncio.Event()
         clock = SimulatedClock(self.process.timeline)
-        store = MemoryStore(self._tables, clock=clock, disk=self._disk, look_on=self._onlooker.committed)
+        store = MemoryStore(
+            self._tables,
+            clock=clock,
+            disk=self._disk,
+            look_on=self._onlooker.committed,
+            read_by=lambda reads: cast("Reads", LateReads(reads, self._chance, may_fail=self._serves)),
+        )
         try:
             async with Hall.open(store, self._settings, clock) as hall:
                 self.hall = hall

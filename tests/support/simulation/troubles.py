@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tests.support.simulation.servers import SimulatedServer
+from tests.support.simulation.network import Told
 from tests.support.simulation.workers import SimulatedWorker
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ def kill_server(schedule: Schedule) -> None:
         server.process.kill()
         seconds = schedule.chance.choice((0.3, 3.0, 15.0, 60.0))
         # A machine that loses its power says nothing; but then it is not back at once.
-        _forget_streams(server, silently=seconds >= UNNOTICED_SECONDS and schedule.chance.random() < 0.5)
+        unnoticed = seconds >= UNNOTICED_SECONDS and schedule.chance.random() < 0.5
+        for stream in [*server.streams]:
+            stream.break_off(Told.NOBODY if unnoticed else Told.BOTH)
         _come_back(schedule, seconds)
 
 
@@ -60,13 +62,13 @@ def kill_worker(schedule: Schedule) -> None:
     """SIGKILL, or the power of its machine; another worker comes in its place."""
     worker = _any_worker(schedule)
     if worker is not None:
-        silently = schedule.chance.random() < 0.3
-        schedule.tell(f"{worker.name} is killed{', silently' if silently else ''}")
+        told = Told.NOBODY if schedule.chance.random() < 0.3 else Told.BOTH
+        schedule.tell(f"{worker.name} is killed ({told.value})")
         worker.process.kill()
         schedule.referee.died(worker.name)
         schedule.trouble(worker, float("inf"))
         if worker.current is not None:
-            worker.current.break_off(silently=silently)
+            worker.current.break_off(told)
         _replace(schedule, worker)
 
 
@@ -102,13 +104,13 @@ def drain_worker(schedule: Schedule) -> None:
 
 
 def break_stream(schedule: Schedule) -> None:
-    """Its connection breaks; both sides are told, or neither."""
+    """Its connection breaks; both sides are told, or the worker alone, or nobody."""
     worker = _any_worker(schedule)
     if worker is not None and worker.current is not None:
-        silently = schedule.chance.random() < 0.4
-        schedule.tell(f"the stream of {worker.name} breaks{', silently' if silently else ''}")
-        worker.current.break_off(silently=silently)
-        schedule.trouble(worker, schedule.timeline.now + (UNNOTICED_SECONDS if silently else 0.0))
+        told = schedule.chance.choice(list(Told))
+        schedule.tell(f"the stream of {worker.name} breaks ({told.value})")
+        worker.current.break_off(told)
+        schedule.trouble(worker, schedule.timeline.now + (UNNOTICED_SECONDS if told is Told.NOBODY else 0.0))
 
 
 def silence(schedule: Schedule) -> None:
@@ -133,7 +135,7 @@ def hold_back(schedule: Schedule) -> None:
         seconds = schedule.chance.choice((3.0, 12.0, 20.0, 35.0))
         schedule.tell(f"the stream of {worker.name} breaks, and what it says on the next comes after {seconds:g} s")
         worker.weather.next_held_seconds = seconds
-        worker.current.break_off()
+        worker.current.break_off(Told.BOTH)
         schedule.trouble(worker, schedule.timeline.now + min(seconds, UNNOTICED_SECONDS))
 
 
@@ -184,8 +186,3 @@ def _come_back(schedule: Schedule, seconds: float) -> None:
 
     before = schedule.server()
     schedule.later(seconds, start)
-
-
-def _forget_streams(server: SimulatedServer, *, silently: bool) -> None:
-    for stream in [*server.streams]:
-        stream.break_off(silently=silently)

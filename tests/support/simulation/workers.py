@@ -11,7 +11,13 @@ from typing import NamedTuple, Protocol
 from jobhall.errors import ApiError, ServerUnreachableError
 from jobhall.v1 import task_pb2
 from jobhall.v1.job_pb2 import Payload, Progress
-from jobhall.v1.worker_service_pb2 import DRAIN_REASON_WORKER_DRAIN, Ack, WorkResponse
+from jobhall.v1.worker_service_pb2 import (
+    DRAIN_REASON_WORKER_DRAIN,
+    HELD_TASK_DISPOSITION_LOST,
+    Ack,
+    Welcome,
+    WorkResponse,
+)
 from jobhall.worker.credit import Credit
 from jobhall.worker.ends import After, after
 from jobhall.worker.handover import Handover
@@ -75,6 +81,9 @@ class World(Protocol):
     def answered(self, token: bytes, *, taken: bool) -> None:
         """The server has confirmed the completion of that task, or has refused it."""
 
+    def told_lost(self, token: bytes) -> None:
+        """It came back with that task, which it had begun, and is told that it is not its own."""
+
     def superseded(self, worker: SimulatedWorker) -> None:
         """Its newest stream was ended because somebody else has its session."""
 
@@ -106,6 +115,8 @@ class SimulatedWorker:
         self._waiting: deque[HeldTask] = deque()
         self._completed: dict[int, bytes] = {}
         """Completions that this stream carried and that are not acked: their numbers and tokens."""
+        self._listed: set[bytes] = set()
+        """What the last Hello said that was begun."""
         self._tries = 0
         self._pumping_at = 0.0
         self._farewell_said = False
@@ -134,6 +145,7 @@ class SimulatedWorker:
         self._completed.clear()
         stream = self.current = self.world.dial(self)
         hello = self.machine.hello(self.process.time())
+        self._listed = {held.lease_token for held in hello.hello.held_tasks if held.started}
         if stream is None:
             self.process.call_later(self.weather.delay(), self._refused)
         else:
@@ -147,6 +159,8 @@ class SimulatedWorker:
         if stream is self.current:
             if message.HasField("ack"):
                 self._note_acks(message.ack)
+            if message.HasField("welcome"):
+                self._note_losses(message.welcome)
             self._perform(self.machine.receive(message, self.process.time()))
             if self.machine.welcomed:
                 self._tries = 0
@@ -271,6 +285,11 @@ class SimulatedWorker:
         self.machine.collect(now)
         self._start_waiting()
         self._pump()
+
+    def _note_losses(self, welcome: Welcome) -> None:
+        for decision in welcome.held_tasks:
+            if decision.disposition == HELD_TASK_DISPOSITION_LOST and decision.lease_token in self._listed:
+                self.world.told_lost(decision.lease_token)
 
     def _note_acks(self, ack: Ack) -> None:
         rejected = {rejection.seq for rejection in ack.rejections}

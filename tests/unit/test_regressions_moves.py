@@ -1,0 +1,125 @@
+"""Faults of moves, reports and claims that were found by hunting: each test opens with what went wrong before."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jobhall.states import JobState
+from jobhall_server.domain.job import Lease
+from jobhall_server.hall.claims import Dispatcher
+from jobhall_server.hall.frames import Assignments, Cancel, Capacity, Heartbeat, StreamSettings
+from jobhall_server.hall.reports import JudgeReports
+from jobhall_server.hall.session import SessionMachine
+from jobhall_server.hall.store import Claimed
+from tests.support.halls import HallWorker, Scene, greeting, open_hall
+from tests.support.stores import Floor, SetClock, open_store
+from tests.support.task_steps import leases_of
+from tests.support.waiting import eventually_async
+from tests.support.worker_frames import assignment, failed, hello, token
+
+
+@pytest.fixture
+async def floor(tmp_path: Path) -> AsyncIterator[Floor]:
+    async with open_store("memory", tmp_path, clock=SetClock()) as store:
+        yield await Floor.of(store, tmp_path)
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with open_hall("memory", tmp_path) as opened:
+        yield opened
+
+
+async def test_jobs_that_fail_together_are_not_tried_again_together(floor: Floor) -> None:
+    """One random number was drawn for all reports of a unit: a thousand jobs whose backend was down failed in one
+    unit, and came back in the same microsecond, however much jitter their policy asked for.
+    """
+    await floor.submit(20)
+    leases = await leases_of(floor, await floor.session(), 20)
+    reports = [failed(place, lease.token(), retryable=True) for place, lease in enumerate(leases, 1)]
+
+    await floor.store.run(JudgeReports(reports, chance=0.5))
+
+    records = [await floor.record(lease.job_key) for lease in leases]
+    assert len({record and record.due_at for record in records}) == 20
+
+
+def test_a_task_that_is_out_of_time_takes_up_room_until_its_worker_has_stopped_it() -> None:
+    """The worker was given the next one on top, which it could not begin: that lay until it went back, three times,
+    and then the worker was given nothing of that type for a minute.
+    """
+    machine = SessionMachine(StreamSettings(), 0.0)
+    machine.receive(hello(tasks_max=1), 0.0)
+    machine.opened("s", "t", 1)
+    machine.deliver([assignment(1)], 0.0)
+
+    machine.time_out(Cancel(token(1), "its run_timeout is over", 30.0))
+    still_there = machine.free()
+    machine.receive(Heartbeat(1, [token(1)], 1), 1.0)
+    listed = machine.free()
+    machine.receive(Heartbeat(2, [], 1), 2.0)
+
+    assert (still_there, listed, machine.free()) == (0, 0, 1)
+
+
+async def test_what_comes_of_a_type_that_was_paused_meanwhile_goes_back(scene: Scene) -> None:
+    """The credit in all was looked at as a claim came back, but not that of the type: a worker that had paused the
+    type was given the tasks all the same.
+    """
+    worker = HallWorker(scene)
+    await worker.hello(replace(greeting(), type_limits={"score": 5}))
+    [key] = await scene.floor.submit()
+    [claimed] = await scene.floor.claim(scene.floor.want(worker.connection.session, 1))  # type: ignore[arg-type]
+
+    worker.connection.receive(Capacity(10, {"score": 0}))
+    worker.connection.deliver(claimed)
+
+    async def waits_again() -> bool:
+        record = await scene.floor.record(key)
+        return record is not None and record.state is JobState.PENDING
+
+    await eventually_async(waits_again, within=10, what="the job is in the queue again")
+    assert not [frame for frame in worker.frames if isinstance(frame, Assignments)]
+    await worker.leave()
+
+
+class Hungry:
+    """A seat that is always hungry, and told of nothing."""
+
+    def __init__(self, session_key: int, queue_key: int) -> None:
+        self.session_key = session_key
+        self.epoch = 1
+        self.worker_name = "hungry"
+        self.accept_us = None
+        self.given: list[Lease] = []
+        self._queue_key = queue_key
+
+    def free(self) -> int:
+        return 1
+
+    def free_by_type(self) -> dict[str, int]:
+        return {}
+
+    def serves(self) -> dict[int, str]:
+        return {self._queue_key: "score"}
+
+    def deliver(self, claimed: Sequence[Claimed]) -> None:
+        self.given += [job.lease for job in claimed]
+
+
+async def test_who_waits_for_a_claim_does_not_wait_for_everybody_elses(floor: Floor) -> None:
+    """Under load the next claim is in flight as soon as one is back. ClaimTasks waited for the moment in which none
+    was: its tasks had come long ago, and went back unnamed.
+    """
+    await floor.submit(500)
+    seat = Hungry((await floor.session()).key, floor.queue_key)
+    dispatcher = Dispatcher(floor.store, lambda: [seat], lambda: [floor.queue_key])
+    dispatcher.poll()
+
+    await dispatcher.settle(rounds=2)
+
+    assert 1 <= len(seat.given) <= 3
+    await dispatcher.settle()
+    assert len(seat.given) == 500
