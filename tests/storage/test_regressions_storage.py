@@ -91,6 +91,7 @@ async def test_the_feed_outlives_a_database_that_cannot_be_read_for_a_moment(flo
     # One read of the event log that found the database busy ended the feed, and with it the server.
     store: Any = AwayOnce(floor.store)
     feed = Feed(store, watchers_max=10)
+    await feed.begin()
     with feed.subscribe(ANYBODY, JobFilter()) as subscription:
         running = asyncio.create_task(feed.run())
         await eventually_async(lambda: store.failures, within=5, what="the log could not be read once")
@@ -101,9 +102,23 @@ async def test_the_feed_outlives_a_database_that_cannot_be_read_for_a_moment(flo
         await asyncio.wait([running])
 
 
+async def test_a_feed_that_has_begun_stands_at_the_logs_end_before_anybody_can_subscribe(floor: Floor) -> None:
+    """It found the end while the server already answered: who asked in that moment stood at event 0, and was never
+    offered what had been committed between their cursor and the end. The simulation found it.
+    """
+    await floor.submit(3)
+    feed = Feed(floor.store, watchers_max=10)
+
+    await feed.begin()
+
+    with feed.subscribe(ANYBODY, JobFilter()) as subscription:
+        assert subscription.since == feed.position == 3
+
+
 async def test_a_watcher_whose_place_is_cut_off_under_it_is_told_so(floor: Floor, clock: SetClock) -> None:
     # A watcher that read the log slowly while its old end was cut went on behind the cut, events lost without a word.
     feed = Feed(floor.store, watchers_max=10)
+    await feed.begin()
     running = asyncio.create_task(feed.run())
     await floor.submit(1500)
     await floor.submit(1)

@@ -43,9 +43,9 @@ async def test_in_a_storm_of_kills_nothing_acknowledged_is_lost_and_everything_e
     """Four workers and a server; one of them is killed every 1 to 3 seconds while jobs are submitted and run.
 
     The SDK's own retries carry every submit, the workers and a watch through the deaths. Two scripts claim and report
-    by the unary twins, and are slower than their lease at times. A job that a dead worker held
-    runs again; it may have run to its end before and only its report was lost. What each dead server left on the disk
-    is looked at as it is, before the next one recovers it.
+    by the unary twins, and are slower than their lease at times. A job that a dead worker held runs again; it may have
+    run to its end before and only its report was lost. What each dead server left on the disk is looked at as it is,
+    before the next one recovers it.
     """
     seed, seconds, jobs = random.randrange(2**32), 600 if long else 13, 5000 if long else 100
     chance = random.Random(seed)

@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 
 from jobhall.states import JobState
+from jobhall_server.domain import moves
 from jobhall_server.domain.job import Lease
 from jobhall_server.hall.claims import Dispatcher
 from jobhall_server.hall.frames import Assignments, Cancel, Capacity, Heartbeat, StreamSettings
 from jobhall_server.hall.reports import JudgeReports
 from jobhall_server.hall.session import SessionMachine
-from jobhall_server.hall.store import Claimed
+from jobhall_server.hall.store import Claimed, Group
 from tests.support.halls import HallWorker, Scene, greeting, open_hall
-from tests.support.stores import Floor, SetClock, open_store
-from tests.support.task_steps import leases_of
+from tests.support.stores import Act, Floor, SetClock, open_store
+from tests.support.task_steps import accept, leases_of, take
 from tests.support.waiting import eventually_async
 from tests.support.worker_frames import assignment, failed, hello, token
 
@@ -123,3 +124,24 @@ async def test_who_waits_for_a_claim_does_not_wait_for_everybody_elses(floor: Fl
     assert 1 <= len(seat.given) <= 3
     await dispatcher.settle()
     assert len(seat.given) == 500
+
+
+async def test_an_answer_that_tells_of_very_many_cancels_can_be_received(scene: Scene) -> None:
+    """A unary worker was told of all of them at once, each with its reason of a kilobyte: of 5,000 tasks that was an
+    answer of 5 MB, at every call, and it could not even say that it had stopped them.
+    """
+    keys = await scene.floor.submit(5000)
+    session = await scene.floor.session(ttl_us=60_000_000)
+    [claimed] = await scene.floor.claim(scene.floor.want(session, 5000))
+
+    def cancel_all(group: Group) -> None:
+        for job in claimed:
+            accept(group, job.lease)
+            record = group.job(job.lease.job_key)
+            assert record is not None
+            take(group, job.lease, moves.cancel(record, reason="r" * 1000, by="", stop_at=group.now + 60_000_000))
+
+    await scene.store.run(Act(cancel_all, job_keys=keys))
+    told = await scene.hall.unary.beat(session.session_id, [job.lease.token() for job in claimed])
+
+    assert 0 < sum(len(cancel.reason) for cancel in told.cancels) < 2_000_000

@@ -148,7 +148,7 @@ class Dispatcher:
             won = await claim
         except ApiError as error:
             # Nothing was claimed; the next poll asks again.
-            log.warning("claim_failed", error=str(error))
+            log.debug("claim_waits", error=str(error))
             won = [[] for _ in wants]
         finally:
             self._in_flight = None

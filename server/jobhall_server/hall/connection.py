@@ -267,7 +267,7 @@ class Connection:
             except ApiError as error:
                 if self._hall.draining:
                     return  # The next process finds the session attached to a replica that is gone.
-                log.warning("detach_waits", worker=self.worker_name, error=str(error))
+                log.debug("detach_waits", worker=self.worker_name, error=str(error))
                 await asyncio.sleep(RETRY_COMMIT_SECONDS)
                 continue
             now = "moved on" if state is None else state.name.lower()
@@ -363,7 +363,7 @@ class Connection:
             try:
                 judged = await self._hall.store.run(unit)
             except ApiError as error:
-                log.warning("reports_wait", worker=self.worker_name, items=len(batch.reports), error=str(error))
+                log.debug("reports_wait", worker=self.worker_name, items=len(batch.reports), error=str(error))
                 self.machine.failed()
                 if self.ended.is_set():
                     return  # They were never acked: the worker sends them again.
@@ -377,7 +377,7 @@ class Connection:
         try:
             await self._give_back(unwanted.unaccepted)
         except ApiError as error:
-            log.warning("give_back_waits", worker=self.worker_name, error=str(error))
+            log.debug("give_back_waits", worker=self.worker_name, error=str(error))
             self.machine.again(unwanted)
 
     async def _give_back(self, leases: Sequence[Lease]) -> None:

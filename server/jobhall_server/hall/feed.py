@@ -114,10 +114,14 @@ class Feed:
         self._stirred = asyncio.Event()
         self._draining = False
 
+    async def begin(self) -> None:
+        """Find the log's end. Whoever subscribed before that would miss what lies between their cursor and it."""
+        self._store.on_commit(self._stir)
+        self._head = max(self._head, (await self._store.reads.log_place()).last)
+        self._position = self._head
+
     async def run(self) -> None:
         """Follow the log until cancelled: after each commit, and once a second for what other processes wrote."""
-        self._position = self._head = (await self._store.reads.log_place()).last
-        self._store.on_commit(self._stir)
         while True:
             self._stirred.clear()
             if self._count:
@@ -125,7 +129,7 @@ class Feed:
                     await self._tail()
                 except ApiError as error:
                     # The log waits: what could not be read just now comes with the next turn.
-                    log.warning("feed_waits", error=str(error))
+                    log.debug("feed_waits", error=str(error))
             else:
                 self._position = self._head
             try:

@@ -80,6 +80,7 @@ class Hall:
         """A running hall. If one of its loops dies, everything ends loudly; leaving the context stops them."""
         hall = cls(store, settings, clock)
         await hall.registry.refresh()
+        await hall.feed.begin()
         async with asyncio.TaskGroup() as loops:
             running = [
                 loops.create_task(hall.feed.run(), name="feed"),
@@ -128,12 +129,14 @@ class Hall:
         return job if progress is None else replace(job, progress=progress)
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        """Run `work` again and again; what the database could not do just now is tried at the next turn."""
+        """Run `work` again and again; what the database could not do just now, and said so in the log, is tried at the
+        next turn.
+        """
         while True:
             try:
                 await work()
             except ApiError as error:
-                log.warning("housekeeping_waits", work=work.__name__, error=str(error))
+                log.debug("housekeeping_waits", work=work.__name__, error=str(error))
             await asyncio.sleep(seconds)
 
     async def _reap(self) -> None:
@@ -159,9 +162,9 @@ class Hall:
             if not renewal.done():
                 self.workers.end_all(DrainingError("this server cannot reach its database; connect again"))
             if not await renewal:
-                log.warning("replica_was_away", seconds=round(self._unheard_seconds(), 1))
                 self.workers.end_all(DrainingError("this server was away; connect again"))
                 await self.store.register_anew()
+                log.warning("replica_was_away", seconds=round(self._unheard_seconds(), 1))
             self._renewed_at = self.clock.monotonic()
 
     def _unheard_seconds(self) -> float:

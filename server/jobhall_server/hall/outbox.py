@@ -85,14 +85,8 @@ class Outbox:
 
     def reply(self, number: int, unknown: Sequence[bytes], cancels: Iterable[Cancel]) -> None:
         """The answer to a beat; that to a newer one stands for those before it."""
-        fitting: list[Cancel] = []
-        left = self._message_bytes
-        for cancel in cancels:
-            left -= _CANCEL_BYTES_ABOUT + len(cancel.reason)
-            if left < 0 and fitting:
-                break  # They come again with the next beat.
-            fitting.append(cancel)
-        self._reply = HeartbeatReply(number, unknown, fitting)
+        # The others come again with the next beat.
+        self._reply = HeartbeatReply(number, unknown, cancels_within(self._message_bytes, cancels))
 
     def ack(self, through_seq: int, rejections: Sequence[Rejection] = ()) -> None:
         """Everything up to `through_seq` is dealt with."""
@@ -160,16 +154,22 @@ class Outbox:
 
     def _next_cancels(self) -> list[Cancel]:
         """So many that a message holds; the others come with the next call."""
-        taken: list[Cancel] = []
-        left = self._message_bytes
-        for cancel in self._cancels.values():
-            left -= _CANCEL_BYTES_ABOUT + len(cancel.reason)
-            if left < 0 and taken:
-                break
-            taken.append(cancel)
+        taken = cancels_within(self._message_bytes, self._cancels.values())
         for cancel in taken:
             del self._cancels[cancel.token]
         return taken
+
+
+def cancels_within(bytes_max: int, cancels: Iterable[Cancel]) -> list[Cancel]:
+    """So many of them, and at least one, as a message of about that size holds."""
+    taken: list[Cancel] = []
+    left = bytes_max
+    for cancel in cancels:
+        left -= _CANCEL_BYTES_ABOUT + len(cancel.reason.encode())
+        if left < 0 and taken:
+            break
+        taken.append(cancel)
+    return taken
 
 
 def assignment_bytes(assignment: Assignment) -> int:

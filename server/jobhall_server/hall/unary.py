@@ -20,8 +20,9 @@ from jobhall_server.domain.job import Lease
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import NewSession, SessionRecord
 from jobhall_server.hall.frames import Assignment, Cancel, Report, ReportKind
+from jobhall_server.hall.held import cancel_of
 from jobhall_server.hall.leases import ReturnTasks
-from jobhall_server.hall.outbox import assignment_bytes
+from jobhall_server.hall.outbox import assignment_bytes, cancels_within
 from jobhall_server.hall.registry import serves
 from jobhall_server.hall.store import Claimed, HeldRow, JobFilter, Want
 from jobhall_server.hall.unary_units import (
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_CANCELS_BYTES_MAX = 1024 * 1024
+"""Of cancels in one answer."""
 _RENEWED_PER_TTL = 3
 """A claim that waits for long renews its session so often within its time to live."""
 
@@ -294,12 +297,10 @@ class Unary:
         return await self._hall.store.reads.held([session.key]) if session is not None else []
 
     def _cancels(self, held: Sequence[HeldRow]) -> list[Cancel]:
-        now = self._hall.clock.now_us()
-        return [
-            Cancel(row.lease.token(), row.cancel_reason, max(0, (row.due_at or now) - now) / 1e6)
-            for row in held
-            if row.state is JobState.CANCELLING
-        ]
+        """Those that the answer holds; what is stopped makes room for the others."""
+        now_us = self._hall.clock.now_us()
+        cancels = (cancel_of(row, now_us) for row in held if row.state is JobState.CANCELLING)
+        return cancels_within(_CANCELS_BYTES_MAX, cancels)
 
     def _publish(self, reports: Sequence[Report], held: Sequence[HeldRow]) -> None:
         rows = {row.lease.token(): row for row in held}

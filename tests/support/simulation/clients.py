@@ -92,7 +92,7 @@ class SimulatedWatcher:
         if server is not None and server.process is not self._asked:
             self._asked = server.process
             self._call += 1
-            server.perform(self._watching(self._call), lambda _: None)
+            server.perform(self._watching(self._call), self._over(self._call))
         self._process.call_later(1.0, self._look)
 
     def _watching(self, number: int) -> Callable[[Hall], Awaitable[None]]:
@@ -103,6 +103,18 @@ class SimulatedWatcher:
                 self._process.call_later(self._weather.delay_seconds, self._hear, number, numbers, update.cursor)
 
         return follow
+
+    def _over(self, call: int) -> Callable[[object], None]:
+        """The call ended: the next one goes on at the cursor."""
+
+        def over(_: object) -> None:
+            self._process.call_later(self._weather.delay_seconds, forget)
+
+        def forget() -> None:
+            if call == self._call:
+                self._asked = None
+
+        return over
 
     def _hear(self, call: int, numbers: list[int], cursor: str) -> None:
         if call == self._call:
