@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobhall.ids import new_id
-from jobhall_server.domain import moves
+from jobhall_server.domain import worker_moves
 from jobhall_server.domain.change import Change
 from jobhall_server.domain.job import Lease, NewJob, Payload
 from jobhall_server.domain.session import NewSession
@@ -95,8 +95,8 @@ def complete(claimed: Sequence[Claimed], result_bytes: int) -> Do[None]:
     def decide(group: Group) -> None:
         for lease in leases:
             job = group.job(lease.job_key)
-            digest = lease.job_key + 2 if result else moves.NO_RESULT_DIGEST
-            decision, values = moves.complete(job, lease, digest)
+            digest = lease.job_key + 2 if result else worker_moves.NO_RESULT_DIGEST
+            decision, values = worker_moves.complete(job, lease, digest)
             assert job is not None
             assert isinstance(decision, Change)
             group.change(job, decision, values)

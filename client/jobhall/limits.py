@@ -122,3 +122,4 @@ KEEPALIVE_INTERVAL: Final = timedelta(seconds=30)
 KEEPALIVE_INTERVAL_ACCEPTED: Final = timedelta(seconds=5)
 """The shortest ping interval that the server takes without a GOAWAY."""
 ADDRESS_DEFAULT: Final = "127.0.0.1:50051"
+PORT_MAX: Final = 65_535

@@ -134,4 +134,4 @@ class WorkerState(IntEnum):
     DETACHED = 2
     """Its stream is gone; it has the session's time to live to come back."""
     DRAINING = 3
-    """It gets no more tasks, and leaves when it holds none."""
+    """An operator sent it away: it gets no more tasks, and leaves when it holds none."""

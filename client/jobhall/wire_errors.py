@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Protocol
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import (
     BadRequest,
     ErrorInfo,
@@ -45,7 +47,9 @@ def error_from_call(call: FailedCall, *, address: str) -> ApiError:
     # Not grpc_status.rpc_status.from_call: that raises when a proxy changed the message underway.
     for key, value in call.trailing_metadata() or ():
         if key == _DETAILS_KEY:
-            return error_from_status(Status.FromString(value))
+            # Where it is no Status, the code still says what to do.
+            with suppress(DecodeError):
+                return error_from_status(Status.FromString(value))
     code = _code(call.code().value[0])
     message = call.details() or ""
     if code is Code.UNAVAILABLE:

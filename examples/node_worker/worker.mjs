@@ -11,7 +11,7 @@ const options = { includeDirs, keepCase: true, longs: Number, defaults: true };
 const { jobhall } = grpc.loadPackageDefinition(loadSync("jobhall/v1/worker_service.proto", options));
 const address = process.env.JOBHALL_ADDRESS ?? "127.0.0.1:50051";
 const stream = new jobhall.v1.WorkerService(address, grpc.credentials.createInsecure()).Work();
-let task, beats = 0, assignments_seen = 0, seq = 0, last_seq, done = false;
+let task, beats = 0, assignments_seen = 0, seq = 0, last_seq, beating, done = false;
 
 const report = (update) => stream.write({ task_updates: { updates: [{ lease_token: task.lease_token, ...update }] } });
 const tokens = () => (task ? [task.lease_token] : []);
@@ -32,17 +32,17 @@ async function score({ input, output, pace_ms = 0 }) {
 stream.on("data", async ({ welcome, task_assignments, ack }) => {
   if (welcome) {
     const { seconds, nanos } = welcome.settings.heartbeat_interval;
-    beat(), setInterval(beat, seconds * 1000 + nanos / 1e6);
+    beat(), beating = setInterval(beat, seconds * 1000 + nanos / 1e6);
   } else if (task_assignments) {
     ({ assignments_seq: assignments_seen, tasks: [task] } = task_assignments);
     const outcome = await score(JSON.parse(task.parameters.json)).then(
       (result) => ({ completed: { result: { json: JSON.stringify(result) } } }),
-      (error) => ({ failed: { code: "NODE_WORKER", message: error.message, stack: error.stack } }));
+      (error) => ({ failed: { code: "NODE_WORKER", message: error.message, stack: error.stack, retryable: false } }));
     stream.write({ capacity: { tasks_max: 0 } }); // before the outcome makes room for another task
     report({ seq: last_seq = ++seq, ...outcome });
   } else if (ack?.through_seq >= last_seq) {
     done = ack.rejections.length === 0;
-    stream.end();
+    clearInterval(beating), stream.end();
   }
 });
 stream.on("error", ({ message }) => console.error(message));

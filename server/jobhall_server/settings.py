@@ -206,7 +206,7 @@ def _redacted(url: str) -> str:
 
 def _parse_listen(name: str, value: str) -> None:
     host, colon, port = value.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65_535:
+    if not colon or not host or not port.isdigit() or int(port) > limits.PORT_MAX:
         raise ValueError(f"{name}: {value!r} is no address; write host:port, such as 127.0.0.1:50051")
 
 

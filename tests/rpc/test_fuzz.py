@@ -18,8 +18,8 @@ from jobhall.v1 import (
     job_type_service_pb2,
     worker_service_pb2,
 )
-from tests.support.calls import register
-from tests.support.messages import messages
+from tests.support.calls import RawWorker, register, submit
+from tests.support.messages import PLAUSIBLE_ID, messages
 from tests.support.servers import Running, running_server
 
 SECONDS = 5.0
@@ -34,8 +34,14 @@ fuzzed = settings(max_examples=25, suppress_health_check=[*HealthCheck])
 
 @pytest.fixture(scope="module")
 async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
-    async with running_server(tmp_path_factory.mktemp("fuzz"), hello_seconds=2.0) as server:
+    settings: dict[str, Any] = {"hello_seconds": 2.0, "heartbeat_seconds": 600, "session_ttl_seconds": 3600}
+    async with running_server(tmp_path_factory.mktemp("fuzz"), **settings) as server:
         await register(server)
+        # What the plausible id names is there, at least to begin with: a job, and a worker that lost its stream.
+        await submit(server, job_id=PLAUSIBLE_ID, max_attempts=100)
+        worker = RawWorker(server)
+        await worker.hello(session_id=PLAUSIBLE_ID)
+        worker.cut()
         yield server
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from jobhall.errors import Code
 from jobhall.states import FailureKind, JobState
@@ -170,7 +171,7 @@ async def test_no_client_waits_in_vain_for_a_job_that_is_tried_again(brisk: Runn
     job = await submit(brisk, max_attempts=2, retry_policy={"initial_delay": {"nanos": 50_000_000}, "jitter": 0.0})
     await fail(brisk)
 
-    early = await brisk.jobs.WaitJob(pb.WaitJobRequest(job_id=job.id, timeout={"nanos": 1_000_000}))
+    early = await brisk.jobs.WaitJob(pb.WaitJobRequest(job_id=job.id, timeout=Duration(nanos=1_000_000)))
     await fail(brisk)
     await eventually_async(lambda: _is(brisk, job.id, JobState.FAILED), within=10, what="the last attempt failed")
     ended = await brisk.jobs.WaitJob(pb.WaitJobRequest(job_id=job.id))

@@ -171,7 +171,9 @@ async def test_a_policy_that_cannot_be_meant_names_its_field(brisk: Running, nam
 @pytest.mark.parametrize("name", ["run_timeout", "progress_timeout"])
 @pytest.mark.parametrize("seconds", [0, -1, 10**10])
 async def test_a_timeout_that_cannot_be_meant_names_its_field(brisk: Running, name: str, seconds: int) -> None:
-    check(await refusal(submit(brisk, **{name: {"seconds": seconds}})), f"job.{name}")
+    fields: dict[str, Any] = {name: {"seconds": seconds}}
+
+    check(await refusal(submit(brisk, **fields)), f"job.{name}")
 
 
 async def test_calls_with_what_cannot_be_meant_name_the_field(brisk: Running) -> None:

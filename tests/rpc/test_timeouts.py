@@ -34,8 +34,9 @@ async def told_to_stop(worker: RawWorker, token: bytes) -> task_pb2.CancelTask:
         reply: worker_service_pb2.HeartbeatReply = await worker.beat(token)
         return list(reply.cancels)
 
-    [cancel] = await eventually_async(heard, within=WITHIN_SECONDS, what="the worker is told to stop")
-    assert cancel.lease_token == token
+    cancels = await eventually_async(heard, within=WITHIN_SECONDS, what="the worker is told to stop")
+    cancel: task_pb2.CancelTask = cancels[0]
+    assert [each.lease_token for each in cancels] == [token]
     return cancel
 
 

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 
@@ -16,8 +16,9 @@ from jobhall_server.hall.jobs import _CancelJob, _DeleteJob, _RetryJob
 from jobhall_server.hall.leases import FallDue, Fallen
 from jobhall_server.hall.submits import SubmitJobs
 from tests.support.lifecycle_job import ModelJob
+from tests.support.lifecycle_sessions import CHANCES
 from tests.support.lifecycle_words import CODE, Answer
-from tests.support.lifecycle_workers import CHANCES, Workers
+from tests.support.lifecycle_workers import Workers
 from tests.support.planned_units import equals
 from tests.support.stores import ENGINES
 
@@ -27,6 +28,8 @@ COLUMNS = (
 )
 EXAMPLES = {"sqlite": 80, "memory": 300}
 STEPS = 40
+PHASES = (Phase.reuse, Phase.generate, Phase.shrink)
+"""To explain a failure would take longer than to find it."""
 RULES = (
     NO_RULES,
     Rules(RetryPolicy(Backoff.FIXED, 3, 3, 1.0, 0.5), run_timeout_us=4),
@@ -196,7 +199,8 @@ def test_in_whatever_order_things_happen_the_store_is_where_the_design_says(engi
     machine = type("LifecycleOn", (Lifecycle,), {"engine": engine})
 
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=EXAMPLES[engine], stateful_step_count=STEPS, deadline=None)
+        machine,
+        settings=settings(max_examples=EXAMPLES[engine], stateful_step_count=STEPS, deadline=None, phases=PHASES),
     )
 
 

@@ -1,15 +1,18 @@
 """Faults of claims and what they leave behind that were found by hunting: each test opens with what went wrong."""
 
 from dataclasses import replace
+from pathlib import Path
 
+from jobhall.states import JobState
 from jobhall_server.domain.job import Lease, Payload
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.frames import Body, CheckpointBody, ReleasedBody, Report, ReportKind
+from jobhall_server.hall.leases import FallDue
 from jobhall_server.hall.reports import JudgeReports
 from jobhall_server.hall.store import Claimed
 from jobhall_server.storage.claims import PASSED_OVER_MAX
-from tests.support.stores import Floor
-from tests.support.task_steps import leases_of, release, run
+from tests.support.stores import Floor, SetClock, open_store
+from tests.support.task_steps import SECOND, TTL_US, expired, fail, leases_of, release, run, serve
 
 
 async def test_a_session_that_gave_very_many_jobs_back_is_given_those_behind_them(floor: Floor) -> None:
@@ -59,3 +62,40 @@ async def judge(floor: Floor, lease: Lease, *reports: tuple[ReportKind, Body]) -
     said = [Report(place, lease.token(), kind, body) for place, (kind, body) in enumerate(reports, 1)]
     judged = await floor.store.run(JudgeReports(said, chance=0.0))
     assert not judged.refused
+
+
+class ClockSetBack(SetClock):
+    """Somebody corrected the machine's clock; the monotonic one went on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.back_us = 0
+
+    def now_us(self) -> int:
+        return self.at - self.back_us
+
+
+async def test_what_is_due_does_not_wait_for_a_clock_that_was_set_back(engine: str, tmp_path: Path) -> None:
+    """No time is written that is before one that was written already; so after the clock was set back an hour the time
+    of the store stood still for that hour. A job that was to be tried again after a second waited for it, and so did
+    every session that was to expire, every timeout, and every grace.
+    """
+    clock = ClockSetBack()
+    async with open_store(engine, tmp_path, clock=clock) as store:
+        floor = await Floor.of(store, tmp_path)
+        [key] = await floor.submit()
+        lease = await floor.claim_one()
+        clock.back_us = 3600 * SECOND
+        await run(floor, lambda group: fail(group, lease, delay_us=2 * SECOND), jobs=[lease])
+
+        await serve(floor, clock, 1)
+        early = (await expired(floor)).due
+        await serve(floor, clock, 1)
+
+        assert early == ()
+        assert (await expired(floor)).due == (key,)
+
+    async with open_store(engine, tmp_path, clock=clock) as store:
+        clock.at += SECOND
+        [moved] = await store.run(FallDue((await store.reads.expired(ttl_us=TTL_US)).due, [0.0]))
+        assert moved.target is JobState.PENDING

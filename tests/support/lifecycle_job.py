@@ -93,5 +93,4 @@ def delay_of(policy: RetryPolicy, failures: int, chance: float) -> int:
         full *= policy.multiplier ** (failures - 1)
     elif policy.backoff is Backoff.LINEAR:
         full *= failures
-    full = min(full, policy.max_delay_us)
-    return int(full - full * policy.jitter * chance)
+    return int(min(full, policy.max_delay_us) * (1 - policy.jitter * chance))

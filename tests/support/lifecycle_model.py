@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from jobhall.limits import WORKER_LOSSES_MAX
 from jobhall.states import TERMINAL_STATES, EventType, FailureKind, JobState
 from jobhall_server.domain.job import Lease, LeaseState
+from jobhall_server.domain.rules import chance_of
 from jobhall_server.domain.session import Disposition
 from tests.support.lifecycle_job import ModelJob, delay_of
 from tests.support.lifecycle_words import (
@@ -149,9 +150,9 @@ class Model:
         elif job.lease is not LeaseState.OPEN:
             return Answer.OK
         elif word in FAILURES:
-            self._fail(job, word, now, chance)
+            self._fail(job, word, now, chance_of(lease.job_key, chance))
         else:
-            self._release(job, word, now, chance, session)
+            self._release(job, word, now, chance_of(lease.job_key, chance), session)
         job.recorded = (lease.fence, digest)
         return Answer.OK
 
@@ -311,7 +312,7 @@ class Model:
         """Its drain is over: what it still holds is released."""
         for key in self.held_by(session):
             job = self.keys[key]
-            self._release(job, Word.RELEASED, now, chance, None)
+            self._release(job, Word.RELEASED, now, chance_of(key, chance), None)
             job.recorded = (job.fence, digest)
 
     # --- questions ---

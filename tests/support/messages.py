@@ -8,6 +8,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
 
 DEPTH_MAX = 4
+PLAUSIBLE_ID = "0190a0b0-0000-7000-8000-000000000000"
 PLAUSIBLE = [
     "",
     "default",
@@ -15,7 +16,7 @@ PLAUSIBLE = [
     "@global",
     "score",
     "public:score",
-    "0190a0b0-0000-7000-8000-000000000000",
+    PLAUSIBLE_ID,
     "{}",
     "[1, 2.5, null]",
     "state = PENDING",

@@ -164,6 +164,11 @@ def test_attempts_say_nothing_of_what_is_not_given() -> None:
     assert Attempts(retry_jitter=0.0).options()["retry_policy"] == RetryPolicy(jitter=0.0)
 
 
+def test_no_attempt_at_all_is_refused() -> None:
+    with pytest.raises(UsageError, match="--max-attempts: 0 would never run it"):
+        Attempts(max_attempts=0).options()
+
+
 def test_attempts_say_all_that_the_sdk_takes() -> None:
     attempts = Attempts(
         max_attempts=6,

@@ -78,6 +78,8 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
         ("worker drain some-id --timeout 5", "--timeout: '5' is no span"),
         ("worker ls --state running", "they are ATTACHED, DETACHED, DRAINING"),
         ("get \udcff", "is not UTF-8"),
+        ("get one two three", "too many arguments: two three."),
+        ("submit resize --max-attempts 0", "--max-attempts: 0 would never run it"),
         ("worker run tasks", "not of the form MODULE:WORKER"),
         ("worker run no_such_module_anywhere:worker", "no module 'no_such_module_anywhere'"),
         ("worker run json:no_such_thing", "has no 'no_such_thing'"),

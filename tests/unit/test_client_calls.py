@@ -259,6 +259,24 @@ def test_an_address_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatc
     assert "t0k3n" not in repr(endpoint)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:65536", "127.0.0.1:0", ":50051", "https://jobs.example:70000"])
+def test_an_address_that_no_server_can_have_is_refused_before_any_call(address: str) -> None:
+    with pytest.raises(FieldInvalidError, match=r"^address: .* is none; write host:port, such as 127\.0\.0\.1:50051"):
+        resolve_endpoint(address)
+
+
+@pytest.mark.parametrize("address", ["[::1]:50051", "unix:/run/jobhall.sock", "dns:///jobs.example:443", "h:65535"])
+def test_an_address_that_grpc_understands_is_taken(address: str) -> None:
+    assert resolve_endpoint(address).address == address
+
+
+def test_a_token_that_no_header_can_carry_is_refused_and_not_shown() -> None:
+    with pytest.raises(FieldInvalidError, match=r"^token: ") as caught:
+        resolve_endpoint(token="se\ncret")
+
+    assert "cret" not in str(caught.value)
+
+
 def test_without_any_address_the_server_is_the_local_one() -> None:
     assert resolve_endpoint().address == "127.0.0.1:50051"
 

@@ -55,7 +55,7 @@ def test_a_client_that_says_nothing_keeps_the_next_one_waiting_for_seconds_only(
         assert get(address) == (200, "ok\n")
 
 
-@pytest.mark.parametrize("listen", ["8080", "localhost:http", ":8080", ""])
+@pytest.mark.parametrize("listen", ["8080", "localhost:http", ":8080", "127.0.0.1:65536", ""])
 def test_a_place_that_is_none_is_refused_with_an_example(listen: str) -> None:
     with pytest.raises(JobhallError, match=r"HOST:PORT, such as 127\.0\.0\.1:8080"):
         HealthEndpoint(listen, lambda: "")

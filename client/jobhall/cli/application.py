@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import jobhall
 from jobhall.cli.changing import cancel, retry, rm
@@ -125,5 +125,8 @@ def _spelled_out(tokens: Sequence[str]) -> list[str]:
 def _refuse(error: CycloptsError, arguments: Sequence[str]) -> Exit:
     command = next((word for word in arguments if word in _COMMANDS), "")
     see = " ".join(["jobhall", *([command] if command else []), "--help"])
-    print(f"jobhall: {' '.join(str(error).split())} See: {see}", file=sys.stderr)
+    what = str(error)
+    if isinstance(error, UnusedCliTokensError):
+        what = f"too many arguments: {' '.join(error.unused_tokens or ())}."
+    print(f"jobhall: {' '.join(what.split())} See: {see}", file=sys.stderr)
     return Exit.USAGE

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from jobhall.cli.arguments import read_span
+from jobhall.cli.exits import UsageError
 from jobhall.model import RetryPolicy
 from jobhall.states import BackoffStrategy
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 class Attempts:
     """The options, as the command line has them; what is not given is left to the job's type."""
 
-    max_attempts: Annotated[int, Parameter(help="Starts at most, worker losses included; 1: never run twice.")] = 0
+    max_attempts: Annotated[
+        int | None, Parameter(help="Starts at most, worker losses included; 4 if not given, 1: never run twice.")
+    ] = None
     retry_delay: Annotated[
         str | None, Parameter(help="Wait before the second attempt, such as 10s; 1s if not given.")
     ] = None
@@ -41,8 +44,10 @@ class Attempts:
 
     def options(self) -> SubmitOptions:
         """The same as the SDK takes it."""
+        if self.max_attempts == 0:
+            raise UsageError("--max-attempts: 0 would never run it; 1 is to run it once")
         return {
-            "max_attempts": self.max_attempts,
+            "max_attempts": self.max_attempts or 0,
             "retry_policy": self._retry_policy(),
             "run_timeout": read_span(self.run_timeout, option="--run-timeout"),
             "progress_timeout": read_span(self.progress_timeout, option="--progress-timeout"),

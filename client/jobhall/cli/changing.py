@@ -21,7 +21,10 @@ JobId = Annotated[str, Parameter(name="JOB_ID", help="The jobs' ids.")]
 def cancel(
     *job_ids: JobId,
     reason: Annotated[str, Parameter(help="Why, for people.")] = "",
-    grace: Annotated[str | None, Parameter(help="How long a worker may take to stop, such as 10s.")] = None,
+    grace: Annotated[
+        str | None,
+        Parameter(help="How long a worker may take to stop, such as 10s; 30s unless the server says otherwise."),
+    ] = None,
     context: Injected,
 ) -> Exit:
     """Cancels jobs; one that runs is CANCELLING until its worker has stopped.

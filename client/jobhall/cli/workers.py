@@ -67,7 +67,9 @@ def get(worker_id: WorkerId, /, *, context: Injected) -> Exit:
 @worker.command(usage="Usage: jobhall worker drain [OPTIONS] WORKER_ID...")
 def drain(
     *worker_ids: WorkerId,
-    timeout: Annotated[str | None, Parameter(help="How long it may take, such as 5m.")] = None,
+    timeout: Annotated[
+        str | None, Parameter(help="How long it may take, such as 5m; 30s unless the server says otherwise.")
+    ] = None,
     reason: Annotated[str, Parameter(help="Why, for people.")] = "",
     context: Injected,
 ) -> Exit:

@@ -34,7 +34,7 @@ class _WorkerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WorkerSta
     WORKER_STATE_DETACHED: _WorkerState.ValueType  # 2
     """Its stream is gone; it has session_ttl to come back."""
     WORKER_STATE_DRAINING: _WorkerState.ValueType  # 3
-    """It gets no more tasks, and leaves when it holds none."""
+    """DrainWorker was called for it: it gets no more tasks, and leaves when it holds none."""
 
 class WorkerState(_WorkerState, metaclass=_WorkerStateEnumTypeWrapper):
     """Whether a worker is there."""
@@ -46,7 +46,7 @@ WORKER_STATE_ATTACHED: WorkerState.ValueType  # 1
 WORKER_STATE_DETACHED: WorkerState.ValueType  # 2
 """Its stream is gone; it has session_ttl to come back."""
 WORKER_STATE_DRAINING: WorkerState.ValueType  # 3
-"""It gets no more tasks, and leaves when it holds none."""
+"""DrainWorker was called for it: it gets no more tasks, and leaves when it holds none."""
 Global___WorkerState: _TypeAlias = WorkerState  # noqa: Y015
 
 @_typing.final

@@ -248,7 +248,8 @@ class Hello(_message.Message):
     @_builtins.property
     def job_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Types to serve: 1 to 256, `name` or `category:name`, with `public:` or `private:` before it where that matters.
-        Those that are missing are registered, without schemas, in each namespace named above (for `-`: in `@global`).
+        Those that are missing are registered, without schemas, in each namespace named above (for `-`: in `@global`);
+        a server may be set not to (auto_register): then the worker waits until they are.
         """
 
     @_builtins.property
@@ -1010,7 +1011,7 @@ class HeartbeatRequest(_message.Message):
     """The unary session."""
     @_builtins.property
     def lease_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Every task that it holds; those that are missing are given back."""
+        """Every task that it has begun; one that is missing was lost by the worker, and runs elsewhere."""
 
     def __init__(
         self,

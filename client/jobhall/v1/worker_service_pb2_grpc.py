@@ -92,6 +92,7 @@ class WorkerServiceStub:
     Work ends with one of these, each with its one right action; details as in JobService:
     OK                                              stop if you are draining; else reconnect
     INVALID_ARGUMENT     PROTOCOL_VIOLATION         stop: a bug of the worker
+    INVALID_ARGUMENT     FIELD_INVALID              stop: a field of the Hello cannot be taken; it is named
     DEADLINE_EXCEEDED    HELLO_TIMEOUT              no Hello within 10 s: reconnect with back-off
     UNAUTHENTICATED      TOKEN_INVALID, TOKEN_EXPIRED   get a new token once and reconnect; else stop
     PERMISSION_DENIED    ROLE_REQUIRED              the same
@@ -103,7 +104,20 @@ class WorkerServiceStub:
     RESOURCE_EXHAUSTED   MESSAGE_TOO_LARGE          stop: a bug of the worker
     UNAVAILABLE, INTERNAL, UNKNOWN, CANCELLED (not by you), or the connection is lost   reconnect, keep what you hold
 
-    Programs that cannot keep a stream open use its unary twins: ClaimTasks, Heartbeat, ReportTasks.
+    WITHOUT A STREAM. Programs that cannot keep one open, and people at a terminal, use its unary twins. In JSON a lease
+    token is base64, as every `bytes` is: pass it on as it came.
+
+    ClaimTasks   {worker_name: "cron", job_types: ["resize"], timeout: "20s", accept: true}
+    -> {session_id: S, tasks: [{lease_token: T, parameters: {json: ...}, ...}], expire_time}
+    Heartbeat    {session_id: S, lease_tokens: [T]}         every 20 s while it runs
+    ReportTasks  {session_id: S, updates: [{lease_token: T, completed: {result: {json: "{}"}}}]}
+    -> {} and expire_time: it is on disk; or `rejections`, and why
+    ReportTasks  {session_id: S, updates: [{lease_token: T, failed: {code: "NO_FILE", message: "..."}}]}      or that
+    ReportTasks  {session_id: S, updates: [{lease_token: T, released: {}}]}                                   or that
+    ClaimTasks   {session_id: S, ...}                       the next one, in the same session
+
+    There is nothing to close: a session that is not heard of for lease_duration is over. Each of these calls may be said
+    again when its answer was lost; a task whose claim was lost on its way runs elsewhere once its session is over.
     """
 
     def __init__(self, channel):
@@ -216,6 +230,7 @@ class WorkerServiceServicer:
     Work ends with one of these, each with its one right action; details as in JobService:
     OK                                              stop if you are draining; else reconnect
     INVALID_ARGUMENT     PROTOCOL_VIOLATION         stop: a bug of the worker
+    INVALID_ARGUMENT     FIELD_INVALID              stop: a field of the Hello cannot be taken; it is named
     DEADLINE_EXCEEDED    HELLO_TIMEOUT              no Hello within 10 s: reconnect with back-off
     UNAUTHENTICATED      TOKEN_INVALID, TOKEN_EXPIRED   get a new token once and reconnect; else stop
     PERMISSION_DENIED    ROLE_REQUIRED              the same
@@ -227,7 +242,20 @@ class WorkerServiceServicer:
     RESOURCE_EXHAUSTED   MESSAGE_TOO_LARGE          stop: a bug of the worker
     UNAVAILABLE, INTERNAL, UNKNOWN, CANCELLED (not by you), or the connection is lost   reconnect, keep what you hold
 
-    Programs that cannot keep a stream open use its unary twins: ClaimTasks, Heartbeat, ReportTasks.
+    WITHOUT A STREAM. Programs that cannot keep one open, and people at a terminal, use its unary twins. In JSON a lease
+    token is base64, as every `bytes` is: pass it on as it came.
+
+    ClaimTasks   {worker_name: "cron", job_types: ["resize"], timeout: "20s", accept: true}
+    -> {session_id: S, tasks: [{lease_token: T, parameters: {json: ...}, ...}], expire_time}
+    Heartbeat    {session_id: S, lease_tokens: [T]}         every 20 s while it runs
+    ReportTasks  {session_id: S, updates: [{lease_token: T, completed: {result: {json: "{}"}}}]}
+    -> {} and expire_time: it is on disk; or `rejections`, and why
+    ReportTasks  {session_id: S, updates: [{lease_token: T, failed: {code: "NO_FILE", message: "..."}}]}      or that
+    ReportTasks  {session_id: S, updates: [{lease_token: T, released: {}}]}                                   or that
+    ClaimTasks   {session_id: S, ...}                       the next one, in the same session
+
+    There is nothing to close: a session that is not heard of for lease_duration is over. Each of these calls may be said
+    again when its answer was lost; a task whose claim was lost on its way runs elsewhere once its session is over.
     """
 
     def Work(self, request_iterator, context):
@@ -241,10 +269,10 @@ class WorkerServiceServicer:
         """Claims tasks, waiting up to `timeout` for the first one. For scripts and simple programs: without session_id it
         opens a session, which lives for lease_duration after each call that names it, be it ClaimTasks, Heartbeat or
         ReportTasks, and with it all its tasks. A task is accepted by the first report that names it, or at once with
-        `accept`; one that is not named within accept_timeout goes back, at no cost.
+        `accept`; one that no report names within accept_timeout goes back, at no cost.
 
         NOT_FOUND SESSION_EXPIRED: leave session_id empty and claim anew. NOT_FOUND JOB_NOT_FOUND: of job_ids.
-        RESOURCE_EXHAUSTED SESSION_LIMIT.
+        FAILED_PRECONDITION WORKER_DRAINED: report what the session holds, and stop. RESOURCE_EXHAUSTED SESSION_LIMIT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -411,6 +439,7 @@ class WorkerService:
     Work ends with one of these, each with its one right action; details as in JobService:
     OK                                              stop if you are draining; else reconnect
     INVALID_ARGUMENT     PROTOCOL_VIOLATION         stop: a bug of the worker
+    INVALID_ARGUMENT     FIELD_INVALID              stop: a field of the Hello cannot be taken; it is named
     DEADLINE_EXCEEDED    HELLO_TIMEOUT              no Hello within 10 s: reconnect with back-off
     UNAUTHENTICATED      TOKEN_INVALID, TOKEN_EXPIRED   get a new token once and reconnect; else stop
     PERMISSION_DENIED    ROLE_REQUIRED              the same
@@ -422,7 +451,20 @@ class WorkerService:
     RESOURCE_EXHAUSTED   MESSAGE_TOO_LARGE          stop: a bug of the worker
     UNAVAILABLE, INTERNAL, UNKNOWN, CANCELLED (not by you), or the connection is lost   reconnect, keep what you hold
 
-    Programs that cannot keep a stream open use its unary twins: ClaimTasks, Heartbeat, ReportTasks.
+    WITHOUT A STREAM. Programs that cannot keep one open, and people at a terminal, use its unary twins. In JSON a lease
+    token is base64, as every `bytes` is: pass it on as it came.
+
+    ClaimTasks   {worker_name: "cron", job_types: ["resize"], timeout: "20s", accept: true}
+    -> {session_id: S, tasks: [{lease_token: T, parameters: {json: ...}, ...}], expire_time}
+    Heartbeat    {session_id: S, lease_tokens: [T]}         every 20 s while it runs
+    ReportTasks  {session_id: S, updates: [{lease_token: T, completed: {result: {json: "{}"}}}]}
+    -> {} and expire_time: it is on disk; or `rejections`, and why
+    ReportTasks  {session_id: S, updates: [{lease_token: T, failed: {code: "NO_FILE", message: "..."}}]}      or that
+    ReportTasks  {session_id: S, updates: [{lease_token: T, released: {}}]}                                   or that
+    ClaimTasks   {session_id: S, ...}                       the next one, in the same session
+
+    There is nothing to close: a session that is not heard of for lease_duration is over. Each of these calls may be said
+    again when its answer was lost; a task whose claim was lost on its way runs elsewhere once its session is over.
     """
 
     @staticmethod

@@ -93,6 +93,7 @@ class WorkerServiceStub:
     Work ends with one of these, each with its one right action; details as in JobService:
       OK                                              stop if you are draining; else reconnect
       INVALID_ARGUMENT     PROTOCOL_VIOLATION         stop: a bug of the worker
+      INVALID_ARGUMENT     FIELD_INVALID              stop: a field of the Hello cannot be taken; it is named
       DEADLINE_EXCEEDED    HELLO_TIMEOUT              no Hello within 10 s: reconnect with back-off
       UNAUTHENTICATED      TOKEN_INVALID, TOKEN_EXPIRED   get a new token once and reconnect; else stop
       PERMISSION_DENIED    ROLE_REQUIRED              the same
@@ -104,7 +105,20 @@ class WorkerServiceStub:
       RESOURCE_EXHAUSTED   MESSAGE_TOO_LARGE          stop: a bug of the worker
       UNAVAILABLE, INTERNAL, UNKNOWN, CANCELLED (not by you), or the connection is lost   reconnect, keep what you hold
 
-    Programs that cannot keep a stream open use its unary twins: ClaimTasks, Heartbeat, ReportTasks.
+    WITHOUT A STREAM. Programs that cannot keep one open, and people at a terminal, use its unary twins. In JSON a lease
+    token is base64, as every `bytes` is: pass it on as it came.
+
+      ClaimTasks   {worker_name: "cron", job_types: ["resize"], timeout: "20s", accept: true}
+                     -> {session_id: S, tasks: [{lease_token: T, parameters: {json: ...}, ...}], expire_time}
+      Heartbeat    {session_id: S, lease_tokens: [T]}         every 20 s while it runs
+      ReportTasks  {session_id: S, updates: [{lease_token: T, completed: {result: {json: "{}"}}}]}
+                     -> {} and expire_time: it is on disk; or `rejections`, and why
+      ReportTasks  {session_id: S, updates: [{lease_token: T, failed: {code: "NO_FILE", message: "..."}}]}      or that
+      ReportTasks  {session_id: S, updates: [{lease_token: T, released: {}}]}                                   or that
+      ClaimTasks   {session_id: S, ...}                       the next one, in the same session
+
+    There is nothing to close: a session that is not heard of for lease_duration is over. Each of these calls may be said
+    again when its answer was lost; a task whose claim was lost on its way runs elsewhere once its session is over.
     """
 
     @_typing.overload
@@ -117,10 +131,10 @@ class WorkerServiceStub:
     """Claims tasks, waiting up to `timeout` for the first one. For scripts and simple programs: without session_id it
     opens a session, which lives for lease_duration after each call that names it, be it ClaimTasks, Heartbeat or
     ReportTasks, and with it all its tasks. A task is accepted by the first report that names it, or at once with
-    `accept`; one that is not named within accept_timeout goes back, at no cost.
+    `accept`; one that no report names within accept_timeout goes back, at no cost.
 
     NOT_FOUND SESSION_EXPIRED: leave session_id empty and claim anew. NOT_FOUND JOB_NOT_FOUND: of job_ids.
-    RESOURCE_EXHAUSTED SESSION_LIMIT.
+    FAILED_PRECONDITION WORKER_DRAINED: report what the session holds, and stop. RESOURCE_EXHAUSTED SESSION_LIMIT.
     """
     ReportTasks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ReportTasksRequest, _worker_service_pb2.ReportTasksResponse]
     """Reports on tasks. For unary sessions, and for a stream's worker that cannot get its stream back: what is unacked
@@ -219,6 +233,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     Work ends with one of these, each with its one right action; details as in JobService:
       OK                                              stop if you are draining; else reconnect
       INVALID_ARGUMENT     PROTOCOL_VIOLATION         stop: a bug of the worker
+      INVALID_ARGUMENT     FIELD_INVALID              stop: a field of the Hello cannot be taken; it is named
       DEADLINE_EXCEEDED    HELLO_TIMEOUT              no Hello within 10 s: reconnect with back-off
       UNAUTHENTICATED      TOKEN_INVALID, TOKEN_EXPIRED   get a new token once and reconnect; else stop
       PERMISSION_DENIED    ROLE_REQUIRED              the same
@@ -230,7 +245,20 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
       RESOURCE_EXHAUSTED   MESSAGE_TOO_LARGE          stop: a bug of the worker
       UNAVAILABLE, INTERNAL, UNKNOWN, CANCELLED (not by you), or the connection is lost   reconnect, keep what you hold
 
-    Programs that cannot keep a stream open use its unary twins: ClaimTasks, Heartbeat, ReportTasks.
+    WITHOUT A STREAM. Programs that cannot keep one open, and people at a terminal, use its unary twins. In JSON a lease
+    token is base64, as every `bytes` is: pass it on as it came.
+
+      ClaimTasks   {worker_name: "cron", job_types: ["resize"], timeout: "20s", accept: true}
+                     -> {session_id: S, tasks: [{lease_token: T, parameters: {json: ...}, ...}], expire_time}
+      Heartbeat    {session_id: S, lease_tokens: [T]}         every 20 s while it runs
+      ReportTasks  {session_id: S, updates: [{lease_token: T, completed: {result: {json: "{}"}}}]}
+                     -> {} and expire_time: it is on disk; or `rejections`, and why
+      ReportTasks  {session_id: S, updates: [{lease_token: T, failed: {code: "NO_FILE", message: "..."}}]}      or that
+      ReportTasks  {session_id: S, updates: [{lease_token: T, released: {}}]}                                   or that
+      ClaimTasks   {session_id: S, ...}                       the next one, in the same session
+
+    There is nothing to close: a session that is not heard of for lease_duration is over. Each of these calls may be said
+    again when its answer was lost; a task whose claim was lost on its way runs elsewhere once its session is over.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -240,10 +268,10 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """Claims tasks, waiting up to `timeout` for the first one. For scripts and simple programs: without session_id it
     opens a session, which lives for lease_duration after each call that names it, be it ClaimTasks, Heartbeat or
     ReportTasks, and with it all its tasks. A task is accepted by the first report that names it, or at once with
-    `accept`; one that is not named within accept_timeout goes back, at no cost.
+    `accept`; one that no report names within accept_timeout goes back, at no cost.
 
     NOT_FOUND SESSION_EXPIRED: leave session_id empty and claim anew. NOT_FOUND JOB_NOT_FOUND: of job_ids.
-    RESOURCE_EXHAUSTED SESSION_LIMIT.
+    FAILED_PRECONDITION WORKER_DRAINED: report what the session holds, and stop. RESOURCE_EXHAUSTED SESSION_LIMIT.
     """
     ReportTasks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ReportTasksRequest, _worker_service_pb2.ReportTasksResponse]  # type: ignore[assignment]
     """Reports on tasks. For unary sessions, and for a stream's worker that cannot get its stream back: what is unacked
@@ -341,6 +369,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     Work ends with one of these, each with its one right action; details as in JobService:
       OK                                              stop if you are draining; else reconnect
       INVALID_ARGUMENT     PROTOCOL_VIOLATION         stop: a bug of the worker
+      INVALID_ARGUMENT     FIELD_INVALID              stop: a field of the Hello cannot be taken; it is named
       DEADLINE_EXCEEDED    HELLO_TIMEOUT              no Hello within 10 s: reconnect with back-off
       UNAUTHENTICATED      TOKEN_INVALID, TOKEN_EXPIRED   get a new token once and reconnect; else stop
       PERMISSION_DENIED    ROLE_REQUIRED              the same
@@ -352,7 +381,20 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
       RESOURCE_EXHAUSTED   MESSAGE_TOO_LARGE          stop: a bug of the worker
       UNAVAILABLE, INTERNAL, UNKNOWN, CANCELLED (not by you), or the connection is lost   reconnect, keep what you hold
 
-    Programs that cannot keep a stream open use its unary twins: ClaimTasks, Heartbeat, ReportTasks.
+    WITHOUT A STREAM. Programs that cannot keep one open, and people at a terminal, use its unary twins. In JSON a lease
+    token is base64, as every `bytes` is: pass it on as it came.
+
+      ClaimTasks   {worker_name: "cron", job_types: ["resize"], timeout: "20s", accept: true}
+                     -> {session_id: S, tasks: [{lease_token: T, parameters: {json: ...}, ...}], expire_time}
+      Heartbeat    {session_id: S, lease_tokens: [T]}         every 20 s while it runs
+      ReportTasks  {session_id: S, updates: [{lease_token: T, completed: {result: {json: "{}"}}}]}
+                     -> {} and expire_time: it is on disk; or `rejections`, and why
+      ReportTasks  {session_id: S, updates: [{lease_token: T, failed: {code: "NO_FILE", message: "..."}}]}      or that
+      ReportTasks  {session_id: S, updates: [{lease_token: T, released: {}}]}                                   or that
+      ClaimTasks   {session_id: S, ...}                       the next one, in the same session
+
+    There is nothing to close: a session that is not heard of for lease_duration is over. Each of these calls may be said
+    again when its answer was lost; a task whose claim was lost on its way runs elsewhere once its session is over.
     """
 
     @_abc_1.abstractmethod
@@ -372,10 +414,10 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Claims tasks, waiting up to `timeout` for the first one. For scripts and simple programs: without session_id it
         opens a session, which lives for lease_duration after each call that names it, be it ClaimTasks, Heartbeat or
         ReportTasks, and with it all its tasks. A task is accepted by the first report that names it, or at once with
-        `accept`; one that is not named within accept_timeout goes back, at no cost.
+        `accept`; one that no report names within accept_timeout goes back, at no cost.
 
         NOT_FOUND SESSION_EXPIRED: leave session_id empty and claim anew. NOT_FOUND JOB_NOT_FOUND: of job_ids.
-        RESOURCE_EXHAUSTED SESSION_LIMIT.
+        FAILED_PRECONDITION WORKER_DRAINED: report what the session holds, and stop. RESOURCE_EXHAUSTED SESSION_LIMIT.
         """
 
     @_abc_1.abstractmethod

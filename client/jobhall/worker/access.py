@@ -19,6 +19,8 @@ TokenSource: TypeAlias = str | Callable[[], str] | None
 """The token, or what gives a fresh one; None: JOBHALL_TOKEN as it is then."""
 
 # A connection of its own for each stream: after silence the old one may be dead without anybody knowing.
+TOKEN_SECONDS: Final = HELLO_TIMEOUT.total_seconds()
+"""So long a token is waited for."""
 _OPTIONS: Final = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
 
 
@@ -40,7 +42,7 @@ class Access:
         # One that hangs is not asked again and again: each time would cost a thread.
         asked = self._asked = self._asked or _in_a_thread(self._token)
         try:
-            async with asyncio.timeout(HELLO_TIMEOUT.total_seconds()):
+            async with asyncio.timeout(TOKEN_SECONDS):
                 token: object = await asyncio.shield(asked)
         except Exception as error:
             why = f"{type(error).__name__}: {error}" if str(error) else f"{type(error).__name__}, it does not answer"

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from grpc import aio
 
-from jobhall.errors import ApiError
+from jobhall.errors import ApiError, Code
 from jobhall.v1.worker_service_pb2 import WorkRequest, WorkResponse
 from jobhall.wire_errors import error_from_call
 from jobhall.worker.stream import Effects, WorkerStream
@@ -23,6 +23,9 @@ async def listen(
     clock = asyncio.get_running_loop().time
     try:
         while (response := await call.read()) is not aio.EOF:
+            if response is None:
+                # gRPC logged why it could not read it.
+                return ApiError(f"{address} sent what is no message of the worker stream", code=Code.INTERNAL)
             assert isinstance(response, WorkResponse)
             perform(stream.receive(response, clock()))
     except aio.AioRpcError as error:

@@ -35,8 +35,12 @@ _STOPS = frozenset(
 _REFRESHES = frozenset({Code.UNAUTHENTICATED, Code.PERMISSION_DENIED})
 
 
-def after(error: ApiError | None, *, leaving: bool) -> After:
-    """What to do after the stream ended with that; None is OK. `leaving`: the worker or an operator wanted it."""
+def after(error: ApiError | None, *, leaving: bool, known: bool = False) -> After:
+    """What to do after the stream ended with that; None is OK.
+
+    `leaving`: the worker or an operator wanted it. `known`: this server has welcomed the worker before; then a status
+    without a reason, such as the 404 of a proxy that is being set up anew, is not its word and no reason to stop.
+    """
     match error:
         case None:
             return After.STOP if leaving else After.RECONNECT
@@ -49,4 +53,5 @@ def after(error: ApiError | None, *, leaving: bool) -> After:
         case _ if error.code in _REFRESHES:
             return After.REFRESH
         case _:
-            return After.STOP if error.code in _STOPS else After.RECONNECT
+            stops = error.code in _STOPS and (error.reason or not known)
+            return After.STOP if stops else After.RECONNECT

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Final
 
 from jobhall.errors import JobhallError
+from jobhall.limits import PORT_MAX
 
 _log = logging.getLogger("jobhall.worker")
 PATH: Final = "/healthz"
@@ -77,6 +78,6 @@ def _server(address: tuple[str, int], unready: Callable[[], str]) -> socketserve
 
 def _host_and_port(listen: str) -> tuple[str, int]:
     host, _, port = listen.rpartition(":")
-    if not (host and port.isdecimal()):
+    if not (host and port.isdecimal() and int(port) <= PORT_MAX):
         raise JobhallError(f"health_listen is {listen!r}; it is HOST:PORT, such as 127.0.0.1:8080")
     return host.strip("[]"), int(port)

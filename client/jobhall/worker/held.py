@@ -46,6 +46,8 @@ class HeldTask:
     """The server gave the task away: nothing that is said of it will be taken."""
     stopping: bool = False
     """The worker leaves and gives the task back."""
+    accepted: bool = False
+    """The server has it on record that the task begins, before it does."""
     ended: bool = False
     """Its outcome is with the stream."""
     outcome_bytes: int = 0

@@ -34,6 +34,8 @@ _SETTLE_SECONDS: Final = 0.02
 _FLUSH_AFTER_TRIES: Final = 2
 """After so many streams in a row that were not welcomed, outcomes go by ReportTasks."""
 _FLUSH_SECONDS: Final = 5.0
+_LASTING_SECONDS: Final = 1.0
+"""A server that ends a stream sooner after its Welcome would do it again: the next is not opened at once."""
 
 
 class WorkerIO:
@@ -67,6 +69,9 @@ class WorkerIO:
         """Streams opened since the last Welcome."""
         self._was_welcome = False
         """A server took it in before: advice for those who never found one would be of no use."""
+        self._brief = 0
+        """Streams in a row that the server ended as soon as they were welcomed."""
+        self._welcomed_at = 0.0
         self._renewed = False
         """The session was renewed since the last try."""
         self._token = ""
@@ -144,6 +149,7 @@ class WorkerIO:
             await self._settle()
         finally:
             self._handover.listen(None)
+            self._stream.leave()
             self._crew.stop(self._stream.stop_running())
             self._crew.close()
         if self._stream.unacked_count:
@@ -157,6 +163,7 @@ class WorkerIO:
     def _look(self) -> None:
         if self._bug is not None:
             raise self._bug
+        self._stream.look(self._loop.time())
         if self._departure.take(self._loop.time()):
             self._wake.set()
 
@@ -177,7 +184,11 @@ class WorkerIO:
         """Does what the stream's end asks for; whether another one is to be opened."""
         stream, was_connected = self._stream, self._tries == 0
         moving, self._move_at = self._move_at is not None, None
-        what = after(error, leaving=stream.leaving)
+        was_brief = self._loop.time() - self._welcomed_at < _LASTING_SECONDS
+        if was_connected:
+            by_the_server = not (moving or isinstance(error, ServerUnreachableError))
+            self._brief = self._brief + 1 if was_brief and by_the_server else 0
+        what = after(error, leaving=stream.leaving, known=self._was_welcome)
         if what is After.REFRESH and self._refusal is not None:
             what = After.STOP
         match what:
@@ -226,14 +237,13 @@ class WorkerIO:
         """The back-off; a first failure of a good stream is tried again at once, or nearly."""
         retry_after = None if error is None else error.retry_after
         until = self._loop.time() + reconnect_seconds(
-            self._tries, session_seconds=self._stream.session_seconds, retry_after=retry_after
+            self._tries + self._brief, session_seconds=self._stream.session_seconds, retry_after=retry_after
         )
         if self._tries >= _FLUSH_AFTER_TRIES:
             await self._flush(_FLUSH_SECONDS)
         while not self._over() and (left := until - self._loop.time()) > 0:
             await asyncio.sleep(min(left, _LOOK_SECONDS))
             self._look()
-            self._stream.look(self._loop.time())
 
     # --- one stream ---
 
@@ -283,6 +293,7 @@ class WorkerIO:
     def _hear(self, effects: Effects) -> None:
         if self._stream.welcomed and not self.connected.is_set():
             self._tries = 0
+            self._welcomed_at = self._loop.time()
             self._was_welcome = True
             self._refusal = None
             self.connected.set()
@@ -320,7 +331,7 @@ class WorkerIO:
                 limit = "" if isinf(drain_seconds) else f" within {drain_seconds:g} s"
                 _log.info("%s: stopping; %d tasks may end%s", self._title, running, limit)
         elif (running := self._stream.running_count) and not drain_seconds:
-            _log.info("%s: stopping at once; %d tasks are given back", self._title, running)
+            _log.info("%s: stopping at once; %d handlers are told to stop", self._title, running)
         self._departure.begin(self._loop.time(), drain_seconds=drain_seconds)
         self._wake.set()
 

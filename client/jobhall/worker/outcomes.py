@@ -73,9 +73,10 @@ def _told(task: HeldTask, error: BaseException) -> Outcome:
     if isinstance(error, TaskReleased):
         reason = task_pb2.RELEASE_REASON_NOT_MINE if error.not_mine else task_pb2.RELEASE_REASON_UNSPECIFIED
         return released(reason, error.message, delay=error.delay)
-    stack = _stack(error)
-    _log.warning("%s failed:\n%s", task, stack.rstrip())
-    return _failed(code=type(error).__name__, message=_text(error), stack=stack)
+    # The stack trace is in the job.
+    code, message = type(error).__name__, _text(error)
+    _log.warning("%s failed: %s: %s", task, code, message)
+    return _failed(code=code, message=message, stack=_stack(error))
 
 
 def stopped(task: HeldTask) -> Outcome:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
+from typing import Final, Literal, NamedTuple, TypeAlias, TypeGuard
 
 from jobhall.errors import ApiError
 from jobhall.limits import STREAM_MESSAGE_BYTES_TARGET, UNACKED_BYTES_MAX, UNACKED_ITEMS_MAX
-from jobhall.v1.job_pb2 import ItemError, LogEntry
-from jobhall.v1.task_pb2 import TaskCancelled, TaskCheckpoint, TaskCompleted, TaskItemErrors, TaskLog, TaskUpdate
+from jobhall.v1.task_pb2 import TaskCancelled, TaskCheckpoint, TaskCompleted, TaskLog, TaskUpdate
 from jobhall.v1.worker_service_pb2 import Ack, WorkRequest, WorkSettings
 from jobhall.wire_errors import error_from_status
 from jobhall.worker.held import HeldTask
 from jobhall.worker.outcomes import Outcome, size_of, write_outcome
+from jobhall.worker.spoken import spoken
 
 ACCEPT_DELAY_SECONDS: Final = 0.005
 """A handler that ends within this is reported once, not twice: its outcome implies that it began."""
@@ -25,7 +25,6 @@ IN_FLIGHT_BYTES_MAX: Final = 1024 * 1024
 _ACCEPTED_BYTES: Final = 32
 
 Report: TypeAlias = tuple[HeldTask, TaskUpdate | TaskLog | Outcome]
-_Message = TypeVar("_Message", ItemError, LogEntry)
 
 
 @dataclass(slots=True)
@@ -75,6 +74,9 @@ class Reports:
         self._results: deque[Report] = deque()
         self._accepts: dict[bytes, HeldTask] = {}
         self._accept_at = 0.0
+        self._awaited: dict[bytes, HeldTask] = {}
+        """Those that are not to begin before their `accepted` is acked."""
+        self._may_begin: list[HeldTask] = []
         self._progress: dict[bytes, HeldTask] = {}
         self._live: deque[Report] = deque()
         """Log lines, item errors and checkpoints of tasks that go on."""
@@ -89,9 +91,21 @@ class Reports:
 
     def started(self, task: HeldTask, now: float) -> None:
         """User code has begun."""
+        if task.accepted:
+            return
         if not self._accepts:
             self._accept_at = now + ACCEPT_DELAY_SECONDS
         self._accepts[task.token] = task
+
+    def accept_first(self, task: HeldTask) -> None:
+        """The task is to begin when the server has that on record, and not before (see `take_accepted`)."""
+        self._awaited[task.token] = self._accepts[task.token] = task
+        self._accept_at = 0.0
+
+    def take_accepted(self) -> list[HeldTask]:
+        """Those that may begin now."""
+        accepted, self._may_begin = self._may_begin, []
+        return accepted
 
     def reported(self, task: HeldTask, now: float) -> None:
         """The task has progress, log lines, item errors or a checkpoint."""
@@ -106,6 +120,7 @@ class Reports:
         self.kept_count += 1
         self._kept_bytes += task.outcome_bytes
         self._accepts.pop(task.token, None)
+        self._awaited.pop(task.token, None)
         self._progress.pop(task.token, None)
         if task.checkpoints is not None and isinstance(outcome, (TaskCompleted, TaskCancelled)):
             # There is no next attempt.
@@ -116,14 +131,15 @@ class Reports:
             if said:
                 self._live = deque(report for report in self._live if report[0] is not task)
                 self._results.extend(said)
-            self._results.extend(_spoken(task, self.limits.message_bytes))
+            self._results.extend(spoken(task, self.limits.message_bytes))
         self._results.append((task, outcome))
 
     def reconnect(self, tasks: Iterable[HeldTask]) -> None:
         """A new stream, whose Hello tells which of the tasks began: what else is unacked goes again, numbered anew."""
         again = [(item.task, item.message) for item in self._unacked if not _is(item.message, "accepted")]
         self._again.extendleft(reversed(again))
-        self._accepts.clear()
+        self._accepts = dict(self._awaited)
+        self._accept_at = 0.0
         self._unacked.clear()
         self._unacked_bytes = self._seq = self._acked = 0
         # Nobody knows whether the last was heard.
@@ -131,6 +147,7 @@ class Reports:
 
     def forget(self, task: HeldTask) -> None:
         """Nobody waits for the task's outcome any more: it is confirmed, or it is no use."""
+        self._awaited.pop(task.token, None)
         if task.outcome_bytes:
             self.kept_count -= 1
             self._kept_bytes -= task.outcome_bytes
@@ -197,15 +214,19 @@ class Reports:
             if 0 <= place < len(self._unacked):
                 item = self._unacked[place]
                 rejected.append(Rejected(item.task, error_from_status(rejection.status), item.ends))
+                self._awaited.pop(item.task.token, None)
                 if item.ends:
                     self.forget(item.task)
                 # Whether that was the task's end is for the caller to say.
                 self._unacked[place] = item._replace(ends=False)
         ended = []
         for _ in range(min(ack.through_seq - self._acked, len(self._unacked))):
-            task, _message, size, ends = self._unacked.popleft()
+            task, message, size, ends = self._unacked.popleft()
             self._acked += 1
             self._unacked_bytes -= size
+            if self._awaited and _is(message, "accepted") and self._awaited.pop(task.token, None) is not None:
+                task.accepted = True
+                self._may_begin.append(task)
             if ends:
                 self.forget(task)
                 ended.append(task)
@@ -230,7 +251,7 @@ class Reports:
             if takes:
                 # Before the buffers are emptied: what comes meanwhile must ask again.
                 task.report_waits = False
-                self._live.extend(_spoken(task, self.limits.message_bytes))
+                self._live.extend(spoken(task, self.limits.message_bytes))
             else:
                 self.reported(task, now)
             if task.progress is not task.progress_sent:
@@ -340,52 +361,3 @@ def _is_outcome(report: TaskUpdate | Outcome) -> bool:
 
 def _is(message: TaskUpdate | TaskLog, kind: Literal["accepted", "checkpoint"]) -> TypeGuard[TaskUpdate]:
     return isinstance(message, TaskUpdate) and message.HasField(kind)
-
-
-def _spoken(task: HeldTask, bytes_max: int) -> Iterator[Report]:
-    """What the task's threads left but progress, numbered, in items of at most so many bytes."""
-    yield from _spoken_item_errors(task, bytes_max)
-    if task.lines:
-        for lines in _cut(task.lines, bytes_max):
-            first = task.lines_number + 1
-            task.lines_number += len(lines)
-            yield task, TaskLog(lease_token=task.token, first_number=first, log_entries=lines)
-        # The numbers of those that were dropped stay free: the gap tells how many they were.
-        dropped, task.lines_dropped = task.lines_dropped, 0
-        task.lines_number += dropped
-    if task.checkpoints:
-        task.checkpoint_waits = True
-        yield task, task.checkpoints.popleft()
-
-
-def _spoken_item_errors(task: HeldTask, bytes_max: int) -> Iterator[Report]:
-    if task.item_errors is None:
-        return
-    # Before the buffer is emptied: those that it counts are there then, or are beyond those that are kept.
-    count = task.item_errors_count
-    for errors in _cut(task.item_errors, bytes_max):
-        first = task.item_errors_number + 1
-        task.item_errors_number += len(errors)
-        spoken = TaskItemErrors(first_number=first, item_errors=errors)
-        yield task, TaskUpdate(lease_token=task.token, item_errors=spoken)
-    if task.item_errors_number < count:
-        # The number of the last one counts all that were not kept.
-        task.item_errors_number = count
-        spoken = TaskItemErrors(first_number=count, item_errors=[ItemError()])
-        yield task, TaskUpdate(lease_token=task.token, item_errors=spoken)
-
-
-def _cut(source: deque[_Message], bytes_max: int) -> Iterator[list[_Message]]:
-    """Empties the deque, into lists of at most so many bytes or one message. Its other end may grow meanwhile."""
-    batch: list[_Message] = []
-    size = 0
-    for _ in range(len(source)):
-        message = source.popleft()
-        message_bytes = message.ByteSize()
-        if batch and size + message_bytes > bytes_max:
-            yield batch
-            batch, size = [], 0
-        batch.append(message)
-        size += message_bytes
-    if batch:
-        yield batch

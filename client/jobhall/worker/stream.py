@@ -146,10 +146,7 @@ class WorkerStream:
                 self._assignments_seen = response.task_assignments.assignments_seq
                 tasks = response.task_assignments.tasks
                 delivered = self._holdings.take(tasks, now, leaving=self._leaving)
-                if any(map(_was_given_out_before, delivered)):
-                    self._unsaid += delivered
-                else:
-                    effects.start = delivered
+                effects.start = self._begin_with_care(delivered) if any(map(_needs_care, delivered)) else delivered
             case "ack":
                 self._acked(response.ack, effects)
             case "heartbeat_reply":
@@ -334,6 +331,21 @@ class WorkerStream:
                 case _:
                     effects.stop += self._holdings.lose(decision.lease_token)
 
+    def _begin_with_care(self, delivered: list[HeldTask]) -> list[HeldTask]:
+        """What of it may begin at once, where not all may: a last attempt begins when the server has that on record, or
+        a crash in between would run it once more; a delivery like one that came to no start, when it is confirmed.
+        """
+        others = []
+        for task in delivered:
+            if _is_last(task):
+                self._reports.accept_first(task)
+            else:
+                others.append(task)
+        if any(task.assignment.fence > task.assignment.attempt for task in others):
+            self._unsaid += others
+            return []
+        return others
+
     def _confirmation(self) -> WorkRequest:
         self._assignments_said = self._assignments_seen
         return WorkRequest(task_updates=worker_service_pb2.TaskUpdates(assignments_seen=self._assignments_said))
@@ -353,6 +365,7 @@ class WorkerStream:
 
     def _acked(self, ack: Ack, effects: Effects) -> None:
         ended, rejected = self._reports.acked(ack)
+        effects.start += self._reports.take_accepted()
         for task in ended:
             self._holdings.drop(task)
         for rejection in rejected:
@@ -375,6 +388,10 @@ class WorkerStream:
             self._holdings.drop(task)
 
 
-def _was_given_out_before(task: HeldTask) -> bool:
-    """Whether an earlier claim of the job came to no start, or was given back."""
-    return task.assignment.fence > task.assignment.attempt
+def _needs_care(task: HeldTask) -> bool:
+    """Whether it is the job's last attempt, or an earlier claim of the job came to no start or was given back."""
+    return task.assignment.fence > task.assignment.attempt or _is_last(task)
+
+
+def _is_last(task: HeldTask) -> bool:
+    return 0 < task.assignment.max_attempts <= task.assignment.attempt

@@ -124,6 +124,8 @@ class Worker:
             raise ValueError(f"{job_type!r} has a handler already (as {known!r})")
 
         def register(function: _Function) -> _Function:
+            if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+                raise TypeError(f"the handler of {job_type!r} has a yield: nobody would run it; a handler returns")
             self._handlers[job_type] = Handler(plain(job_type), function, concurrency, is_async=_is_async(function))
             return function
 
@@ -135,19 +137,14 @@ class Worker:
         Tries again and again when the server is away. Raises ApiError when the server says that there is no use.
         Signals are handled only when this is called in the main thread.
         """
-        self.start()
-        assert self._io is not None
+        # Before it holds anything: Ctrl-C in between would leave that to its lease.
         before = self._handle_signals() if threading.current_thread() is threading.main_thread() else {}
         try:
-            # The kernel may give a signal to another thread; this one then hears of it only when it moves.
-            while not self._io.stopped.wait(_SIGNAL_SECONDS):
-                pass
+            self.start()
+            self._wait()
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
-            self.stop(drain_seconds=0)
-        if self._io.error is not None:
-            raise self._io.error
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def start(self) -> None:
         """Begins to work in threads of its own, and returns at once: for programs that do other things as well."""
@@ -209,6 +206,17 @@ class Worker:
     ) -> None:
         await asyncio.to_thread(self.stop)
 
+    def _wait(self) -> None:
+        assert self._io is not None
+        try:
+            # The kernel may give a signal to another thread; this one then hears of it only when it moves.
+            while not self._io.stopped.wait(_SIGNAL_SECONDS):
+                pass
+        finally:
+            self.stop(drain_seconds=0)
+        if self._io.error is not None:
+            raise self._io.error
+
     def _unready(self) -> str:
         return "not started" if self._io is None else self._io.unready()
 
@@ -236,7 +244,8 @@ class Worker:
         drains = [self.drain_seconds]
 
         def leave(_number: int, _frame: FrameType | None) -> None:
-            assert self._io is not None
+            if self._io is None:
+                raise KeyboardInterrupt
             self._io.leave(drain_seconds=drains.pop() if drains else 0)
 
         return {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -23,7 +23,7 @@ from jobhall_server.hall.checks import job_id
 from jobhall_server.hall.frames import Assignment, Cancel, Capacity, FrameIn, FrameOut, Hello, ReportKind, Reports
 from jobhall_server.hall.held import HeldTask, Overdue
 from jobhall_server.hall.leases import LoseTasks, ReturnTasks
-from jobhall_server.hall.registry import serves
+from jobhall_server.hall.registry import Served
 from jobhall_server.hall.repairs import Repair
 from jobhall_server.hall.reports import JudgeReports
 from jobhall_server.hall.session import UNSENT_BYTES_MAX, SessionMachine
@@ -58,8 +58,7 @@ class Connection:
         self._pump: asyncio.Task[None] | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._end: ApiError | None = None
-        self._serves: dict[int, str] = {}
-        self._serves_count = -1
+        self._served: Served | None = None
 
     # --- the stream's side ---
 
@@ -124,21 +123,14 @@ class Connection:
         return self.machine.free_by_type()
 
     def serves(self) -> dict[int, str]:
-        """Computed anew when queues were added; without those whose tasks the worker lets lie."""
-        queues = self._hall.registry.queues()
-        hello = self.machine.hello
-        if hello is not None and self._serves_count != len(queues):
-            self._serves_count = len(queues)
-            names = {
-                queue.key: serves(queue, namespaces=hello.namespaces, job_types=hello.job_types) for queue in queues
-            }
-            self._serves = {key: name for key, name in names.items() if name is not None}
-        shut = self.machine.unwanted.shut(self._hall.clock.monotonic())
-        return {key: name for key, name in self._serves.items() if key not in shut} if shut else self._serves
+        """Without those whose tasks the worker lets lie."""
+        assert self._served is not None
+        names, shut = self._served.names(), self.machine.unwanted.shut(self._hall.clock.monotonic())
+        return {key: name for key, name in names.items() if key not in shut} if shut else names
 
     def deliver(self, claimed: Sequence[Claimed]) -> None:
         """Jobs that came for a stream that is over or wants less now go back at once, at no cost."""
-        wanted = self.machine.wanted(claimed, self._serves) if self.free() else ()
+        wanted = self.machine.wanted(claimed, self._served.names()) if self._served and self.free() else ()
         if len(wanted) < len(claimed):
             kept = {job.lease for job in wanted}
             unwanted = Overdue(unaccepted=[job.lease for job in claimed if job.lease not in kept])
@@ -298,6 +290,7 @@ class Connection:
         if opened.drained:
             raise WorkerDrainedError(f"session {new.session_id} was drained; stop, or begin with a new one")
         self.session = opened.session
+        self._served = Served(hall.registry, namespaces=hello.namespaces, job_types=hello.job_types)
         self._workers.supersede(opened.session)
         hall.registry.add_queues(opened.queues)
         hall.dispatcher.nudge(opened.ready_queues)

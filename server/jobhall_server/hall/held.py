@@ -149,10 +149,12 @@ class Unwanted:
         self._shut: dict[int, tuple[float, float]] = {}
 
     def let_lie(self, queue_key: int, now: float) -> None:
-        """A delivery was not accepted in time."""
+        """A delivery was not accepted in time. Those that came before the queue was shut count no more."""
+        until, before = self._shut.get(queue_key, (now, SHUT_SECONDS / 2))
+        if until > now:
+            return
         self._in_a_row[queue_key] = self._in_a_row.get(queue_key, 0) + 1
         if self._in_a_row[queue_key] >= UNACCEPTED_MAX:
-            _, before = self._shut.get(queue_key, (0.0, SHUT_SECONDS / 2))
             seconds = min(2 * before, SHUT_SECONDS_MAX)
             self._shut[queue_key] = (now + seconds, seconds)
             self._in_a_row[queue_key] = 0

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from jobhall.limits import PROGRESS_DETAILS_BYTES_MAX
+from jobhall_server.domain.job import Payload
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.frames import (
     Ack,
@@ -24,7 +25,9 @@ from jobhall_server.hall.frames import (
 DROPPED_PROGRESS_NAMED_MAX = 1000
 """Tokens of dropped progress in one Ack; a worker that sends more of it hears of the others when it sends again."""
 _TASK_BYTES_ABOUT = 220
-"""An assignment without its payloads, labels and path."""
+"""An assignment without its texts and payloads: token, id, numbers and times."""
+_NUMBERS_BYTES_MAX = 100
+"""The counters of a progress, its percentage and its time."""
 _CANCEL_BYTES_ABOUT = 60
 
 
@@ -53,7 +56,7 @@ class Outbox:
         held = []
         for decision in frame.held:
             if decision.cancel is not None:
-                left -= len(decision.cancel.reason)
+                left -= len(decision.cancel.reason.encode())
                 if left < 0:
                     decision = replace(decision, cancel=replace(decision.cancel, reason=""))
             held.append(decision)
@@ -173,23 +176,31 @@ def cancels_within(bytes_max: int, cancels: Iterable[Cancel]) -> list[Cancel]:
 
 
 def assignment_bytes(assignment: Assignment) -> int:
-    """About what the task takes on the wire."""
+    """About what the task takes on the wire, and never less."""
     job = assignment.claimed
-    size = _TASK_BYTES_ABOUT
+    size = _TASK_BYTES_ABOUT + len(assignment.job_type) + len(assignment.namespace)
+    if job.owner or job.organization_id:
+        size += len(job.owner.encode()) + len(job.organization_id.encode())
     if job.parameters is not None:
-        size += job.parameters.size_bytes
+        size += _payload_bytes(job.parameters)
     if job.checkpoint is not None:
-        size += job.checkpoint.size_bytes
+        size += _payload_bytes(job.checkpoint)
         size += _progress_bytes(job.progress) if job.progress is not None else 0
     if job.labels or job.path or job.file_name:
         size += sum(len(text.encode()) for text in (job.labels, job.path, job.file_name) if text)
     return size
 
 
+def _payload_bytes(payload: Payload) -> int:
+    return payload.size_bytes + (len(payload.content_type.encode()) if payload.content_type else 0)
+
+
 def _progress_bytes(progress: Progress) -> int:
-    texts = 4 * (len(progress.step) + len(progress.stage) + len(progress.message) + len(progress.unit))
+    size = _NUMBERS_BYTES_MAX + 4 * (
+        len(progress.step) + len(progress.stage) + len(progress.message) + len(progress.unit)
+    )
     # A Struct takes more than its JSON where that has many short numbers, but never more than was let in.
-    return texts + (min(8 * len(progress.details), PROGRESS_DETAILS_BYTES_MAX) if progress.details else 0)
+    return size + (min(8 * len(progress.details), PROGRESS_DETAILS_BYTES_MAX) if progress.details else 0)
 
 
 _NO_ACK = Ack(0, [])

@@ -27,7 +27,7 @@ JOBS_PER_PASS = 1000
 
 
 async def reap(hall: Hall) -> int:
-    """One pass; answers how many jobs of one kind it moved on, at most JOBS_PER_PASS.
+    """One pass; answers how many sessions or jobs of one kind it moved on, at most JOBS_PER_PASS.
 
     Sessions of a replica that is gone are detached as of now; sessions detached for longer than their time to live are
     lost, and what lost sessions hold goes back to the queue; jobs whose time has come are moved on; workers whose drain
@@ -35,20 +35,22 @@ async def reap(hall: Hall) -> int:
     """
     ttl_us = int(hall.settings.stream.session_ttl_seconds * 1_000_000)
     expired = await hall.store.reads.expired(ttl_us=ttl_us)
-    if expired.stale and (
-        count := await hall.store.run(DetachStale(expired.stale, replica_key=hall.store.replica_key))
-    ):
-        log.info("sessions_detached", count=count, why="their replica is gone")
+    moved = [0]
+    if expired.stale:
+        moved.append(await hall.store.run(DetachStale(expired.stale, replica_key=hall.store.replica_key)))
+        if moved[-1]:
+            log.info("sessions_detached", count=moved[-1], why="their replica is gone")
     newly_lost = expired.sessions
     if newly_lost:
-        if count := await hall.store.run(ExpireSessions(newly_lost, ttl_us=ttl_us)):
-            log.warning("sessions_lost", count=count, why="their workers did not come back in time")
+        moved.append(await hall.store.run(ExpireSessions(newly_lost, ttl_us=ttl_us)))
+        if moved[-1]:
+            log.warning("sessions_lost", count=moved[-1], why="their workers did not come back in time")
         expired = await hall.store.reads.expired(ttl_us=ttl_us)
-    lost = await _lose(hall, expired, newly_lost)
-    fallen = await _fall_due(hall, expired.due)
+    moved.append(await _lose(hall, expired, newly_lost))
+    moved.append(await _fall_due(hall, expired.due))
     if expired.drained:
-        await _let_go(hall, expired.drained)
-    return max(lost, fallen)
+        moved.append(await _let_go(hall, expired.drained))
+    return max(moved)
 
 
 async def _lose(hall: Hall, expired: Expired, newly_lost: Sequence[int]) -> int:
@@ -90,8 +92,10 @@ def _cancel(job: Fallen, grace_seconds: float) -> Cancel:
     return Cancel(job.lease.token(), "it was silent for too long", grace_seconds, CancelCause.PROGRESS_TIMEOUT)
 
 
-async def _let_go(hall: Hall, session_keys: Sequence[int]) -> None:
-    for emptied in await hall.store.run(CloseDrained(session_keys, chance=random.random())):
+async def _let_go(hall: Hall, session_keys: Sequence[int]) -> int:
+    let_go = await hall.store.run(CloseDrained(session_keys, chance=random.random()))
+    for emptied in let_go:
         hall.workers.drained(emptied.session_key, emptied.leases)
         hall.dispatcher.nudge(emptied.ready_queues)
         log.info("worker_drained", session=emptied.session_id, tasks_released=len(emptied.leases))
+    return len(let_go)

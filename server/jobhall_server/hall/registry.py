@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from jobhall.errors import JobTypeNotFoundError
 from jobhall.limits import (
@@ -93,7 +93,7 @@ class Registry:
         raise JobTypeNotFoundError(spec, namespace=namespace, nearest=nearest[0] if nearest else "")
 
 
-def serves(queue: QueueView, *, namespaces: Iterable[str], job_types: Iterable[str]) -> str | None:
+def _served_as(queue: QueueView, *, namespaces: Iterable[str], job_types: Iterable[str]) -> str | None:
     """The name under which a worker of these namespaces and types serves the queue; None when it does not."""
     chosen = frozenset(namespaces)
     if queue.namespace not in chosen and NAMESPACE_ANY not in chosen:
@@ -103,6 +103,28 @@ def serves(queue: QueueView, *, namespaces: Iterable[str], job_types: Iterable[s
         if name == queue.job_type and (scope is None or queue.type_namespace == (scope or queue.namespace)):
             return spec
     return None
+
+
+class Served:
+    """The queues that a worker of these namespaces and types serves; looked up anew only when there are more queues."""
+
+    def __init__(self, registry: Registry, *, namespaces: Sequence[str], job_types: Sequence[str]) -> None:
+        self._registry = registry
+        self._namespaces = namespaces
+        self._job_types = job_types
+        self._looked_up = -1
+        self._names: dict[int, str] = {}
+
+    def names(self) -> dict[int, str]:
+        """Each with the name under which the worker serves it."""
+        queues = self._registry.queues()
+        if self._looked_up != len(queues):
+            self._looked_up = len(queues)
+            names = {
+                queue.key: _served_as(queue, namespaces=self._namespaces, job_types=self._job_types) for queue in queues
+            }
+            self._names = {key: name for key, name in names.items() if name is not None}
+        return self._names
 
 
 class _OpenQueue(Unit[QueueView]):

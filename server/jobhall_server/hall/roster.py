@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ class WorkerState(IntEnum):
     DETACHED = 2
     """Its stream is gone; it has session_ttl to come back."""
     DRAINING = 3
-    """It gets no more tasks, and leaves when it holds none."""
+    """An operator sent it away: it gets no more tasks, and leaves when it holds none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,8 @@ class Roster:
         session = await self.get(worker_id)
         seconds = self._hall.settings.stream.drain_seconds if timeout_seconds is None else timeout_seconds
         drain_at = self._hall.clock.now_us() + round(seconds * 1e6)
-        await self._hall.workers.drain(session.record.session_id, reason=reason, drain_at=drain_at)
-        return await self._reads.session(session.record.session_id) or session
+        drained = await self._hall.workers.drain(session.record.session_id, reason=reason, drain_at=drain_at)
+        return replace(session, record=drained)
 
 
 def _matches(where: WorkerFilter, session: SessionView) -> bool:

@@ -23,7 +23,7 @@ from jobhall_server.hall.frames import Assignment, Cancel, Report, ReportKind
 from jobhall_server.hall.held import cancel_of
 from jobhall_server.hall.leases import ReturnTasks
 from jobhall_server.hall.outbox import assignment_bytes, cancels_within
-from jobhall_server.hall.registry import serves
+from jobhall_server.hall.registry import Served
 from jobhall_server.hall.store import Claimed, HeldRow, JobFilter, Want
 from jobhall_server.hall.unary_units import (
     AcceptTasks,
@@ -102,16 +102,17 @@ class _Seat:
         self.accept_us = unary.accept_us
         self.given: asyncio.Future[Sequence[Claimed]] = asyncio.get_running_loop().create_future()
         self._unary = unary
-        self._asked = asked
+        self._tasks_max = asked.tasks_max
+        self._served = unary.served(asked)
 
     def free(self) -> int:
-        return 0 if self.given.done() else self._asked.tasks_max
+        return 0 if self.given.done() else self._tasks_max
 
     def free_by_type(self) -> dict[str, int]:
         return {}
 
     def serves(self) -> dict[int, str]:
-        return self._unary.queues(self._asked)
+        return self._served.names()
 
     def deliver(self, claimed: Sequence[Claimed]) -> None:
         if self.given.done():
@@ -138,13 +139,9 @@ class Unary:
         """Those who wait, for the dispatcher."""
         return tuple(self._seats)
 
-    def queues(self, asked: Asked) -> dict[int, str]:
-        """The queues that the claim is for, each with the name that it gave."""
-        names = {
-            queue.key: serves(queue, namespaces=asked.namespaces, job_types=asked.job_types)
-            for queue in self._hall.registry.queues()
-        }
-        return {key: name for key, name in names.items() if name is not None}
+    def served(self, asked: Asked) -> Served:
+        """The queues that the claim is for."""
+        return Served(self._hall.registry, namespaces=asked.namespaces, job_types=asked.job_types)
 
     async def claim(self, principal: Principal, asked: Asked, *, bytes_max: int) -> Given:
         """Claim tasks, waiting for the first one. What is more than `bytes_max` together goes back at once.
@@ -230,7 +227,7 @@ class Unary:
         renewed_every = (session.ttl_us or self._lease_us) / 1e6 / _RENEWED_PER_TTL
         self._seats.add(seat)
         try:
-            self._hall.dispatcher.poll()
+            self._hall.dispatcher.nudge(seat.serves())
             await self._hall.dispatcher.settle(rounds=2)
             while not seat.given.done() and not self._hall.draining and (left := deadline - loop.time()) > 0:
                 await asyncio.wait({seat.given}, timeout=min(left, renewed_every))

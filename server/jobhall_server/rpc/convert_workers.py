@@ -23,7 +23,8 @@ def worker_out(session: SessionView, *, ttl_us: int) -> worker_pb2.Worker:
         capacity=task_pb2.Capacity(tasks_max=session.tasks_max),
         held_count=session.held_count,
         state=int(worker_state(session)),  # type: ignore[arg-type]  # equal numbers, proven by a test
-        last_seen_time=timestamp(session.seen_at),
+        # A stream is as good as its replica's word, which may be from before it.
+        last_seen_time=timestamp(max(session.seen_at, session.created_at)),
         runtime=_runtime_out(session.runtime),
         epoch=record.epoch,
         create_time=timestamp(session.created_at),

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import structlog
 
 from jobhall.ids import new_id
-from jobhall_server.hall.clock import Clock, SystemClock
+from jobhall_server.hall.clock import Clock, SystemClock, WrittenTime
 from jobhall_server.hall.store import Group, Unit
 from jobhall_server.hall.store import Store as StoreProtocol
 from jobhall_server.storage import schema, statements_write
@@ -108,10 +108,10 @@ class Store(StoreProtocol):
                 connection, revision = await asyncio.to_thread(_connect, database, prefix, synchronous)
                 stack.callback(connection.close)
                 execution = Execution(connection, known)
-                now = _Time(clock, execution)
+                now = WrittenTime(clock, last_us=execution.scalar(statements_write.last_served(known)) or 0)
                 replica = _Replica(_register(execution, now()))
             reads = await stack.enter_async_context(open_connections(database))
-            reader = Reader(reads, known, now=clock.now_us, replica_key=lambda: replica.key)
+            reader = Reader(reads, known, now=now, replica_key=lambda: replica.key)
             listeners: list[Callable[[int], None]] = []
             writer = Writer(
                 execution,
@@ -144,18 +144,6 @@ class Store(StoreProtocol):
 
     async def register_anew(self) -> None:
         self._replica.key = await self.run(_Register(new_id()))
-
-
-class _Time:
-    """The time of each group: the clock's, but never before one that was written already."""
-
-    def __init__(self, clock: Clock, execution: Execution) -> None:
-        self._clock = clock
-        self._last: int = execution.scalar(statements_write.last_served(execution.tables)) or 0
-
-    def __call__(self) -> int:
-        self._last = max(self._last, self._clock.now_us())
-        return self._last
 
 
 class _Replica:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from jobhall.errors import DatabaseBusyError, DrainingError, QueueFullError
-from jobhall_server.hall.clock import Clock
+from jobhall_server.hall.clock import Clock, WrittenTime
 from jobhall_server.hall.store import Reads, Store, Unit
 from jobhall_server.storage.statements_write import PAUSE_US
 from jobhall_server.storage.writer import WAITING_MAX
@@ -64,7 +64,6 @@ class MemoryStore(Store):
         read_by: Callable[[Reads], Reads] = lambda reads: reads,
     ) -> None:
         self.tables = tables
-        self._clock = clock
         self._disk = disk or _QuickDisk()
         self._look_on = look_on
         self._loop = asyncio.get_running_loop()
@@ -72,9 +71,9 @@ class MemoryStore(Store):
         self._in_flight = False
         self._closed = False
         self._listeners: list[Callable[[int], None]] = []
-        self._last = tables.served[None].last_at if tables.served else 0
+        self._now = WrittenTime(clock, last_us=tables.served[None].last_at if tables.served else 0)
         self._replica_key = self._register()
-        self._reads = read_by(MemoryReads(tables, now=clock.now_us, replica_key=lambda: self._replica_key))
+        self._reads = read_by(MemoryReads(tables, now=self._now, replica_key=lambda: self._replica_key))
 
     @property
     def reads(self) -> Reads:
@@ -115,19 +114,19 @@ class MemoryStore(Store):
 
     def now(self) -> int:
         """The clock's time, but never before one that was written already."""
-        self._last = max(self._last, self._clock.now_us())
-        return self._last
+        return self._now()
 
     def _register(self) -> int:
-        key = self.tables.counters.get("replica", 0) + 1
+        key, now = self.tables.counters.get("replica", 0) + 1, self.now()
         self.tables.counters["replica"] = key
-        self.tables.replicas[key] = self.now()
-        self.serve_on(self.now())
+        self.tables.replicas[key] = now
+        # What was away while nobody served has its whole time to come back.
+        self.tables.served[None] = ServedTime(now, now)
         return key
 
     def serve_on(self, now: int) -> None:
         """Keep the served time: after a pause it begins anew."""
-        served = self.tables.served.get(None, ServedTime(now, now))
+        served = self.tables.served[None]
         resumed_at = now if served.last_at < now - PAUSE_US else served.resumed_at
         self.tables.served[None] = ServedTime(resumed_at, now)
 

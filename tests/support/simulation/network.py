@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 from grpc import aio
 
-from jobhall.errors import ApiError, ServerUnreachableError
+from jobhall.errors import ApiError, Code
 from jobhall.v1.worker_service_pb2 import WorkRequest, WorkResponse
 from tests.support.simulation.timeline import Process
 
+BROKEN = ApiError("the connection broke", code=Code.UNAVAILABLE)
 LEAST_SECONDS = 0.0005
 """No message is there before it was sent."""
 
@@ -117,8 +118,7 @@ class SimulatedStream:
             return
         self.cut = True
         if told is not Told.NOBODY:
-            lost = ServerUnreachableError("nowhere", "the connection broke")
-            self.caller.process.call_later(self.weather.delay(), self._end, lost)
+            self.caller.process.call_later(self.weather.delay(), self._end, BROKEN)
         if told is Told.BOTH:
             self.server.call_later(self.weather.delay(), self._cancelled)
 

@@ -58,8 +58,6 @@ class Run:
     execution: Execution
     over: bool = False
     how: str = ""
-    released: bool = False
-    """Its worker gave the job back unfinished: it does not count."""
     forfeited: bool = False
     """The server has moved its job on for a reason that is not the server's own: what it does is nobody's."""
 
@@ -83,6 +81,10 @@ class Referee:
         self._away_until = away_until
         self._runs: dict[tuple[str, int], Run] = {}
         self._by_job: dict[str, list[Run]] = defaultdict(list)
+        self._accepted: set[tuple[int, int]] = set()
+        """Job key and fence of what some worker began, or said that it takes."""
+        self._released: set[tuple[int, int]] = set()
+        """Of those, what was given back unfinished: it does not count."""
         self._submitted: set[str] = set()
         self._deleted: set[str] = set()
         self._watched: list[int] = []
@@ -96,6 +98,12 @@ class Referee:
             self._broken(f"job {execution.job_id} was begun twice under fence {execution.fence}")
         run = self._runs[place] = Run(execution)
         self._by_job[execution.job_id].append(run)
+
+    def accepted(self, token: bytes) -> None:
+        """A worker has said that it takes the task, or that it took it."""
+        lease = Lease.parse(token)
+        assert lease is not None
+        self._accepted.add((lease.job_key, lease.fence))
 
     def ended(self, execution: Execution, how: str) -> None:
         run = self._runs[execution.job_id, execution.fence]
@@ -165,12 +173,13 @@ class Referee:
         elif after["fence"] != before["fence"]:
             self._broken(f"{name} of {job_id} changed its fence")
         run = self._runs.get((job_id, before["fence"]))
-        if after["attempt"] > before["attempt"] and run is None:
-            self._broken(f"{name} of {job_id} counted an attempt under fence {before['fence']}, which nobody began")
+        lease = (before["key"], before["fence"])
+        if after["attempt"] > before["attempt"] and lease not in self._accepted and run is None:
+            self._broken(f"{name} of {job_id} counted an attempt under fence {before['fence']}, which nobody accepted")
         if name == "lose":
             self._judge_loss(job_id, before, run)
-        if run is not None and name == "release" and before["state"] is JobState.RUNNING:
-            run.released = True
+        if name == "release" and before["state"] is JobState.RUNNING:
+            self._released.add(lease)
         if run is not None and (name in ("lose", "time out", "stop") or after["state"] in TERMINAL_STATES):
             run.forfeited = True
 
@@ -232,9 +241,11 @@ class Referee:
 
     def _judge_job(self, row: Row) -> None:
         job_id = row["job_id"]
-        counted = sum(1 for run in self._by_job[job_id] if not run.released)
-        if row["attempt"] > counted:
-            self._broken(f"{job_id} has {row['attempt']} attempts; begun and not given back were {counted}")
+        begun = {(row["key"], run.execution.fence) for run in self._by_job[job_id]}
+        begun |= {lease for lease in self._accepted if lease[0] == row["key"]}
+        if row["attempt"] > len(begun - self._released):
+            told = len(begun - self._released)
+            self._broken(f"{job_id} has {row['attempt']} attempts; accepted and not given back were {told}")
         if row["state"] is JobState.COMPLETED:
             self.completions += 1
             said = json.loads(str(self._tables.payloads[PayloadKind.RESULT][row["key"]].content))

@@ -147,6 +147,9 @@ class Schedule:
         self.tell(f"{execution.worker} is done with {_short(execution.job_id)} fence {execution.fence}: {what}")
         self.referee.ended(execution, what)
 
+    def accepted(self, token: bytes) -> None:
+        self.referee.accepted(token)
+
     def answered(self, token: bytes, *, taken: bool) -> None:
         self._judged(self.referee.acked if taken else self.referee.refused, token)
 

@@ -50,7 +50,7 @@ class SimulatedDisk:
         self.busy_until = 0.0
 
     def before_commit(self) -> float:
-        return self._chance.expovariate(1 / 0.003) if self._chance.random() < 0.99 else self._chance.uniform(0, 0.3)
+        return self._chance.expovariate(1 / 0.003) if self._chance.random() < 0.99 else self._chance.uniform(0, 0.1)
 
     def before_answer(self) -> float:
         return self._chance.expovariate(1 / 0.002)
@@ -79,7 +79,7 @@ class LateReads:
         return read
 
     def _seconds(self) -> float:
-        return self._chance.expovariate(1 / 0.001) if self._chance.random() < 0.98 else self._chance.uniform(0, 0.4)
+        return self._chance.expovariate(1 / 0.001) if self._chance.random() < 0.98 else self._chance.uniform(0, 0.1)
 
 
 class Onlooker(Protocol):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple, Protocol
 
-from jobhall.errors import ApiError, ServerUnreachableError
+from jobhall.errors import ApiError, Code
 from jobhall.v1 import task_pb2
 from jobhall.v1.job_pb2 import Payload, Progress
 from jobhall.v1.worker_service_pb2 import (
@@ -31,6 +31,9 @@ LOOK_SECONDS = 1.0
 BACKOFF_MAX_SECONDS = 10.0
 STOP_SECONDS = 0.5
 """A handler that obeys ends within this once it is told to stop."""
+
+REFUSED = ApiError("nobody listens", code=Code.UNAVAILABLE)
+SILENT = ApiError("it has been silent for too long", code=Code.UNAVAILABLE)
 
 
 class Execution(NamedTuple):
@@ -78,6 +81,9 @@ class World(Protocol):
     def ended(self, execution: Execution, what: str) -> None:
         """User code is over."""
 
+    def accepted(self, token: bytes) -> None:
+        """It has said so of that task, or has said something of it, which means the same."""
+
     def answered(self, token: bytes, *, taken: bool) -> None:
         """The server has confirmed the completion of that task, or has refused it."""
 
@@ -118,6 +124,8 @@ class SimulatedWorker:
         self._listed: set[bytes] = set()
         """What the last Hello said that was begun."""
         self._tries = 0
+        self._known = False
+        """It was welcomed once."""
         self._pumping_at = 0.0
         self._farewell_said = False
         process.call_soon(self._connect)
@@ -153,7 +161,7 @@ class SimulatedWorker:
 
     def _refused(self) -> None:
         if self.current is None:
-            self._go_on(ServerUnreachableError("nowhere", "nobody listens"))
+            self._go_on(REFUSED)
 
     def hear(self, stream: SimulatedStream, message: WorkResponse) -> None:
         if stream is self.current:
@@ -163,7 +171,7 @@ class SimulatedWorker:
                 self._note_losses(message.welcome)
             self._perform(self.machine.receive(message, self.process.time()))
             if self.machine.welcomed:
-                self._tries = 0
+                self._tries, self._known = 0, True
             self._pump()
 
     def ended(self, stream: SimulatedStream, error: ApiError | None) -> None:
@@ -173,8 +181,9 @@ class SimulatedWorker:
     def _go_on(self, error: ApiError | None) -> None:
         self.current = None
         self.machine.closed()
-        what = after(error, leaving=self.machine.leaving)
-        self.world.tell(f"{self.name}: its stream ended ({error}): {what.name}")
+        what = after(error, leaving=self.machine.leaving, known=self._known)
+        why = "OK" if error is None else f"{error.reason or error.code.name}: {error.message[:60]}"
+        self.world.tell(f"{self.name}: its stream ended ({why}): {what.name}")
         if what is After.STOP:
             self.over = True
             return
@@ -196,7 +205,7 @@ class SimulatedWorker:
         self.machine.look(self.process.time())
         if self.current is not None and self.machine.silent(self.process.time()):
             self.current.cancel()
-            self._go_on(ServerUnreachableError("nowhere", "it has been silent for too long"))
+            self._go_on(SILENT)
         self.process.call_later(LOOK_SECONDS, self._look)
 
     def _pump(self) -> None:
@@ -206,6 +215,7 @@ class SimulatedWorker:
             return
         while (message := machine.next_message(now)) is not None:
             for update in message.task_updates.updates:
+                self.world.accepted(update.lease_token)
                 if update.HasField("completed"):
                     self._completed[update.seq] = update.lease_token
             stream.send(message)
