@@ -41,7 +41,7 @@ test: tools  ## Every test: unit, storage, rpc, docs, then system
 	$(PYTEST) $(SIDE_BY_SIDE) tests/system
 
 system: tools  ## The tests with real processes, the proofs in their long form; many minutes
-	$(PYTEST) $(SIDE_BY_SIDE) tests/system --long
+	$(PYTEST) $(SIDE_BY_SIDE) tests/system tests/simulation --long
 
 mutants: $(STAMP)  ## Deliberate faults in the protocol: the simulation must find each; minutes
 	$(BIN)/python scripts/mutants.py

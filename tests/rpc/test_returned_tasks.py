@@ -131,7 +131,26 @@ async def test_three_losses_in_a_row_fail_the_job(brisk: Running) -> None:
         (JobState.FAILED, 3, 3),
     ]
     assert (FailureKind(failed.error.kind), failed.error.code) == (FailureKind.WORKER_LOST, "WORKER_LOSSES_EXHAUSTED")
+    assert failed.error.message == "its worker was lost in attempt 3 of 10; 3 in a row"
     assert not failed.error.retryable
+
+
+async def test_a_job_that_kills_its_workers_before_they_say_that_they_began_says_so(brisk: Running) -> None:
+    job_id = (await submit(brisk)).id
+    for losses in (1, 2, 3):
+        worker = RawWorker(brisk)
+        await worker.hello()
+        [task] = await worker.tasks()
+        await worker.beat(task.lease_token)
+        worker.cut()
+
+        async def counted(count: int = losses) -> bool:
+            return (await get(brisk, job_id)).worker_losses == count
+
+        await eventually_async(counted, within=WITHIN_SECONDS, what="the worker is lost")
+
+    error = (await get(brisk, job_id)).error
+    assert error.message == "its worker was lost before it said that it began attempt 1 of 4; 3 in a row"
 
 
 async def test_losses_count_only_in_a_row(brisk: Running) -> None:

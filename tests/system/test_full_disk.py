@@ -126,9 +126,8 @@ def test_on_a_disk_that_takes_no_writes_nothing_is_acked_and_nothing_is_run_agai
         refused = work.fill_up()
         assert not work.submitted
         work.finish()
-        time.sleep(
-            REFUSING_SECONDS_LONG if long else REFUSING_SECONDS
-        )  # sleeps: nothing may happen, however long it lasts
+        seconds = REFUSING_SECONDS_LONG if long else REFUSING_SECONDS
+        time.sleep(seconds)  # sleeps: nothing may happen, however long it lasts
         assert stored.states() == dict.fromkeys(work.held, JobState.RUNNING)
         assert work.client.jobs.get_job(work.held[0]).state is JobState.RUNNING, "reading goes on"
 

@@ -9,7 +9,7 @@ import pytest
 
 from jobhall.errors import ApiError, Code, ServerUnreachableError
 from jobhall.task import Task
-from jobhall.v1.worker_service_pb2 import ReportTasksResponse
+from jobhall.v1.worker_service_pb2 import ReportTasksResponse, WorkSettings
 from jobhall.wire_errors import error_from_call
 from jobhall.worker import Worker
 from jobhall.worker.access import Access
@@ -75,6 +75,27 @@ class TestFlush:
         assert [held.lease_token for held in bench.open().held_tasks] == [talking.token]
         bench.end(talking)
         assert kinds_of(bench.say_items()) == ["log", "log", "completed"]
+
+    def test_what_a_task_said_counts_as_kept_with_its_outcome(self) -> None:
+        """Only outcomes counted: on a slow connection tasks that logged a lot were taken on and on, while what those
+        before them had said filled the memory.
+        """
+        bench = Bench(settings=WorkSettings(unacked_bytes_max=10_000))
+        bench.open()
+        (wordy,) = bench.begin(*bench.deliver(1))
+        for _ in range(100):
+            Task(wordy, bench.handover).log("x" * 1000)
+        bench.end(wordy)
+
+        first, *_ = bench.say()
+        assert first.HasField("capacity")
+        assert first.capacity.tasks_max == 0
+        seq = 1
+        while bench.stream.unacked_count:
+            bench.ack(seq)
+            bench.say()
+            seq += 1
+        assert bench.credit.capacity(zombies={}).tasks_max > 0
 
 
 class TestCredit:

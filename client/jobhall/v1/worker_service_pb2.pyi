@@ -236,7 +236,9 @@ class Hello(_message.Message):
     session_id: _builtins.str
     """The session (a UUID): chosen by the worker, or empty to have the server choose; the same at each reconnect."""
     resume_token: _builtins.str
-    """Secret that proves that the session is mine, 16 to 255 bytes; chosen and kept like session_id."""
+    """Secret that proves that the session is mine, at most 255 bytes and at least 16 random ones to be worth its name;
+    chosen and kept like session_id.
+    """
     connection: _builtins.int
     """Raised at each try to connect; only a greater one takes the session over, any other ends the stream with
     SESSION_SUPERSEDED. The first is 1; 0 is read as 1.
@@ -936,7 +938,7 @@ class ReportTasksRequest(_message.Message):
     """
     @_builtins.property
     def updates(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.TaskUpdate]:
-        """Reports, in order."""
+        """Reports, in order; at most 5000 with the logs together."""
 
     @_builtins.property
     def logs(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.TaskLog]:

@@ -291,7 +291,7 @@ class WorkerServiceServicer:
     def Heartbeat(self, request, context):
         """Says that a unary session lives and what it holds. Call it at a third of lease_duration.
 
-        NOT_FOUND SESSION_EXPIRED.
+        NOT_FOUND SESSION_EXPIRED. INVALID_ARGUMENT FIELD_INVALID: the session is a stream's, which has its own beats.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -145,7 +145,7 @@ class WorkerServiceStub:
     Heartbeat: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.HeartbeatRequest, _worker_service_pb2.HeartbeatResponse]
     """Says that a unary session lives and what it holds. Call it at a third of lease_duration.
 
-    NOT_FOUND SESSION_EXPIRED.
+    NOT_FOUND SESSION_EXPIRED. INVALID_ARGUMENT FIELD_INVALID: the session is a stream's, which has its own beats.
     """
     GetWorker: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.GetWorkerRequest, _worker_service_pb2.GetWorkerResponse]
     """Reads one worker.
@@ -282,7 +282,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     Heartbeat: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.HeartbeatRequest, _worker_service_pb2.HeartbeatResponse]  # type: ignore[assignment]
     """Says that a unary session lives and what it holds. Call it at a third of lease_duration.
 
-    NOT_FOUND SESSION_EXPIRED.
+    NOT_FOUND SESSION_EXPIRED. INVALID_ARGUMENT FIELD_INVALID: the session is a stream's, which has its own beats.
     """
     GetWorker: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.GetWorkerRequest, _worker_service_pb2.GetWorkerResponse]  # type: ignore[assignment]
     """Reads one worker.
@@ -440,7 +440,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_worker_service_pb2.HeartbeatResponse, _abc.Awaitable[_worker_service_pb2.HeartbeatResponse]]:
         """Says that a unary session lives and what it holds. Call it at a third of lease_duration.
 
-        NOT_FOUND SESSION_EXPIRED.
+        NOT_FOUND SESSION_EXPIRED. INVALID_ARGUMENT FIELD_INVALID: the session is a stream's, which has its own beats.
         """
 
     @_abc_1.abstractmethod

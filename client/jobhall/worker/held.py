@@ -51,7 +51,7 @@ class HeldTask:
     ended: bool = False
     """Its outcome is with the stream."""
     outcome_bytes: int = 0
-    """About how many its outcome has, while that is kept."""
+    """About how many its outcome has, and what goes before it, while that is kept."""
     refused: bool = False
     """The server did not take its outcome, and a failure that says so went in its place."""
     over: bool = False

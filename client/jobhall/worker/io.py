@@ -152,6 +152,8 @@ class WorkerIO:
             self._stream.leave()
             self._crew.stop(self._stream.stop_running())
             self._crew.close()
+            # What gRPC still has to say of closed streams finds its loop; other loops of the process would stumble over it.
+            await asyncio.sleep(_SETTLE_SECONDS)
         if self._stream.unacked_count:
             _log.warning("%s: stopped with %d outcomes undelivered", self._title, self._stream.unacked_count)
         else:

@@ -118,7 +118,6 @@ class Reports:
         task.ended = True
         task.outcome_bytes = size_of(outcome)
         self.kept_count += 1
-        self._kept_bytes += task.outcome_bytes
         self._accepts.pop(task.token, None)
         self._awaited.pop(task.token, None)
         self._progress.pop(task.token, None)
@@ -130,8 +129,10 @@ class Reports:
             said = [report for report in self._live if report[0] is task]
             if said:
                 self._live = deque(report for report in self._live if report[0] is not task)
-                self._results.extend(said)
-            self._results.extend(spoken(task, self.limits.message_bytes))
+            said += spoken(task, self.limits.message_bytes)
+            self._results.extend(said)
+            task.outcome_bytes += sum(report.ByteSize() for _, report in said)
+        self._kept_bytes += task.outcome_bytes
         self._results.append((task, outcome))
 
     def reconnect(self, tasks: Iterable[HeldTask]) -> None:

@@ -26,6 +26,8 @@ from jobhall_server.domain.standing import (
 )
 
 _S = JobState
+# A completion is each job's own cost: to ask an enum for its member takes longer than to compare with it.
+_OPEN, _CLAIMED = Standing.OPEN, JobState.CLAIMED
 
 NO_RESULT_DIGEST = 1
 """The digest of every completion without a result: a constant, so that those jobs share one Change."""
@@ -56,13 +58,13 @@ def complete(job: JobRecord | None, lease: Lease, digest: int) -> tuple[Decision
     """
     if job is None:
         return Refusal.LEASE_LOST, ()
-    known = _known(job, lease, digest)
-    if known is not None:
+    worth = standing(job, lease)
+    if worth is not _OPEN and (known := _known(job, worth, digest)) is not None:
         return known[0], ()
-    unstarted = job.state is _S.CLAIMED or job.lease == LeaseState.LOST_UNSTARTED
-    if digest == NO_RESULT_DIGEST:
-        return timed(_complete(job.state, unstarted, without_result=True), (), job, None)
-    return timed(_complete(job.state, unstarted, without_result=False), (digest,), job, None)
+    state = job.state
+    unstarted = state is _CLAIMED or job.lease == LeaseState.LOST_UNSTARTED
+    values = () if digest == NO_RESULT_DIGEST else (digest,)
+    return timed(_complete(state, unstarted, not values), values, job, None)
 
 
 def fail(
@@ -84,7 +86,7 @@ def fail(
     """
     if job is None:
         return Refusal.LEASE_LOST, ()
-    known = _known(job, lease, digest, late_counts=False)
+    known = _known(job, standing(job, lease), digest, late_counts=False)
     if known is not None:
         return known[0], ()
     policy = (rules_of(job.rules) if job.rules else NO_RULES).retry
@@ -118,7 +120,7 @@ def release(
     """
     if job is None:
         return Refusal.LEASE_LOST, ()
-    known = _known(job, lease, digest, late_counts=False)
+    known = _known(job, standing(job, lease), digest, late_counts=False)
     if known is not None:
         return known[0], ()
     if job.state is _S.CANCELLING:
@@ -140,9 +142,9 @@ def note_checkpoint(job: JobRecord, size_bytes: int) -> tuple[Change, Values]:
     return _checkpoint(job.state), (size_bytes,)
 
 
-def _known(job: JobRecord, lease: Lease, digest: int, *, late_counts: bool = True) -> tuple[Refusal | None] | None:
+def _known(job: JobRecord, worth: Standing, digest: int, *, late_counts: bool = True) -> tuple[Refusal | None] | None:
     """The answer to an outcome that moves nothing; None when it is to be taken."""
-    match standing(job, lease):
+    match worth:
         case Standing.OPEN:
             return None
         case Standing.LOST | Standing.TIMED_OUT:
@@ -168,7 +170,7 @@ def _checkpoint(state: JobState) -> Change:
 
 
 @lru_cache(maxsize=64)
-def _complete(source: JobState, unstarted: bool, *, without_result: bool) -> Change:
+def _complete(source: JobState, unstarted: bool, without_result: bool) -> Change:
     return Change(
         "complete",
         source,

@@ -115,9 +115,11 @@ class FallDue(Unit[list[Fallen]]):
 
 
 def _loss(job: JobRecord, code: str, *, final: bool) -> JobFailure:
+    unsaid = job.state is JobState.CLAIMED
+    when = f"before it said that it began attempt {job.attempt + 1}" if unsaid else f"in attempt {job.attempt}"
     return JobFailure(
         kind=FailureKind.WORKER_LOST,
-        message=f"its worker was lost in attempt {job.attempt} of {job.max_attempts}; {job.worker_losses + 1} in a row",
+        message=f"its worker was lost {when} of {job.max_attempts}; {job.worker_losses + 1} in a row",
         code=code,
         retryable=not final,
         attempt=job.attempt,

@@ -61,7 +61,10 @@ class JudgeReports(Unit[Judged]):
             if lease is None or job is None:
                 judged.refused[place] = LeaseLostError()
                 continue
-            refusal = _TAKE[report.kind](_Taking(group, job, lease, report, judged, self))
+            if isinstance(report.body, CompletedBody):
+                refusal = _take_completed(group, job, lease, report.body)
+            else:
+                refusal = _TAKE[report.kind](_Taking(group, job, lease, report, judged, self))
             if refusal is not None:
                 judged.refused[place] = _error(job, refusal)
         return judged
@@ -90,13 +93,6 @@ class _Taking(NamedTuple):
         """Whatever a task says between start and end accepts it, and shows that it is not silent."""
         return self.apply(*worker_moves.accept(self.job, self.lease, self.group.now))
 
-    def save_last_progress(self, progress: Progress | None) -> None:
-        """An outcome brings the last progress with it, since results overtake progress; a contradictory one is left
-        out.
-        """
-        if progress is not None and progress.fault() is None:
-            self.group.save_progress(self.job.key, self.lease.fence, progress)
-
     def accepted(self) -> JobRecord:
         """The job as it is after `heard`."""
         job = self.group.job(self.job.key)
@@ -110,17 +106,24 @@ def _error(job: JobRecord, refusal: Refusal) -> ApiError:
     return LeaseLostError(job_id=job.job_id, attempt=job.attempt, state=job.state.name)
 
 
-def _take_completed(taking: _Taking) -> Refusal | None:
-    group, job, lease, report, _, _ = taking
-    assert isinstance(report.body, CompletedBody)
-    decision, values = worker_moves.complete(job, lease, report.body.digest)
+def _take_completed(group: Group, job: JobRecord, lease: Lease, body: CompletedBody) -> Refusal | None:
+    # Every job ends here once, most of them with nothing to say: no more than that is paid for.
+    result, digest, progress = body
+    decision, values = worker_moves.complete(job, lease, digest)
     if isinstance(decision, Change):
         group.change(job, decision, values)
-        if report.body.result is not None:
-            group.save_payload(job.key, PayloadKind.RESULT, report.body.result)
-        taking.save_last_progress(report.body.progress)
+        if result is not None:
+            group.save_payload(job.key, PayloadKind.RESULT, result)
+        if progress is not None:
+            _save_last_progress(group, job, lease, progress)
         return None
     return decision
+
+
+def _save_last_progress(group: Group, job: JobRecord, lease: Lease, progress: Progress | None) -> None:
+    """An outcome brings the last progress with it, since results overtake progress; a contradictory one is left out."""
+    if progress is not None and progress.fault() is None:
+        group.save_progress(job.key, lease.fence, progress)
 
 
 def _take_failed(taking: _Taking) -> Refusal | None:
@@ -142,7 +145,7 @@ def _take_failed(taking: _Taking) -> Refusal | None:
         if decision.target is not JobState.CANCELLED:
             attempt = job.attempt + (job.state is JobState.CLAIMED)
             group.save_failure(job.key, replace(failure, attempt=attempt))
-        taking.save_last_progress(report.body.progress)
+        _save_last_progress(group, job, lease, report.body.progress)
     return taking.apply(decision, values)
 
 
@@ -156,7 +159,7 @@ def _take_released(taking: _Taking) -> Refusal | None:
         job, lease, body.digest, now=group.now, chance=chance, delay_us=body.delay_us, not_mine=not_mine
     )
     if isinstance(decision, Change):
-        taking.save_last_progress(body.progress)
+        _save_last_progress(group, job, lease, body.progress)
         if not_mine and unit.session_key is not None and decision.target is not JobState.CANCELLED:
             group.exclude(job.key, unit.session_key)
     return taking.apply(decision, values)
@@ -218,7 +221,6 @@ _TAKE: Mapping[ReportKind, Callable[[_Taking], Refusal | None]] = MappingProxyTy
         ReportKind.PROGRESS: _take_progress,
         ReportKind.ITEM_ERRORS: _take_item_errors,
         ReportKind.CHECKPOINT: _take_checkpoint,
-        ReportKind.COMPLETED: _take_completed,
         ReportKind.FAILED: _take_failed,
         ReportKind.RELEASED: _take_released,
         ReportKind.CANCELLED: _take_released,

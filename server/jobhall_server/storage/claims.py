@@ -141,14 +141,14 @@ class _Claim:
         for job in found:
             if not turn:
                 break
-            taker = _taker(turn, job, excluded)
+            taker = _taker(turn, job, excluded) if job[_LANE] or job[_EXCLUDED] else turn.popleft()
             if taker is None:
                 passed_over += job[_EXCLUDED]
                 continue
             taker.given.append((queue_key, job))
             taker.credit -= 1
             taker.limits[queue_key] -= 1
-            if taker.room(queue_key) > 0:
+            if taker.credit and taker.limits[queue_key]:
                 turn.append(taker)
             self._budget -= (job[_PARAMETERS] or 0) + (job[_CHECKPOINT] or 0)
             if self._budget <= 0:
@@ -202,12 +202,10 @@ def _turns(wants: Iterable[Want]) -> list[int]:
 
 
 def _taker(turn: deque[_Hungry], job: Candidate, excluded: set[tuple[int, int]]) -> _Hungry | None:
-    """The first in turn who may have it, taken out; None when nobody may: not who gave it back as not theirs, and a
-    lost job goes where no other one is.
+    """The first in turn who may have a job that is not for everybody, taken out; None when nobody may: not who gave it
+    back as not theirs, and a lost job goes where no other one is.
     """
     lost = job[_LANE] == 1
-    if not lost and not job[_EXCLUDED]:
-        return turn.popleft()
     for session in turn:
         if not (lost and session.holds_lost) and (job[_KEY], session.want.session_key) not in excluded:
             session.holds_lost = session.holds_lost or lost
@@ -221,7 +219,7 @@ def _parameters(execution: Execution, jobs: Sequence[Candidate]) -> dict[int, Pa
     if not wanted:
         return {}
     rows = execution.rows(statements_claim.parameters(execution.tables), keys=keys(wanted))
-    return {key: _payload(*stored) for key, *stored in rows}
+    return {key: _payload(content_type, text, data) for key, content_type, text, data in rows}
 
 
 def _checkpoints(execution: Execution, jobs: Sequence[Candidate]) -> dict[int, tuple[Payload, Progress | None]]:
@@ -242,10 +240,14 @@ def _claimed(
 ) -> list[Claimed]:
     nonce = session.want.nonce
     claimed = []
-    for queue_key, job in session.given:
-        order, _, key, _, _, fence, attempt, attempts_max, created_at, _, _, job_id, *described = job
-        lease = Lease(key, fence + 1, nonce)
-        identity = (lease, id_of_hex(job_id), queue_key, attempt + 1, attempts_max, -order, created_at)
-        checkpoint = checkpoints.get(key, (None, None))
-        claimed.append(Claimed._make((*identity, *described, parameters.get(key), *checkpoint)))
+    # Each job's own cost: every column by its name is quicker than slices, and those with a checkpoint are few.
+    for queue, job in session.given:
+        order, _, key, _, _, fence, attempt, limit, at, _, _, job_id, labels, path, name, size, owner, org, rules = job
+        lease, content = Lease(key, fence + 1, nonce), parameters.get(key)
+        identity = (lease, id_of_hex(job_id), queue, attempt + 1, limit, -order, at)
+        one = Claimed(*identity, labels, path, name, size, owner, org, rules, content)
+        if key in checkpoints:
+            state, progress = checkpoints[key]
+            one = one._replace(checkpoint=state, progress=progress)
+        claimed.append(one)
     return claimed
