@@ -34,11 +34,15 @@ MEANINGS = {
     "claim": "the dispatcher leases the job to a worker's session",
     "accept": "the worker started it: it says so, or an update or log of the task implies it",
     "return": "the delivery was not accepted in time, or the worker's beat does not list it; at no cost",
-    "release": "the worker gives it back unfinished, or confirms a cancel; the attempt is not counted; it may ask for a "
-    "delay, and from the third release on the job backs off by itself",
+    "release": (
+        "the worker gives it back unfinished, or confirms a cancel; the attempt is not counted; it may ask for a "
+        "delay, and from the third release on the job backs off by itself"
+    ),
     "complete": "the worker finished it",
-    "fail": "the worker's handler failed: tried again after a delay, by the job's retry policy or the worker's word, until "
-    "no attempt is left",
+    "fail": (
+        "the worker's handler failed: tried again after a delay, by the job's retry policy or the worker's word, "
+        "until no attempt is left"
+    ),
     "lose": "its session is lost, or the worker lost the task",
     "take back": "a worker that comes back lists it among what it holds, and nobody else has claimed it; same attempt",
     "time out": "the attempt ran for longer than run_timeout, or was silent for longer than progress_timeout",

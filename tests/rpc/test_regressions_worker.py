@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from jobhall.aio import AsyncClient
 from jobhall.task import Task
@@ -22,6 +23,7 @@ from jobhall.v1.worker_service_pb2 import (
     Welcome,
     WorkRequest,
     WorkResponse,
+    WorkSettings,
 )
 from jobhall.worker import Worker
 from tests.support.proxy import Proxy
@@ -91,6 +93,49 @@ async def test_what_is_no_message_costs_the_stream_and_not_the_tasks() -> None:
             release.set()
 
 
+async def test_what_waits_is_dropped_when_the_session_is_over_though_a_hello_is_on_its_way() -> None:
+    """It was looked for only between the tries. One that was not answered took ten seconds, and the reports without a
+    stream another five: meanwhile jobs were begun that another worker had by then.
+    """
+    begun: list[str] = []
+    release, given_up = threading.Event(), asyncio.Event()
+    hellos = 0
+
+    async def answer(request: WorkRequest, context: Any) -> None:
+        nonlocal hellos
+        hellos += 1
+        if hellos > 1:
+            context.add_done_callback(lambda _: given_up.set())
+            return
+        settings = WorkSettings(session_ttl=Duration(seconds=1), heartbeat_interval=Duration(seconds=20))
+        await context.write(wire(welcome=Welcome(settings=settings)))
+        tasks = [
+            TaskAssignment(lease_token=name.encode(), job_id=name, job_type="gated", attempt=1, fence=1)
+            for name in ("runs", "waits")
+        ]
+        await context.write(wire(task_assignments=TaskAssignments(assignments_seq=1, tasks=tasks)))
+        await eventually_async(lambda: begun, within=10, what="the first task runs")
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+
+    async with answering(answer) as address:
+        worker = Worker(address, concurrency=1, drain_seconds=0)
+
+        @worker.handler("gated")
+        def gated(task: Task) -> None:
+            begun.append(task.job_id)
+            release.wait(20)
+
+        async with worker:
+            await eventually_async(lambda: hellos == 2, within=10, what="it comes back")
+            assert worker._io is not None
+            stream = worker._io._stream
+            await eventually_async(lambda: stream.held_count == 1, within=10, what="what waits is dropped")
+            assert not given_up.is_set()
+            release.set()
+
+    assert begun == ["runs"]
+
+
 async def test_a_server_that_breaks_each_stream_at_once_is_not_tried_ten_times_a_second() -> None:
     """Each Welcome began the back-off anew, so that a stream that broke right after it was opened again within a fifth
     of a second, for ever: a takeover in the database each time, from every worker at once.
@@ -129,8 +174,8 @@ async def test_a_token_that_does_not_come_keeps_nobody_from_leaving(tmp_path: Pa
 
 
 async def test_a_worker_that_is_gone_leaves_nothing_for_the_loops_of_others(caplog: pytest.LogCaptureFixture) -> None:
-    """gRPC hands what happens to calls to whichever loop of the process is awake. A worker that left a silent server had
-    closed its own by then: "Event loop is closed", with a stack trace, in the log of a program that did nothing wrong.
+    """gRPC hands what happens to calls to whichever loop of the process is awake. A worker that left a silent server
+    had closed its own by then: "Event loop is closed", with a stack trace, in the log of a program that did no wrong.
     """
 
     async def answer(request: WorkRequest, context: Any) -> None:

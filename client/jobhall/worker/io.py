@@ -152,7 +152,7 @@ class WorkerIO:
             self._stream.leave()
             self._crew.stop(self._stream.stop_running())
             self._crew.close()
-            # What gRPC still has to say of closed streams finds its loop; other loops of the process would stumble over it.
+            # What gRPC still has to say of closed streams finds its loop; others of the process would stumble over it.
             await asyncio.sleep(_SETTLE_SECONDS)
         if self._stream.unacked_count:
             _log.warning("%s: stopped with %d outcomes undelivered", self._title, self._stream.unacked_count)
@@ -165,7 +165,8 @@ class WorkerIO:
     def _look(self) -> None:
         if self._bug is not None:
             raise self._bug
-        self._stream.look(self._loop.time())
+        if not self._stream.welcomed:
+            self._stream.look(self._loop.time())
         if self._departure.take(self._loop.time()):
             self._wake.set()
 

@@ -202,8 +202,7 @@ class Welcome:
     settings: StreamSettings
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(NamedTuple):
     """A task for the worker, with its names looked up and its token made."""
 
     claimed: Claimed

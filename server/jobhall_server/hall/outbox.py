@@ -21,6 +21,7 @@ from jobhall_server.hall.frames import (
     ServerDrain,
     Welcome,
 )
+from jobhall_server.hall.store import Claimed
 
 DROPPED_PROGRESS_NAMED_MAX = 1000
 """Tokens of dropped progress in one Ack; a worker that sends more of it hears of the others when it sends again."""
@@ -176,23 +177,21 @@ def cancels_within(bytes_max: int, cancels: Iterable[Cancel]) -> list[Cancel]:
 
 
 def assignment_bytes(assignment: Assignment) -> int:
-    """About what the task takes on the wire, and never less."""
+    """About what the task takes on the wire."""
     job = assignment.claimed
-    size = _TASK_BYTES_ABOUT + len(assignment.job_type) + len(assignment.namespace)
-    if job.owner or job.organization_id:
-        size += len(job.owner.encode()) + len(job.organization_id.encode())
-    if job.parameters is not None:
-        size += _payload_bytes(job.parameters)
-    if job.checkpoint is not None:
-        size += _payload_bytes(job.checkpoint)
-        size += _progress_bytes(job.progress) if job.progress is not None else 0
-    if job.labels or job.path or job.file_name:
-        size += sum(len(text.encode()) for text in (job.labels, job.path, job.file_name) if text)
+    parameters = job.parameters
+    size = _TASK_BYTES_ABOUT if parameters is None else _TASK_BYTES_ABOUT + parameters.size_bytes
+    if job.checkpoint is not None or job.labels or job.path or job.file_name:
+        size += _more_bytes(job)
     return size
 
 
-def _payload_bytes(payload: Payload) -> int:
-    return payload.size_bytes + (len(payload.content_type.encode()) if payload.content_type else 0)
+def _more_bytes(job: Claimed) -> int:
+    size = sum(len(text.encode()) for text in (job.labels, job.path, job.file_name) if text)
+    if job.checkpoint is not None:
+        size += job.checkpoint.size_bytes
+        size += _progress_bytes(job.progress) if job.progress is not None else 0
+    return size
 
 
 def _progress_bytes(progress: Progress) -> int:

@@ -117,19 +117,21 @@ class SessionMachine:
     def _take_reports(self, items: Sequence[Report]) -> None:
         add, held = self._intake.add, self.holdings.tasks
         for report in items:
-            task = held.get(report.token)
-            if report.kind is ReportKind.PROGRESS:
-                self._take_progress(report, task)
-                continue
-            if report.kind is ReportKind.CHECKPOINT:
-                self._before_checkpoint(report)
-            add(report)
-            if task is not None:
-                if report.kind in OUTCOMES:
+            task, kind = held.get(report.token), report.kind
+            if kind in OUTCOMES:
+                add(report)
+                if task is not None:
                     self.holdings.progress.ending(report.token)
                     task.ending = True
-                if not task.started:
-                    self._start(task)
+            elif kind is ReportKind.PROGRESS:
+                self._take_progress(report, task)
+                continue
+            else:
+                if kind is ReportKind.CHECKPOINT:
+                    self._before_checkpoint(report)
+                add(report)
+            if task is not None and not task.started:
+                self._start(task)
 
     def _before_checkpoint(self, report: Report) -> None:
         """A checkpoint without progress is of the last that was reported: the store must have seen that one."""

@@ -49,6 +49,8 @@ from jobhall_server.rpc.convert import digest_of, microseconds, payload_digest, 
 from jobhall_server.rpc.convert_rules import span_in
 
 _NUMBER_MAX = 2**53 - 1
+_NOTHING_TO_SAY = CompletedBody(None, NO_RESULT_DIGEST)
+"""How most tasks end: one value for all of them."""
 _LEVELS = {int(level): level for level in LogLevel if level}
 
 
@@ -165,6 +167,8 @@ def _checkpoint(update: task_pb2.TaskUpdate) -> CheckpointBody:
 
 def _completed(update: task_pb2.TaskUpdate) -> CompletedBody:
     body = update.completed
+    if not body.ByteSize():
+        return _NOTHING_TO_SAY
     result = payload_in(body.result, "completed.result") if body.HasField("result") else None
     digest = NO_RESULT_DIGEST if result is None else payload_digest(result)
     return CompletedBody(result, digest, progress_in(body.progress) if body.HasField("progress") else None)

@@ -142,18 +142,17 @@ def task_out(assignment: Assignment) -> task_pb2.TaskAssignment:
 
 def _add_task(tasks: Any, assignment: Assignment) -> None:
     job = assignment.claimed
-    seconds, rest = divmod(job.created_at, 1_000_000)
-    task = tasks.add(
-        lease_token=assignment.token,
-        job_id=job.job_id,
-        job_type=assignment.job_type,
-        attempt=job.attempt,
-        max_attempts=job.max_attempts,
-        fence=job.lease.fence,
-        owner=job.owner,
-    )
+    task = tasks.add()
+    # Field by field: keywords take half as long again.
+    task.lease_token = assignment.token
+    task.job_id = job.job_id
+    task.job_type = assignment.job_type
+    task.attempt = job.attempt
+    task.max_attempts = job.max_attempts
+    task.fence = job.lease.fence
+    task.owner = job.owner
     created = task.create_time
-    created.seconds = seconds
+    created.seconds, rest = divmod(job.created_at, 1_000_000)
     created.nanos = rest * 1000
     parameters = job.parameters
     if parameters is not None:
