@@ -44,7 +44,7 @@ def test_parameters_are_not_kept_while_the_task_runs() -> None:
     # Each task kept its parameters until its end: ten thousand of 1 MiB, and the server had 10 GiB.
     machine = opened(StreamSettings())
     large = assignment(2)
-    large = replace(large, claimed=large.claimed._replace(parameters=Payload("x" * 10_000)))
+    large = large._replace(claimed=large.claimed._replace(parameters=Payload("x" * 10_000)))
 
     machine.deliver([large], 0.0)
 

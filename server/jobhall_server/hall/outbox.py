@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from jobhall.limits import PROGRESS_DETAILS_BYTES_MAX
-from jobhall_server.domain.job import Payload
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.frames import (
     Ack,
@@ -177,21 +176,30 @@ def cancels_within(bytes_max: int, cancels: Iterable[Cancel]) -> list[Cancel]:
 
 
 def assignment_bytes(assignment: Assignment) -> int:
-    """About what the task takes on the wire."""
-    job = assignment.claimed
+    """About what the task takes on the wire, and never less."""
+    job, namespace, job_type, _ = assignment
     parameters = job.parameters
-    size = _TASK_BYTES_ABOUT if parameters is None else _TASK_BYTES_ABOUT + parameters.size_bytes
-    if job.checkpoint is not None or job.labels or job.path or job.file_name:
+    size = _TASK_BYTES_ABOUT + len(namespace) + len(job_type) + _text_bytes(job.owner)
+    if parameters is not None:
+        size += parameters.size_bytes
+        if parameters.content_type:
+            size += _text_bytes(parameters.content_type)
+    if job.checkpoint is not None or job.organization_id or job.labels or job.path or job.file_name:
         size += _more_bytes(job)
     return size
 
 
 def _more_bytes(job: Claimed) -> int:
-    size = sum(len(text.encode()) for text in (job.labels, job.path, job.file_name) if text)
+    """What most tasks do not have."""
+    size = sum(_text_bytes(text) for text in (job.organization_id, job.labels, job.path, job.file_name) if text)
     if job.checkpoint is not None:
-        size += job.checkpoint.size_bytes
+        size += job.checkpoint.size_bytes + _text_bytes(job.checkpoint.content_type)
         size += _progress_bytes(job.progress) if job.progress is not None else 0
     return size
+
+
+def _text_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _progress_bytes(progress: Progress) -> int:
