@@ -51,7 +51,9 @@ class HeldTask:
     ended: bool = False
     """Its outcome is with the stream."""
     outcome_bytes: int = 0
-    """About how many its outcome has, and what goes before it, while that is kept."""
+    """About how many its outcome has."""
+    kept_bytes: int = 0
+    """The same with what else it said at its end, until the server has confirmed it."""
     refused: bool = False
     """The server did not take its outcome, and a failure that says so went in its place."""
     over: bool = False

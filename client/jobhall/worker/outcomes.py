@@ -124,13 +124,15 @@ def write_outcome(update: task_pb2.TaskUpdate, task: HeldTask, outcome: Outcome)
             written = update.cancelled
         case task_pb2.TaskReleased():
             update.released.CopyFrom(outcome)
-            return _UPDATE_BYTES + outcome.ByteSize()
+            return task.outcome_bytes
         case _:
             assert_never(outcome)
-    if task.progress is not None:
-        task.progress_number += 1
-        written.progress.CopyFrom(task.progress)
-        written.progress.number = task.progress_number
+    if task.progress is None:
+        # To ask again would be to encode it again.
+        return task.outcome_bytes
+    task.progress_number += 1
+    written.progress.CopyFrom(task.progress)
+    written.progress.number = task.progress_number
     return _UPDATE_BYTES + written.ByteSize()
 
 

@@ -23,6 +23,7 @@ PROGRESS_INTERVAL_SECONDS: Final = 0.1
 IN_FLIGHT_BYTES_MAX: Final = 1024 * 1024
 """Unacked bytes on their way, or one larger item: on a slow connection a heartbeat waits behind these, and no more."""
 _ACCEPTED_BYTES: Final = 32
+_ENDS: Final = frozenset({"completed", "failed", "released", "cancelled"})
 
 Report: TypeAlias = tuple[HeldTask, TaskUpdate | TaskLog | Outcome]
 
@@ -116,10 +117,11 @@ class Reports:
     def ended(self, task: HeldTask, outcome: Outcome) -> None:
         """The task's outcome; what it said before goes before it."""
         task.ended = True
-        task.outcome_bytes = size_of(outcome)
+        task.outcome_bytes = task.kept_bytes = size_of(outcome)
         self.kept_count += 1
         self._accepts.pop(task.token, None)
-        self._awaited.pop(task.token, None)
+        if self._awaited:
+            self._awaited.pop(task.token, None)
         self._progress.pop(task.token, None)
         if task.checkpoints is not None and isinstance(outcome, (TaskCompleted, TaskCancelled)):
             # There is no next attempt.
@@ -131,8 +133,8 @@ class Reports:
                 self._live = deque(report for report in self._live if report[0] is not task)
             said += spoken(task, self.limits.message_bytes)
             self._results.extend(said)
-            task.outcome_bytes += sum(report.ByteSize() for _, report in said)
-        self._kept_bytes += task.outcome_bytes
+            task.kept_bytes += sum(report.ByteSize() for _, report in said)
+        self._kept_bytes += task.kept_bytes
         self._results.append((task, outcome))
 
     def reconnect(self, tasks: Iterable[HeldTask]) -> None:
@@ -148,11 +150,12 @@ class Reports:
 
     def forget(self, task: HeldTask) -> None:
         """Nobody waits for the task's outcome any more: it is confirmed, or it is no use."""
-        self._awaited.pop(task.token, None)
-        if task.outcome_bytes:
+        if self._awaited:
+            self._awaited.pop(task.token, None)
+        if task.kept_bytes:
             self.kept_count -= 1
-            self._kept_bytes -= task.outcome_bytes
-            task.outcome_bytes = 0
+            self._kept_bytes -= task.kept_bytes
+            task.kept_bytes = 0
 
     # --- what is sent ---
 
@@ -208,7 +211,7 @@ class Reports:
     # --- what the server confirms ---
 
     def acked(self, ack: Ack) -> tuple[list[HeldTask], list[Rejected]]:
-        """The tasks whose outcome is committed, and the reports that were not taken."""
+        """The tasks whose outcome is committed, to be forgotten by the caller, and the reports that were not taken."""
         rejected = []
         for rejection in ack.rejections:
             place = rejection.seq - self._acked - 1
@@ -221,15 +224,15 @@ class Reports:
                 # Whether that was the task's end is for the caller to say.
                 self._unacked[place] = item._replace(ends=False)
         ended = []
-        for _ in range(min(ack.through_seq - self._acked, len(self._unacked))):
+        count = max(0, min(ack.through_seq - self._acked, len(self._unacked)))
+        self._acked += count
+        for _ in range(count):
             task, message, size, ends = self._unacked.popleft()
-            self._acked += 1
             self._unacked_bytes -= size
             if self._awaited and _is(message, "accepted") and self._awaited.pop(task.token, None) is not None:
                 task.accepted = True
                 self._may_begin.append(task)
             if ends:
-                self.forget(task)
                 ended.append(task)
         return ended, rejected
 
@@ -264,20 +267,22 @@ class Reports:
         logs = isinstance(queue[0][1], TaskLog)
         items = request.task_logs.logs if logs else request.task_updates.updates
         size, room = 0, self.limits.items_max - len(self._unacked)
-        while room > 0 and queue and isinstance(queue[0][1], TaskLog) is logs:
+        while room > 0 and queue:
             task, report = queue[0]
+            if isinstance(report, TaskLog) is not logs:
+                break
             if task.lost:
                 queue.popleft()
                 continue
             item = items.add()
-            item_bytes = _write(item, task, report)
+            item_bytes, ends = _write(item, task, report)
             if not self._fits(item_bytes, message_bytes=size):
                 del items[-1]
                 break
             queue.popleft()
             if task.checkpoint_waits and queue is not self._again and _is(item, "checkpoint"):
                 self._checkpoint_goes(item.checkpoint, task)
-            self._number(item, task, item_bytes, ends=not isinstance(report, TaskLog) and _is_outcome(report))
+            self._number(item, task, item_bytes, ends=ends)
             size += item_bytes
             room -= 1
         return request if size else None
@@ -298,7 +303,9 @@ class Reports:
         """A message takes an item that is too large for it only alone, and so do those that wait for their ack."""
         if message_bytes and message_bytes + item_bytes > self.limits.message_bytes:
             return False
-        return not self._unacked or self._unacked_bytes + item_bytes <= self._bytes_max()
+        waiting = self._unacked_bytes + item_bytes
+        # Two comparisons and not `_bytes_max`: this is asked for every item.
+        return not self._unacked or (waiting <= IN_FLIGHT_BYTES_MAX and waiting <= self.limits.bytes_max)
 
     def _number(self, item: TaskUpdate | TaskLog, task: HeldTask, item_bytes: int, *, ends: bool) -> None:
         self._seq += 1
@@ -344,20 +351,14 @@ def _drop_lost(queue: deque[Report]) -> bool:
     return bool(queue)
 
 
-def _write(item: TaskUpdate | TaskLog, task: HeldTask, report: TaskUpdate | TaskLog | Outcome) -> int:
-    """Fills the item with the report; about how many bytes it has then."""
+def _write(item: TaskUpdate | TaskLog, task: HeldTask, report: TaskUpdate | TaskLog | Outcome) -> tuple[int, bool]:
+    """Fills the item with the report; about how many bytes it has then, and whether it ends the task."""
     if isinstance(report, (TaskUpdate, TaskLog)):
         item.CopyFrom(report)  # type: ignore[arg-type]  # a log among logs, an update among updates
-        return report.ByteSize()
+        return report.ByteSize(), isinstance(report, TaskUpdate) and report.WhichOneof("update") in _ENDS
     assert isinstance(item, TaskUpdate)
     item.lease_token = task.token
-    return write_outcome(item, task, report)
-
-
-def _is_outcome(report: TaskUpdate | Outcome) -> bool:
-    if not isinstance(report, TaskUpdate):
-        return True
-    return report.WhichOneof("update") in ("completed", "failed", "released", "cancelled")
+    return write_outcome(item, task, report), True
 
 
 def _is(message: TaskUpdate | TaskLog, kind: Literal["accepted", "checkpoint"]) -> TypeGuard[TaskUpdate]:

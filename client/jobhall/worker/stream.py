@@ -390,7 +390,9 @@ class WorkerStream:
 
 def _needs_care(task: HeldTask) -> bool:
     """Whether it is the job's last attempt, or an earlier claim of the job came to no start or was given back."""
-    return task.assignment.fence > task.assignment.attempt or _is_last(task)
+    assignment = task.assignment
+    attempt = assignment.attempt
+    return assignment.fence > attempt or 0 < assignment.max_attempts <= attempt
 
 
 def _is_last(task: HeldTask) -> bool:

@@ -179,7 +179,8 @@ def assignment_bytes(assignment: Assignment) -> int:
     """About what the task takes on the wire, and never less."""
     job, namespace, job_type, _ = assignment
     parameters = job.parameters
-    size = _TASK_BYTES_ABOUT + len(namespace) + len(job_type) + _text_bytes(job.owner)
+    owner = job.owner
+    size = _TASK_BYTES_ABOUT + len(namespace) + len(job_type) + (len(owner) if owner.isascii() else _text_bytes(owner))
     if parameters is not None:
         size += parameters.size_bytes
         if parameters.content_type:

@@ -77,10 +77,8 @@ def refuse_set(message: Message, names: Collection[str], prefix: str = "") -> No
 
 def digest_of(*parts: bytes) -> int:
     """63 bits that tell one outcome or submission from another; never 0 or 1, which mean something of their own."""
-    hasher = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        hasher.update(part)
-    return (int.from_bytes(hasher.digest(), "big") >> 1) | 2
+    digest = hashlib.blake2b(b"".join(parts), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 1) | 2
 
 
 # --- payloads ---
@@ -91,7 +89,8 @@ def payload_in(message: job_pb2.Payload, field: str) -> Payload | None:
     kind = message.WhichOneof("content")
     if kind is None:
         return None
-    if len(message.content_type.encode()) > CONTENT_TYPE_BYTES_MAX:
+    content_type = message.content_type
+    if content_type and len(content_type.encode()) > CONTENT_TYPE_BYTES_MAX:
         raise FieldInvalidError(f"{field}.content_type", f"is longer than {CONTENT_TYPE_BYTES_MAX} bytes")
     content: str | bytes
     if kind == "json":
@@ -106,7 +105,7 @@ def payload_in(message: job_pb2.Payload, field: str) -> Payload | None:
     else:
         content = struct_text(message.object, f"{field}.object")
         _check_size(len(content.encode()), f"{field}.object")
-    return Payload(content, message.content_type)
+    return Payload(content, content_type)
 
 
 def payload_out(payload: Payload, *, as_object: bool = False) -> job_pb2.Payload:

@@ -167,11 +167,11 @@ def _checkpoint(update: task_pb2.TaskUpdate) -> CheckpointBody:
 
 def _completed(update: task_pb2.TaskUpdate) -> CompletedBody:
     body = update.completed
-    if not body.ByteSize():
-        return _NOTHING_TO_SAY
     result = payload_in(body.result, "completed.result") if body.HasField("result") else None
-    digest = NO_RESULT_DIGEST if result is None else payload_digest(result)
-    return CompletedBody(result, digest, progress_in(body.progress) if body.HasField("progress") else None)
+    progress = progress_in(body.progress) if body.HasField("progress") else None
+    if result is None:
+        return _NOTHING_TO_SAY if progress is None else CompletedBody(None, NO_RESULT_DIGEST, progress)
+    return CompletedBody(result, payload_digest(result), progress)
 
 
 def _failed(update: task_pb2.TaskUpdate) -> FailedBody:
