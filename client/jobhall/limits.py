@@ -85,6 +85,8 @@ PROTOCOL_VERSION: Final = 1
 WORKER_NAME_BYTES_MAX: Final = 128
 WORKER_JOB_TYPES_MAX: Final = 256
 WORKER_NAMESPACES_MAX: Final = 64
+WORKER_STREAMS_MAX: Final = 10_000
+"""Worker streams that one server has open at once."""
 CAPACITY_MAX: Final = 10_000
 """Tasks that one session may hold."""
 UNACKED_ITEMS_MAX: Final = 20_000

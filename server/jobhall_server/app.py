@@ -128,6 +128,7 @@ def _hall_settings(settings: Settings) -> HallSettings:
         stream=stream,
         reaper_seconds=settings.reaper_seconds,
         auto_register=settings.auto_register,
+        worker_streams_max=settings.worker_streams_max,
         worker_losses_max=settings.worker_losses_max,
         lease_seconds=settings.lease_seconds,
         watchers_max=settings.watchers_max,

@@ -79,6 +79,9 @@ class Settings(BaseModel):
     reaper_seconds: float = Field(
         limits.REAPER_INTERVAL.total_seconds(), gt=0, le=60, description="how often lost sessions are looked for"
     )
+    worker_streams_max: int = Field(
+        limits.WORKER_STREAMS_MAX, ge=1, le=100_000, description="worker streams at once; more are SESSION_LIMIT"
+    )
     worker_losses_max: int = Field(
         limits.WORKER_LOSSES_MAX, ge=1, le=1_000_000, description="worker losses in a row that fail a job"
     )

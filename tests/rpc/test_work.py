@@ -1,6 +1,7 @@
 """The Work stream by hand: hello, tasks, reports, acks, beats, cancels, and how each kind of bad input ends."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -302,3 +303,18 @@ async def test_a_worker_that_vanishes_leaves_nothing_running_on_the_server(serve
         within=5,
         what="the tasks of the streams have ended",
     )
+
+
+async def test_a_server_with_as_many_streams_as_it_may_have_says_so_and_goes_on(tmp_path: Path) -> None:
+    async with running_server(tmp_path, worker_streams_max=1) as server:
+        first = RawWorker(server)
+        await first.hello()
+
+        refused = await RawWorker(server).ended()
+        assert await first.end() is None
+        second = RawWorker(server)
+
+        assert refused is not None
+        assert (refused.code, refused.reason) == (Code.RESOURCE_EXHAUSTED, "SESSION_LIMIT")
+        assert (await second.hello()).session_id
+        assert await second.end() is None

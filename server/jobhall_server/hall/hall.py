@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from jobhall.errors import ApiError, DrainingError
-from jobhall.limits import WATCHERS_MAX, WORKER_LOSSES_MAX
+from jobhall.limits import WATCHERS_MAX, WORKER_LOSSES_MAX, WORKER_STREAMS_MAX
 from jobhall_server.domain.job import JobView
 from jobhall_server.hall.claims import Dispatcher, Seat
 from jobhall_server.hall.clock import Clock
@@ -47,6 +47,7 @@ class HallSettings:
     reconcile_seconds: float = 1.0
     auto_register: bool = True
     watchers_max: int = WATCHERS_MAX
+    worker_streams_max: int = WORKER_STREAMS_MAX
     worker_losses_max: int = WORKER_LOSSES_MAX
     lease_seconds: float = 60.0
     """The time to live of a unary session that does not ask for another."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from jobhall.errors import ApiError, DrainingError, SessionSupersededError
+from jobhall.errors import ApiError, DrainingError, SessionLimitError, SessionSupersededError
 from jobhall_server.domain.access import Principal
 from jobhall_server.domain.job import Lease
 from jobhall_server.domain.progress import Progress
@@ -38,9 +38,12 @@ class Workers:
         self._draining = False
 
     def connect(self, principal: Principal) -> Connection:
-        """A new stream; DrainingError when the server is going."""
+        """A new stream; DrainingError when the server is going, SessionLimitError when it has as many as it may."""
         if self._draining:
             raise DrainingError("this server is stopping; connect to another replica, or again in a moment")
+        streams_max = self.hall.settings.worker_streams_max
+        if len(self._unopened) + len(self._connections) >= streams_max:
+            raise SessionLimitError(f"{streams_max} worker streams are open here, the limit; try again later")
         connection = Connection(self, principal)
         self._unopened.add(connection)
         return connection

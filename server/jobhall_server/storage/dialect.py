@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import chain
 from typing import Any, ClassVar
 
@@ -94,11 +94,6 @@ class Prepared:
         head = bound[: self._head_length]
         filling = (None,) * ((length - len(rows)) * width)
         return text, [*head, *chain.from_iterable(rows), *filling, *bound[self._head_length :]]
-
-    @cached_property
-    def returns_rows(self) -> bool:
-        """Whether it answers with rows."""
-        return self.text.startswith(("SELECT", "WITH")) or " RETURNING " in self.text
 
 
 @lru_cache(maxsize=512)
