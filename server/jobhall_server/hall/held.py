@@ -110,8 +110,9 @@ class LiveProgress:
 
     def forget(self, token: bytes, job_key: int) -> None:
         """The task is not held any more."""
-        self.latest.pop(job_key, None)
-        self._unsaved.pop(token, None)
+        if self.latest:
+            self.latest.pop(job_key, None)
+            self._unsaved.pop(token, None)
 
     def speaking(self, job_keys: AbstractSet[int]) -> set[int]:
         """Those of the jobs of which something is not saved yet."""

@@ -24,8 +24,10 @@ from jobhall_server.hall.store import Claimed
 
 DROPPED_PROGRESS_NAMED_MAX = 1000
 """Tokens of dropped progress in one Ack; a worker that sends more of it hears of the others when it sends again."""
-_TASK_BYTES_ABOUT = 220
-"""An assignment without its texts and payloads: token, id, numbers and times."""
+_TASK_BYTES_ABOUT = 130
+"""An assignment without its texts and payloads: token, id, numbers and time."""
+_MORE_BYTES_ABOUT = 100
+"""What else some have beside their texts: priority, the file's size, time limits."""
 _NUMBERS_BYTES_MAX = 100
 """The counters of a progress, its percentage and its time."""
 _CANCEL_BYTES_ABOUT = 60
@@ -176,23 +178,26 @@ def cancels_within(bytes_max: int, cancels: Iterable[Cancel]) -> list[Cancel]:
 
 
 def assignment_bytes(assignment: Assignment) -> int:
-    """About what the task takes on the wire, and never less."""
+    """About what the task takes on the wire, and never less: what few tasks have is counted only for those."""
     job, namespace, job_type, _ = assignment
-    parameters = job.parameters
-    owner = job.owner
+    owner, parameters = job.owner, job.parameters
     size = _TASK_BYTES_ABOUT + len(namespace) + len(job_type) + (len(owner) if owner.isascii() else _text_bytes(owner))
     if parameters is not None:
         size += parameters.size_bytes
         if parameters.content_type:
             size += _text_bytes(parameters.content_type)
-    if job.checkpoint is not None or job.organization_id or job.labels or job.path or job.file_name:
+    described = job.labels or job.path or job.file_name or job.file_size or job.organization_id
+    if described or job.priority or job.rules or job.checkpoint is not None:
         size += _more_bytes(job)
     return size
 
 
 def _more_bytes(job: Claimed) -> int:
-    """What most tasks do not have."""
-    size = sum(_text_bytes(text) for text in (job.organization_id, job.labels, job.path, job.file_name) if text)
+    texts = (job.organization_id, job.labels, job.path, job.file_name)
+    size = _MORE_BYTES_ABOUT + sum(_text_bytes(text) for text in texts if text)
+    if job.labels:
+        # On the wire a label takes a little more than its quotes in JSON do.
+        size += job.labels.count('"')
     if job.checkpoint is not None:
         size += job.checkpoint.size_bytes + _text_bytes(job.checkpoint.content_type)
         size += _progress_bytes(job.progress) if job.progress is not None else 0

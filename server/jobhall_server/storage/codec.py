@@ -19,7 +19,8 @@ def id_bytes(job_id: str) -> bytes:
 
 
 def id_of_hex(digits: str) -> str:
-    """The canonical text of an id that a JSON row holds as 32 hex digits."""
+    """The canonical text of an id that a JSON row holds as 32 hex digits, of either case."""
+    digits = digits.lower()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 

@@ -123,7 +123,7 @@ class _KeyRows(Written):
 
 class _Hex(Written):
     type = sa.Text()
-    sqlite = "lower(hex({}))"
+    sqlite = "hex({})"
     postgresql = "encode({}, 'hex')"
 
 
