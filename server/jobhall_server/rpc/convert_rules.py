@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from types import MappingProxyType
 
 from google.protobuf.duration_pb2 import Duration
@@ -52,21 +53,24 @@ def rules_in(message: job_pb2.JobSubmission, field: str) -> str | None:
 
 def rules_out(rules: Rules, message: job_pb2.Job) -> None:
     """Writes the policy, defaults spelled out, and the timeouts into the job."""
-    retry = rules.retry
-    message.retry_policy.CopyFrom(
-        job_pb2.RetryPolicy(
-            strategy=int(retry.backoff),  # type: ignore[arg-type]  # equal numbers, proven by a test
-            initial_delay=duration(retry.initial_delay_us / 1e6),
-            max_delay=duration(retry.max_delay_us / 1e6),
-            multiplier=retry.multiplier,
-            jitter=retry.jitter,
-            non_retryable_codes=retry.non_retryable_codes,
-        )
-    )
+    message.retry_policy.CopyFrom(_policy_out(rules.retry))
     if rules.run_timeout_us is not None:
         message.run_timeout.CopyFrom(duration(rules.run_timeout_us / 1e6))
     if rules.progress_timeout_us is not None:
         message.progress_timeout.CopyFrom(duration(rules.progress_timeout_us / 1e6))
+
+
+@lru_cache(maxsize=256)
+def _policy_out(retry: RetryPolicy) -> job_pb2.RetryPolicy:
+    # Made once: nearly every job has the same, and each answer to a submit shows it.
+    return job_pb2.RetryPolicy(
+        strategy=int(retry.backoff),  # type: ignore[arg-type]  # equal numbers, proven by a test
+        initial_delay=duration(retry.initial_delay_us / 1e6),
+        max_delay=duration(retry.max_delay_us / 1e6),
+        multiplier=retry.multiplier,
+        jitter=retry.jitter,
+        non_retryable_codes=retry.non_retryable_codes,
+    )
 
 
 def span_in(message: Duration, field: str) -> int:
