@@ -268,6 +268,7 @@ class Connection:
 
     async def _open(self, hello: Hello) -> None:
         hall, resume_token = self._hall, hello.resume_token or secrets.token_urlsafe(16)
+        await hall.settled()
         new = NewSession(
             session_id=job_id(hello.session_id, "hello.session_id") if hello.session_id else str(uuid.uuid4()),
             resume_digest=resume_digest(resume_token),

@@ -168,5 +168,12 @@ class Hall:
                 log.warning("replica_was_away", seconds=round(self._unheard_seconds(), 1))
             self._renewed_at = self.clock.monotonic()
 
+    async def settled(self) -> None:
+        """Wait while this process goes on as a new replica: what is attached to the old one meanwhile would be taken
+        for a dead process's.
+        """
+        async with self._renewing:
+            return
+
     def _unheard_seconds(self) -> float:
         return self.clock.monotonic() - self._renewed_at
