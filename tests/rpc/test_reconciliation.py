@@ -1,5 +1,6 @@
 """What a stream and the store do not agree on is repaired: by beats, by a look each second, and after a pause."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -253,6 +254,26 @@ async def test_a_process_that_stood_still_ends_its_streams_and_its_workers_lose_
         assert await state(scene, away_key) is JobState.RUNNING
         assert (await scene.store.reads.session(session_id)) is not None
         await back.leave()
+
+
+async def test_a_hello_that_comes_while_its_server_becomes_a_new_replica_is_attached_to_the_new_one(
+    tmp_path: Path,
+) -> None:
+    """It was attached to the replica that its server was just giving up; the reaper took that for a dead process's and
+    detached the session under the worker that had only just come back.
+    """
+    async with open_hall("sqlite", tmp_path) as scene:
+        worker = HallWorker(scene)
+        async with scene.hall._renewing:
+            joining = asyncio.ensure_future(worker.hello(greeting()))
+            await scene.store.reads.log_place()
+            await scene.store.register_anew()
+        welcome = await joining
+
+        session = await scene.store.reads.session(welcome.session_id)
+        assert session is not None
+        assert session.record.replica_key == scene.store.replica_key
+        await worker.leave()
 
 
 async def test_a_process_that_cannot_write_for_ten_seconds_ends_its_streams(tmp_path: Path) -> None:
