@@ -24,7 +24,8 @@ from jobhall_server.domain import worker_moves
 from jobhall_server.domain.change import Change
 from jobhall_server.domain.job import Lease, NewJob, Payload
 from jobhall_server.domain.session import NewSession
-from jobhall_server.hall.store import Claimed, Group, PayloadKind, Unit, Want
+from jobhall_server.hall.store import Claimed, Group, Unit, Want
+from jobhall_server.hall.views import PayloadKind
 from jobhall_server.storage.store import Store
 from jobhall_server.storage.writer import Writer
 

@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import IntEnum
 from typing import Any, overload
 
 from jobhall.limits import RETRY_INITIAL_DELAY, RETRY_JITTER, RETRY_MULTIPLIER
-from jobhall.states import BackoffStrategy, EventType, FailureKind, JobState, LogLevel
+from jobhall.spans import span_text
+from jobhall.states import BackoffStrategy, EventType, FailureKind, JobState, LogLevel, Visibility
 
-
-class Visibility(IntEnum):
-    """Who may see a job besides its owner and those whom its access lists name."""
-
-    PRIVATE = 1
-    PUBLIC = 2
+_MB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessControl:
-    """Who may do what with a job; the owner may always do all. The lists hold subjects, at most 100 each."""
+    """Who may do what with a job or batch; the owner may always do all. The lists hold subjects, at most 100 each."""
 
     visibility: Visibility = Visibility.PRIVATE
     read_access: tuple[str, ...] = ()
@@ -34,7 +29,21 @@ class FileInfo:
     """The file that a job works on, for people and lists; the server never opens it."""
 
     name: str
-    size_bytes: int = 0
+    size_bytes: int | None = None
+    """None where it is not known."""
+
+    @property
+    def size_mb(self) -> float | None:
+        """The size in units of 1024 * 1024 bytes."""
+        return None if self.size_bytes is None else self.size_bytes / _MB
+
+
+@dataclass(frozen=True, slots=True)
+class TraceContext:
+    """W3C trace context: the two headers, as they are."""
+
+    traceparent: str
+    tracestate: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,18 +93,40 @@ class Progress:
         """How many items are still to do, where the total is known."""
         return None if self.items_total is None else self.items_total - self.items_processed
 
+    @property
+    def error_rate(self) -> float | None:
+        """Share of the processed items that went badly, 0 to 1; None before the first item."""
+        return self.items_failed / self.items_processed if self.items_processed else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """Rates and estimates, computed by the server when it answered."""
 
     queue_duration: timedelta | None = None
+    """From the submit to the start of the latest attempt."""
     run_duration: timedelta | None = None
-    """The present attempt only."""
+    """The latest attempt only."""
     items_per_second: float | None = None
     recent_items_per_second: float | None = None
+    """The same over about the last ten seconds."""
     estimated_remaining: timedelta | None = None
     estimated_completion_at: datetime | None = None
+
+    @property
+    def queue_text(self) -> str:
+        """`queue_duration` as `1m 25s`; empty where it is not known, as are the others."""
+        return span_text(self.queue_duration)
+
+    @property
+    def run_text(self) -> str:
+        """`run_duration` as `1m 25s`."""
+        return span_text(self.run_duration)
+
+    @property
+    def remaining_text(self) -> str:
+        """`estimated_remaining` as `1m 25s`."""
+        return span_text(self.estimated_remaining)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +195,8 @@ class Job:
     namespace: str
     job_type: str
     state: JobState
+    job_type_namespace: str = ""
+    """Where its type is registered: its own namespace or `@global`."""
     parameters: Any = None
     parameters_content_type: str = ""
     result: Any = None
@@ -179,9 +212,11 @@ class Job:
     file_info: FileInfo | None = None
     priority: int = 0
     scheduled_at: datetime | None = None
-    """Not to be started before this time: as submitted, or the end of its back-off."""
+    """Not to be started before this time: while it is SCHEDULED the end of its back-off too, else as was asked."""
     start_deadline: datetime | None = None
+    """Not to be started for the first time after this time."""
     purge_at: datetime | None = None
+    """When retention will delete it; known from its end on."""
     created_at: datetime | None = None
     claimed_at: datetime | None = None
     started_at: datetime | None = None
@@ -199,16 +234,23 @@ class Job:
     """How long one attempt may be silent between two reports; None: without bound."""
     batch_id: str = ""
     unique_key: str = ""
+    retention: timedelta | None = None
+    """How long it is kept after its end, where its submit said so; when that is, `purge_at` says."""
     current_task: TaskInfo | None = None
     owner: str = ""
     organization_id: str = ""
     created_by: str = ""
     access_control: AccessControl = field(default_factory=AccessControl)
+    trace_context: TraceContext | None = None
     revision: int = 0
+    """Counts its logged events, from 1; progress and logs do not raise it."""
     etag: str = ""
     item_error_count: int = 0
+    """Of the latest attempt, kept or not."""
     item_errors: tuple[ItemError, ...] = ()
     """The first 100, where they were asked for."""
+    checkpoint: Any = None
+    """The last one, decoded as `parameters` are; where it was asked for."""
 
     @property
     def done(self) -> bool:
@@ -251,60 +293,13 @@ class JobPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
-    """A job to submit; only the type is required."""
+class LogPage:
+    """One page of the log of an attempt; an empty token means that it is the last."""
 
-    job_type: str
-    parameters: Any = None
-    """Anything that JSON can say, or bytes; None means none."""
-    content_type: str = field(default="", kw_only=True)
-    """Media type of the parameters; empty means JSON, or plain bytes."""
-    namespace: str = field(default="", kw_only=True)
-    labels: Mapping[str, str] = field(default_factory=dict, kw_only=True)
-    path: str = field(default="", kw_only=True)
-    """The resource that the job concerns, such as a URL path."""
-    file_info: FileInfo | None = field(default=None, kw_only=True)
-    priority: int | None = field(default=None, kw_only=True)
-    """From -100 to 100, higher first; None means the type's default."""
-    job_id: str = field(default="", kw_only=True)
-    """A UUID of your own, by which a repeated submit is known; empty: a fresh one."""
-    max_attempts: int = field(default=0, kw_only=True)
-    """Worker losses included; 1 means never run twice, 0 the type's default."""
-    retry_policy: RetryPolicy | None = field(default=None, kw_only=True)
-    """None means the type's default."""
-    run_timeout: float | timedelta | None = field(default=None, kw_only=True)
-    """How long one attempt may run, in seconds where it is a number; None means the type's default, else no bound."""
-    progress_timeout: float | timedelta | None = field(default=None, kw_only=True)
-    """How long one attempt may be silent between two reports; the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """What is known of a job the moment it is durable."""
-
-    job_id: str
-    revision: int = 1
-    existing: bool = False
-    """Whether the job_id named a job that was there already."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobType:
-    """A registered job type."""
-
-    name: str
-    """`name` or `category:name`."""
-    namespace: str
-    """Where it is registered: a namespace, or `@global`."""
-    description: str = ""
-    version: int = 0
-    paused: bool = False
-    worker_count: int = 0
-    """How many workers serve it now."""
-    worker_names: tuple[str, ...] = ()
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-    etag: str = ""
+    entries: tuple[LogEntry, ...]
+    next_page_token: str = ""
+    dropped_count: int = 0
+    """Lines of the attempt that were not kept, since it wrote more than the server keeps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,20 +338,3 @@ class WatchUpdate:
     """The snapshot is whole with this message; what follows happened after it."""
     reset: bool = False
     """The cursor was too old and events may be missing: forget what is not in the snapshot that follows."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerInfo:
-    """What a server says of itself."""
-
-    version: str
-    protocol_version_min: int = 0
-    """Of the worker protocol."""
-    protocol_version_max: int = 0
-    engine: str = ""
-    """Of the database: `sqlite` or `postgresql`."""
-    engine_version: str = ""
-    schema_revision: str = ""
-    replica_id: str = ""
-    features: tuple[str, ...] = ()
-    server_time: datetime | None = None

@@ -101,6 +101,80 @@ class FailureKind(IntEnum):
     """The result did not match the job type's schema."""
 
 
+class AttemptOutcome(IntEnum):
+    """How one attempt at a job ended."""
+
+    UNSPECIFIED = 0
+    """It has not ended yet."""
+    COMPLETED = 1
+    FAILED = 2
+    """Worker losses and timeouts included."""
+    CANCELLED = 3
+    RELEASED = 4
+    """The worker gave it back; it was not counted."""
+
+
+class UniquePolicy(IntEnum):
+    """What happens when a submit names a unique key that a live job already has."""
+
+    UNSPECIFIED = 0
+    """Read as RETURN_EXISTING."""
+    RETURN_EXISTING = 1
+    REJECT = 2
+    REPLACE_PENDING = 3
+    """While the existing job is SCHEDULED or PENDING the new one takes its place; later it is refused like REJECT."""
+
+
+class Visibility(IntEnum):
+    """Who may see a job or batch besides its owner and those whom the access lists name."""
+
+    UNSPECIFIED = 0
+    """Read as PRIVATE."""
+    PRIVATE = 1
+    PUBLIC = 2
+
+
+class BatchState(IntEnum):
+    """Where a batch is, derived from its jobs."""
+
+    UNSPECIFIED = 0
+    PENDING = 1
+    """None of its jobs was started."""
+    PROCESSING = 2
+    """It is open, or a job of it is not terminal."""
+    COMPLETED = 3
+    """Closed, and all its jobs are COMPLETED."""
+    FAILED = 4
+    """Closed, all its jobs are terminal, and any is FAILED or CANCELLED."""
+
+
+class CompletionPolicy(IntEnum):
+    """When the completion job of a batch is submitted."""
+
+    UNSPECIFIED = 0
+    """Read as ALL_COMPLETED."""
+    ALL_COMPLETED = 1
+    """Only if all its jobs are COMPLETED."""
+    ALL_TERMINAL = 2
+    """When all its jobs are terminal, however they ended."""
+
+
+class WaitReasonKind(IntEnum):
+    """Why a job waits."""
+
+    UNSPECIFIED = 0
+    NO_WORKER = 1
+    NO_CAPACITY = 2
+    TYPE_PAUSED = 3
+    BATCH_INACTIVE = 4
+    NOT_DUE = 5
+    BACKING_OFF = 6
+    BEHIND_OTHERS = 7
+    SESSIONS_EXCLUDED = 8
+    POISON_SUSPECT = 9
+    NOT_WAITING = 10
+
+
 class LogLevel(IntEnum):
     """How much a log line matters, in rising order."""
 

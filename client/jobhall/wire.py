@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from jobhall.errors import ApiError, FieldInvalidError
-from jobhall.model import (
-    AccessControl,
-    FileInfo,
-    ItemError,
-    Job,
-    JobError,
-    JobEvent,
-    JobType,
-    LogEntry,
-    Progress,
-    RetryPolicy,
-    ServerInfo,
-    Submission,
-    Submitted,
-    TaskInfo,
-    Timing,
-    Visibility,
-    WatchUpdate,
-)
-from jobhall.states import BackoffStrategy, EventType, FailureKind, JobState, LogLevel
-from jobhall.v1 import admin_service_pb2, event_pb2, job_pb2, job_service_pb2, job_type_pb2
+from jobhall.errors import ApiError
+from jobhall.model import ItemError, Job, JobError, JobEvent, LogEntry, Progress, TaskInfo, Timing, WatchUpdate
+from jobhall.states import EventType, FailureKind, JobState, LogLevel
+from jobhall.submission import Submitted
+from jobhall.v1 import event_pb2, job_pb2, job_service_pb2
 from jobhall.wire_errors import error_from_status
+from jobhall.wire_submissions import (
+    access_control_from_wire,
+    file_info_from_wire,
+    retry_policy_from_wire,
+    trace_context_from_wire,
+)
 from jobhall.wire_values import (
     duration_from_wire,
     enum_from_wire,
     payload_from_wire,
-    payload_to_wire,
-    span_to_wire,
     struct_from_wire,
     struct_to_wire,
     time_from_wire,
@@ -38,44 +25,6 @@ from jobhall.wire_values import (
 )
 
 # --- to the wire ---
-
-
-def submission_to_wire(submission: Submission, *, job_id: str, field: str = "job") -> job_pb2.JobSubmission:
-    """The submission under that id; `field` is its place in the request, for errors."""
-    message = job_pb2.JobSubmission(
-        namespace=submission.namespace,
-        job_type=submission.job_type,
-        parameters=payload_to_wire(
-            submission.parameters, field=f"{field}.parameters", content_type=submission.content_type
-        ),
-        labels=submission.labels,
-        path=submission.path,
-        priority=None if submission.priority is None else _int32(submission.priority, f"{field}.priority"),
-        job_id=job_id,
-        max_attempts=_int32(submission.max_attempts, f"{field}.max_attempts"),
-    )
-    if submission.file_info is not None:
-        message.file_info.name = submission.file_info.name
-        message.file_info.size_bytes = submission.file_info.size_bytes
-    if submission.retry_policy is not None:
-        message.retry_policy.CopyFrom(retry_policy_to_wire(submission.retry_policy, field=f"{field}.retry_policy"))
-    if submission.run_timeout is not None:
-        message.run_timeout.CopyFrom(span_to_wire(submission.run_timeout, field=f"{field}.run_timeout"))
-    if submission.progress_timeout is not None:
-        message.progress_timeout.CopyFrom(span_to_wire(submission.progress_timeout, field=f"{field}.progress_timeout"))
-    return message
-
-
-def retry_policy_to_wire(policy: RetryPolicy, *, field: str) -> job_pb2.RetryPolicy:
-    """When to try again; `field` is its place in the request, for errors."""
-    return job_pb2.RetryPolicy(
-        strategy=job_pb2.BackoffStrategy.ValueType(int(policy.strategy)),
-        initial_delay=span_to_wire(policy.initial_delay, field=f"{field}.initial_delay"),
-        max_delay=None if policy.max_delay is None else span_to_wire(policy.max_delay, field=f"{field}.max_delay"),
-        multiplier=policy.multiplier,
-        jitter=policy.jitter,
-        non_retryable_codes=policy.non_retryable_codes,
-    )
 
 
 def progress_to_wire(progress: Progress, *, number: int = 0) -> job_pb2.Progress:
@@ -126,6 +75,7 @@ def job_from_wire(message: job_pb2.Job) -> Job:
         namespace=message.namespace,
         job_type=message.job_type,
         state=enum_from_wire(JobState, message.state),
+        job_type_namespace=message.job_type_namespace,
         parameters=parameters,
         parameters_content_type=parameters_content_type,
         result=result,
@@ -155,29 +105,18 @@ def job_from_wire(message: job_pb2.Job) -> Job:
         progress_timeout=duration_from_wire(message, "progress_timeout"),
         batch_id=message.batch_id,
         unique_key=message.unique_key,
+        retention=duration_from_wire(message, "retention"),
         current_task=_task_info_from_wire(message.current_task) if message.HasField("current_task") else None,
         owner=message.owner,
         organization_id=message.organization_id,
         created_by=message.created_by,
-        access_control=_access_control_from_wire(message.access_control),
+        access_control=access_control_from_wire(message.access_control),
+        trace_context=trace_context_from_wire(message.trace_context) if message.HasField("trace_context") else None,
         revision=message.revision,
         etag=message.etag,
         item_error_count=message.item_error_count,
         item_errors=tuple(item_error_from_wire(error) for error in message.item_errors),
-    )
-
-
-def retry_policy_from_wire(message: job_pb2.RetryPolicy) -> RetryPolicy:
-    """When to try again; what is left out reads as its default."""
-    default = RetryPolicy()
-    initial_delay = duration_from_wire(message, "initial_delay")
-    return RetryPolicy(
-        strategy=enum_from_wire(BackoffStrategy, message.strategy) or default.strategy,
-        initial_delay=default.initial_delay if initial_delay is None else initial_delay,
-        max_delay=duration_from_wire(message, "max_delay"),
-        multiplier=message.multiplier or default.multiplier,
-        jitter=message.jitter if message.HasField("jitter") else default.jitter,
-        non_retryable_codes=tuple(message.non_retryable_codes),
+        checkpoint=payload_from_wire(message.checkpoint)[0],
     )
 
 
@@ -231,11 +170,6 @@ def log_entry_from_wire(message: job_pb2.LogEntry) -> LogEntry:
     )
 
 
-def file_info_from_wire(message: job_pb2.FileInfo) -> FileInfo:
-    """The file that a job works on."""
-    return FileInfo(message.name, message.size_bytes)
-
-
 def event_from_wire(message: event_pb2.JobEvent) -> JobEvent:
     """One event of a watch or of the log."""
     return JobEvent(
@@ -278,44 +212,6 @@ def outcome_from_wire(message: job_service_pb2.SubmitOutcome) -> Submitted | Api
     return Submitted(submitted.job_id, submitted.revision, submitted.existing)
 
 
-def job_type_from_wire(message: job_type_pb2.JobType) -> JobType:
-    """A registered job type."""
-    return JobType(
-        name=message.name,
-        namespace=message.namespace,
-        description=message.description,
-        version=message.version,
-        paused=message.paused,
-        worker_count=message.worker_count,
-        worker_names=tuple(message.worker_names),
-        created_at=time_from_wire(message, "create_time"),
-        updated_at=time_from_wire(message, "update_time"),
-        etag=message.etag,
-    )
-
-
-def server_info_from_wire(message: admin_service_pb2.ServerInfo) -> ServerInfo:
-    """What a server says of itself."""
-    return ServerInfo(
-        version=message.version,
-        protocol_version_min=message.protocol_version_min,
-        protocol_version_max=message.protocol_version_max,
-        engine=message.engine,
-        engine_version=message.engine_version,
-        schema_revision=message.schema_revision,
-        replica_id=message.replica_id,
-        features=tuple(message.features),
-        server_time=time_from_wire(message, "server_time"),
-    )
-
-
-def _int32(value: int, field: str) -> int:
-    """The number, if the message can hold it: what it may really be is the server's to say."""
-    if not -(2**31) <= value < 2**31:
-        raise FieldInvalidError(field, f"is {value}, which is beyond 32 bits")
-    return value
-
-
 def _timing_from_wire(message: job_pb2.Timing) -> Timing:
     return Timing(
         queue_duration=duration_from_wire(message, "queue_duration"),
@@ -338,14 +234,4 @@ def _task_info_from_wire(message: job_pb2.TaskInfo) -> TaskInfo:
         claimed_at=time_from_wire(message, "claim_time"),
         started_at=time_from_wire(message, "start_time"),
         reported_at=time_from_wire(message, "report_time"),
-    )
-
-
-def _access_control_from_wire(message: job_pb2.AccessControl) -> AccessControl:
-    public = message.visibility == job_pb2.VISIBILITY_PUBLIC
-    return AccessControl(
-        visibility=Visibility.PUBLIC if public else Visibility.PRIVATE,
-        read_access=tuple(message.read_access),
-        write_access=tuple(message.write_access),
-        admin_access=tuple(message.admin_access),
     )

@@ -105,8 +105,20 @@ def duration_to_wire(span: timedelta) -> Duration:
     return duration
 
 
-def span_to_wire(span: float | timedelta, *, field: str) -> Duration:
-    """What a caller gave as a span as a Duration; FIELD_INVALID where it cannot be one."""
+def when_to_wire(when: datetime | timedelta | None, *, field: str) -> Timestamp | None:
+    """What a caller gave as a time: a moment, or how long from now; FIELD_INVALID where it cannot be one."""
+    if when is None:
+        return None
+    try:
+        return time_to_wire(datetime.now(UTC) + when if isinstance(when, timedelta) else when)
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise FieldInvalidError(field, f"is {when!r}; it has to be a datetime, or a timedelta from now") from error
+
+
+def span_to_wire(span: float | timedelta | None, *, field: str) -> Duration | None:
+    """What a caller gave as a span as a Duration, None as none; FIELD_INVALID where it cannot be one."""
+    if span is None:
+        return None
     value = seconds(span, field=field)
     if value > _SPAN_SECONDS_MAX:
         raise FieldInvalidError(field, f"is {value:g} s, which is more than ten thousand years")
@@ -127,6 +139,13 @@ def enum_from_wire(kind: type[_E], number: int) -> _E:
         return kind(number)
     except ValueError:
         return kind(0)
+
+
+def int32(value: int, *, field: str) -> int:
+    """The number, if a message can hold it: what it may really be is the server's to say."""
+    if not -(2**31) <= value < 2**31:
+        raise FieldInvalidError(field, f"is {value}, which is beyond 32 bits")
+    return value
 
 
 def _check_size(size_bytes: int, field: str) -> None:

@@ -1,9 +1,10 @@
-"""Workers on the wire: what the server tells of one, as a dataclass."""
+"""Workers and the server itself on the wire: what is told of them, as dataclasses."""
 
 from __future__ import annotations
 
+from jobhall.server_info import ServerInfo
 from jobhall.states import WorkerState
-from jobhall.v1 import worker_pb2
+from jobhall.v1 import admin_service_pb2, worker_pb2
 from jobhall.wire_values import enum_from_wire, time_from_wire
 from jobhall.worker_info import RuntimeInfo, WorkerInfo
 
@@ -27,6 +28,21 @@ def worker_from_wire(message: worker_pb2.Worker) -> WorkerInfo:
         epoch=message.epoch,
         replica_id=message.replica_id,
         unary=message.unary,
+    )
+
+
+def server_info_from_wire(message: admin_service_pb2.ServerInfo) -> ServerInfo:
+    """What a server says of itself."""
+    return ServerInfo(
+        version=message.version,
+        protocol_version_min=message.protocol_version_min,
+        protocol_version_max=message.protocol_version_max,
+        engine=message.engine,
+        engine_version=message.engine_version,
+        schema_revision=message.schema_revision,
+        replica_id=message.replica_id,
+        features=tuple(message.features),
+        server_time=time_from_wire(message, "server_time"),
     )
 
 

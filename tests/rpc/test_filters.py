@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from jobhall.errors import ApiError, FieldInvalidError, FilterUnsupportedError
 from jobhall.states import JobState
-from jobhall_server.hall.store import JobFilter
+from jobhall_server.hall.views import JobFilter
 from jobhall_server.rpc.filters import parse_filter
 
 EVERYTHING = JobFilter(namespace="default")

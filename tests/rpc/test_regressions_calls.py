@@ -24,7 +24,7 @@ from jobhall_server.domain.access import ANYBODY
 from jobhall_server.hall.clock import SystemClock
 from jobhall_server.hall.frames import Rejection, ReportKind
 from jobhall_server.hall.hall import Hall, HallSettings
-from jobhall_server.hall.store import JobFilter
+from jobhall_server.hall.views import JobFilter
 from jobhall_server.rpc.caller import set_principal
 from jobhall_server.rpc.convert import MALFORMED_PROGRESS, progress_in
 from jobhall_server.rpc.convert_work_in import logs_in

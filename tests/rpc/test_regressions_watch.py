@@ -14,8 +14,8 @@ from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.clock import SystemClock
 from jobhall_server.hall.feed import QUEUED_MAX, Feed
 from jobhall_server.hall.hall import Hall, HallSettings
-from jobhall_server.hall.store import JobFilter
 from jobhall_server.hall.submits import Submission
+from jobhall_server.hall.views import JobFilter
 from jobhall_server.hall.watch import WatchRequest, watch
 from jobhall_server.storage.store import Store
 from tests.support.calls import refusal, register, submit

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from jobhall_server.domain.session import SessionState
+from jobhall_server.hall.reads import Reads
 from jobhall_server.hall.sessions import DetachSession
-from jobhall_server.hall.store import Group, Reads, Store
+from jobhall_server.hall.store import Group, Store
 from tests.support.memory.group import Group as MemoryGroup
 from tests.support.memory.reads import MemoryReads
 from tests.support.memory.store import MemoryStore

@@ -12,7 +12,8 @@ from jobhall_server.domain import moves, server_moves, worker_moves
 from jobhall_server.domain.change import Change
 from jobhall_server.domain.job import ItemError, JobFailure, JobRecord, Lease, Payload
 from jobhall_server.domain.progress import Progress
-from jobhall_server.hall.store import Group, LogLine, PayloadKind
+from jobhall_server.hall.store import Group
+from jobhall_server.hall.views import LogLine, PayloadKind
 from tests.support.stores import Act, Floor, SetClock, sql_only
 
 

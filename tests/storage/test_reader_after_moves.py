@@ -14,7 +14,8 @@ from jobhall_server.domain.change import Change
 from jobhall_server.domain.job import ItemError, JobFailure, JobView, NewJob, Payload
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import NewSession
-from jobhall_server.hall.store import Claimed, Group, JobFilter, LogLine, Page, PayloadKind, Unit, Want
+from jobhall_server.hall.store import Claimed, Group, Unit, Want
+from jobhall_server.hall.views import JobFilter, LogLine, Page, PayloadKind
 from jobhall_server.storage.store import Store
 
 T = TypeVar("T")

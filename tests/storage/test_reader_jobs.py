@@ -13,7 +13,7 @@ from jobhall.states import FailureKind, JobState, LogLevel
 from jobhall_server.domain.access import ANYBODY, Principal, may_touch
 from jobhall_server.domain.job import ItemError, JobFailure, Payload, TaskView
 from jobhall_server.domain.progress import Progress
-from jobhall_server.hall.store import JobFilter, LogLine, Page
+from jobhall_server.hall.views import JobFilter, LogLine, Page
 from jobhall_server.storage.codec import id_of_hex
 from jobhall_server.storage.read_clauses import stored_id
 from jobhall_server.storage.reader import Reader

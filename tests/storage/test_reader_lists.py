@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jobhall.states import JobState
 from jobhall_server.domain.access import ANYBODY, Principal, may_touch
 from jobhall_server.domain.job import JobView
-from jobhall_server.hall.store import JobFilter, Page
+from jobhall_server.hall.views import JobFilter, Page
 from jobhall_server.storage.reader import Reader
 from tests.support.rows import NOW, Rows, job_row, reading, rows_in
 

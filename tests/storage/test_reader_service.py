@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from jobhall.errors import DatabaseBusyError, DrainingError
 from jobhall.states import EventType, FailureKind, JobState
 from jobhall_server.domain.session import SessionState
-from jobhall_server.hall.store import EventRow, JobTypeView, LogPlace, QueueView
+from jobhall_server.hall.views import EventRow, JobTypeView, LogPlace, QueueView
 from jobhall_server.storage.connections import open_connections
 from jobhall_server.storage.reader import Reader
 from tests.support.rows import NOW, THIS_REPLICA, Rows, job_row, reading, rows_in

@@ -17,7 +17,8 @@ from jobhall_server.hall import tokens
 from jobhall_server.hall.feed import Feed
 from jobhall_server.hall.leases import LoseTasks
 from jobhall_server.hall.retention import cut_what_is_old
-from jobhall_server.hall.store import EventRow, Group, JobFilter, Store
+from jobhall_server.hall.store import Group, Store
+from jobhall_server.hall.views import EventRow, JobFilter
 from jobhall_server.hall.watch import WatchRequest, watch
 from jobhall_server.storage.checkpoints import LOG_PAGES, Checkpoints
 from tests.support.disks import no_file_longer_than

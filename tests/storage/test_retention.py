@@ -10,7 +10,8 @@ from jobhall_server.domain.access import ANYBODY
 from jobhall_server.hall import tokens
 from jobhall_server.hall.feed import Feed
 from jobhall_server.hall.retention import ROWS_PER_STEP, cut_what_is_old
-from jobhall_server.hall.store import Group, JobFilter, Page
+from jobhall_server.hall.store import Group
+from jobhall_server.hall.views import JobFilter, Page
 from jobhall_server.hall.watch import WatchRequest, watch
 from tests.support.stores import Act, Floor, SetClock, sql_only
 

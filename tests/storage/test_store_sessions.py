@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from jobhall.ids import new_id
 from jobhall_server.domain.session import NewSession, SessionRecord, SessionState
-from jobhall_server.hall.store import Expired, Group
+from jobhall_server.hall.store import Group
+from jobhall_server.hall.views import Expired
 from tests.support.stores import Act, Floor, SetClock
 from tests.support.task_steps import SECOND, expired, serve
 

@@ -10,7 +10,8 @@ from jobhall_server.domain import moves, server_moves, worker_moves
 from jobhall_server.domain.change import Change
 from jobhall_server.domain.job import JobFailure, JobRecord, Lease
 from jobhall_server.domain.rules import RetryPolicy, Rules
-from jobhall_server.hall.store import Group, HeldRow
+from jobhall_server.hall.store import Group
+from jobhall_server.hall.views import HeldRow
 from tests.support.stores import Act, Floor, SetClock
 from tests.support.task_steps import SECOND, accept, expired, fail, leases_of, lose, resume, run, serve, take
 

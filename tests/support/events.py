@@ -3,7 +3,7 @@
 from jobhall.states import EventType, FailureKind, JobState
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.feed import WatchEvent
-from jobhall_server.hall.store import EventRow
+from jobhall_server.hall.views import EventRow
 
 
 def progress_event(message: str) -> WatchEvent:

@@ -17,7 +17,7 @@ from jobhall_server.hall.frames import (
     Report,
     ReportKind,
 )
-from jobhall_server.hall.store import LogLine
+from jobhall_server.hall.views import LogLine
 from tests.support.worker_frames import accepted, completed, progress
 
 

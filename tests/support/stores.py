@@ -16,7 +16,8 @@ from jobhall_server.domain.access import ANYBODY
 from jobhall_server.domain.job import JobRecord, JobView, Lease, NewJob
 from jobhall_server.domain.session import NewSession, SessionRecord
 from jobhall_server.hall.clock import Clock
-from jobhall_server.hall.store import Claimed, EventRow, Group, Store, Unit, Want
+from jobhall_server.hall.store import Claimed, Group, Store, Unit, Want
+from jobhall_server.hall.views import EventRow
 from jobhall_server.storage.schema import PREFIX_DEFAULT
 from jobhall_server.storage.store import Store as SqlStore
 from tests.support.memory.store import MemoryStore

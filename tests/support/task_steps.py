@@ -9,7 +9,8 @@ from jobhall_server.domain import moves, server_moves, worker_moves
 from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.job import JobRecord, Lease
 from jobhall_server.domain.session import SessionRecord
-from jobhall_server.hall.store import Expired, Group
+from jobhall_server.hall.store import Group
+from jobhall_server.hall.views import Expired
 from tests.support.stores import Act, Floor, SetClock
 
 SECOND = 1_000_000

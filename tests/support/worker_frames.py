@@ -16,7 +16,8 @@ from jobhall_server.hall.frames import (
     Report,
     ReportKind,
 )
-from jobhall_server.hall.store import Claimed, HeldRow
+from jobhall_server.hall.store import Claimed
+from jobhall_server.hall.views import HeldRow
 
 
 def hello(

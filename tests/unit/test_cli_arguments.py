@@ -9,15 +9,14 @@ import pytest
 from jobhall.cli.arguments import (
     read_file_info,
     read_labels,
-    read_moment,
     read_parameters,
-    read_span,
     read_states,
     read_worker_states,
 )
 from jobhall.cli.attempts import Attempts
 from jobhall.cli.exits import UsageError
 from jobhall.cli.submitting import spell_out_stdin
+from jobhall.cli.times import read_due, read_moment, read_span
 from jobhall.model import RetryPolicy
 from jobhall.states import BackoffStrategy, JobState, WorkerState
 
@@ -127,6 +126,15 @@ def test_a_time_without_a_zone_is_local() -> None:
     assert read_moment("2026-01-31", option="--since", now=NOW) == datetime(2026, 1, 31).astimezone(UTC)
 
 
+def test_a_moment_to_come_is_a_span_from_now_or_a_time() -> None:
+    assert read_due("1h30m", option="--at", now=NOW) == NOW + timedelta(minutes=90)
+    assert read_due("2026-01-31T10:00:00Z", option="--at", now=NOW) == NOW - timedelta(hours=2)
+    assert read_due("20260201", option="--at", now=NOW) == datetime(2026, 2, 1).astimezone(UTC)
+    assert read_due(None, option="--at", now=NOW) is None
+    with pytest.raises(UsageError, match="--at: 'tomorrow' is neither a span such as 2h nor a time"):
+        read_due("tomorrow", option="--at", now=NOW)
+
+
 @pytest.mark.parametrize("text", ["yesterday", "2x", "-2h", "", "99999999999999999999w"])
 def test_what_is_no_moment_is_refused_by_its_option(text: str) -> None:
     with pytest.raises(UsageError, match="--until: '"):
@@ -139,16 +147,20 @@ def test_what_is_no_moment_is_refused_by_its_option(text: str) -> None:
         ("90s", timedelta(seconds=90)),
         ("5m", timedelta(minutes=5)),
         ("1.5h", timedelta(minutes=90)),
+        ("1h30m", timedelta(minutes=90)),
+        ("90", timedelta(seconds=90)),
+        ("0.5", timedelta(milliseconds=500)),
+        ("7d", timedelta(days=7)),
         ("250ms", timedelta(milliseconds=250)),
         ("0s", timedelta()),
     ],
 )
-def test_a_span_is_a_number_and_a_unit(text: str, span: timedelta) -> None:
+def test_a_span_is_numbers_and_units_or_a_number_of_seconds(text: str, span: timedelta) -> None:
     assert read_span(text, option="--grace") == span
     assert read_span(None, option="--grace") is None
 
 
-@pytest.mark.parametrize("text", ["90", "", "soon", "-5m", "5 m", "1h30m", "٣s", "99999999999999999999w"])
+@pytest.mark.parametrize("text", ["", "soon", "-5m", "-5", "5 m", "1h30", "٣s", "٣", "99999999999999999999w"])
 def test_what_is_no_span_is_refused_by_its_option(text: str) -> None:
     with pytest.raises(UsageError, match="--grace: '"):
         read_span(text, option="--grace")

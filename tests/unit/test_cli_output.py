@@ -14,6 +14,7 @@ from jobhall.cli.lines import EventLines, Lines
 from jobhall.cli.output import choose_output
 from jobhall.cli.phrases import duration_text
 from jobhall.cli.screen import Screen
+from jobhall.cli.tables import JOBS
 from jobhall.model import FileInfo, ItemError, Job, JobError, JobEvent, Progress, Timing
 from jobhall.states import EventType, FailureKind, JobState
 
@@ -74,7 +75,7 @@ def test_a_watch_in_json_tells_jobs_from_events(capsys: pytest.CaptureFixture[st
 
 def test_piped_a_submitted_job_is_its_id_and_a_list_is_tabs(capsys: pytest.CaptureFixture[str]) -> None:
     Lines().submitted(JOB)
-    Lines().listing([JOB])
+    Lines().table(JOBS, [JOB])
 
     first, second = capsys.readouterr().out.splitlines()
     assert first == JOB.id
@@ -126,7 +127,7 @@ def test_piped_progress_is_at_most_a_line_a_second_and_job(capsys: pytest.Captur
 def test_a_terminal_gets_tables_in_which_brackets_are_only_brackets() -> None:
     console = terminal()
 
-    Screen(console).listing([JOB])
+    Screen(console).table(JOBS, [JOB])
     Screen(console).job(FAILED)
 
     shown = written(console)
@@ -139,8 +140,8 @@ def test_a_terminal_gets_tables_in_which_brackets_are_only_brackets() -> None:
 def test_an_empty_list_says_so_on_a_terminal_and_nothing_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     console = terminal()
 
-    Screen(console).listing([])
-    Lines().listing([])
+    Screen(console).table(JOBS, [])
+    Lines().table(JOBS, [])
 
     assert "no jobs match" in written(console)
     assert capsys.readouterr().out == ""

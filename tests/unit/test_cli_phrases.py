@@ -10,8 +10,10 @@ from rich.console import Console
 
 from jobhall.cli.documents import Documents
 from jobhall.cli.lines import Lines
-from jobhall.cli.phrases import job_rows, retry_text, worker_rows
+from jobhall.cli.phrases import retry_text
+from jobhall.cli.records import job_rows, worker_rows
 from jobhall.cli.screen import Screen
+from jobhall.cli.tables import WORKERS
 from jobhall.model import Job, JobError, RetryPolicy
 from jobhall.states import BackoffStrategy, FailureKind, JobState, WorkerState
 from jobhall.worker_info import RuntimeInfo, WorkerInfo
@@ -86,9 +88,9 @@ def test_a_retry_policy_reads_as_people_say_it(policy: RetryPolicy, text: str) -
 
 
 def test_a_worker_is_a_line_per_field_and_in_a_list_a_line_with_tabs(capsys: pytest.CaptureFixture[str]) -> None:
-    Lines().worker(WORKER)
-    Lines().workers([WORKER])
-    Lines().changed(WORKER, verb="draining")
+    Lines().record(WORKER, worker_rows(WORKER))
+    Lines().table(WORKERS, [WORKER])
+    Lines().said(WORKER, "draining", WORKER.id, WORKER.state)
 
     *fields, listed, changed = capsys.readouterr().out.splitlines()
     assert {"state: DETACHED", "tasks: 3/8", "tasks at most: refund=1", "types: charge refund"} <= set(fields)
@@ -105,8 +107,8 @@ def test_a_worker_is_a_line_per_field_and_in_a_list_a_line_with_tabs(capsys: pyt
 
 
 def test_a_worker_in_json_has_every_field_by_the_dataclass_names(capsys: pytest.CaptureFixture[str]) -> None:
-    Documents().workers([WORKER])
-    Documents().changed(WORKER, verb="draining")
+    Documents().table(WORKERS, [WORKER])
+    Documents().said(WORKER, "draining", WORKER.id, WORKER.state)
 
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert set(first) == set(WorkerInfo.__dataclass_fields__)
@@ -121,10 +123,10 @@ def test_a_worker_in_json_has_every_field_by_the_dataclass_names(capsys: pytest.
 def test_a_terminal_gets_a_table_of_workers() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=160, highlight=False, color_system=None)
 
-    Screen(console).workers([WORKER])
-    Screen(console).workers([])
-    Screen(console).worker(WORKER)
-    Screen(console).changed(WORKER, verb="draining")
+    Screen(console).table(WORKERS, [WORKER])
+    Screen(console).table(WORKERS, [])
+    Screen(console).record(WORKER, worker_rows(WORKER))
+    Screen(console).said(WORKER, "draining", WORKER.id, WORKER.state)
 
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()

@@ -15,8 +15,9 @@ from jobhall_server.hall.frames import Assignments, Cancel, Capacity, Heartbeat,
 from jobhall_server.hall.reaper import JOBS_PER_PASS, reap
 from jobhall_server.hall.reports import JudgeReports
 from jobhall_server.hall.session import SessionMachine
-from jobhall_server.hall.store import Claimed, Group, QueueView
+from jobhall_server.hall.store import Claimed, Group
 from jobhall_server.hall.unary import Asked
+from jobhall_server.hall.views import QueueView
 from tests.support.halls import QUICK, HallWorker, Scene, greeting, open_hall
 from tests.support.stores import Act, Floor, SetClock, open_store
 from tests.support.task_steps import accept, leases_of, take

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from jobhall.errors import CursorMismatchError, FieldInvalidError
 from jobhall.states import JobState
-from jobhall_server.hall.store import JobFilter, LogPlace
 from jobhall_server.hall.tokens import cursor, cursor_number, digest, page_place, page_token
+from jobhall_server.hall.views import JobFilter, LogPlace
 
 PLACES = st.integers(0, 2**59)
 LOG = LogPlace("log-1", first=5, last=40)

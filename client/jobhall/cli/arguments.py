@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,8 +14,6 @@ from jobhall.model import FileInfo
 from jobhall.states import JobState, WorkerState
 
 STDIN = "-"
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
-_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _E = TypeVar("_E", bound=IntEnum)
 
 
@@ -51,33 +47,6 @@ def read_worker_states(names: Sequence[str]) -> list[WorkerState]:
     return _members(WorkerState, names)
 
 
-def read_span(text: str | None, *, option: str) -> timedelta | None:
-    """A span such as `90s`, `1.5h` or `250ms` (ms, s, m, h, d, w); None where none was given."""
-    if text is None:
-        return None
-    try:
-        span = _span(text)
-    except OverflowError as error:
-        raise UsageError(f"{option}: {text!r} is too long") from error
-    if span is None:
-        raise UsageError(f"{option}: {text!r} is no span such as 90s, 5m or 1.5h")
-    return span
-
-
-def read_moment(text: str | None, *, option: str, now: datetime) -> datetime | None:
-    """A moment: `2h` before now (s, m, h, d, w), or a date or time of ISO 8601, local where it names no zone."""
-    if text is None:
-        return None
-    try:
-        if (span := _span(text)) is not None:
-            return now - span
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise UsageError(
-            f"{option}: {text!r} is neither a span such as 2h nor a time such as 2026-01-31T12:00"
-        ) from error
-
-
 def read_file_info(path: str | None) -> FileInfo | None:
     """Name and size of the file that a job concerns; its content stays where it is."""
     if path is None:
@@ -86,11 +55,6 @@ def read_file_info(path: str | None) -> FileInfo | None:
         return FileInfo(name=Path(path).name, size_bytes=Path(path).stat().st_size)
     except OSError as error:
         raise UsageError(f"--file: {path}: {error.strerror}") from error
-
-
-def _span(text: str) -> timedelta | None:
-    found = _SPAN.fullmatch(text)
-    return timedelta(**{_UNITS[found[2]]: float(found[1])}) if found else None
 
 
 def _members(kind: type[_E], names: Sequence[str]) -> list[_E]:

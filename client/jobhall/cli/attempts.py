@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from jobhall.cli.arguments import read_span
 from jobhall.cli.exits import UsageError
+from jobhall.cli.times import read_span
 from jobhall.model import RetryPolicy
 from jobhall.states import BackoffStrategy
 

@@ -43,7 +43,13 @@ class Context:
 Injected = Annotated[Context, Parameter(parse=False)]
 """A command's parameter that the command line does not fill."""
 
-Namespace = Annotated[str, Parameter(allow_leading_hyphen=True, help="Where; - means everywhere that you may look.")]
+Namespace = Annotated[
+    str,
+    Parameter(
+        name=["--namespace", "-n"], allow_leading_hyphen=True, help="Where; - means everywhere that you may look."
+    ),
+]
+Etag = Annotated[str, Parameter(help="Refuse if it changed since it had this etag.")]
 Labels = Annotated[
     tuple[str, ...],
     Parameter(name=["--label", "-l"], help="NAME=VALUE; repeat it for more.", allow_leading_hyphen=True),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from jobhall.cli.plain_values import json_line
-from jobhall.model import Job, JobEvent
-from jobhall.worker_info import WorkerInfo
+from jobhall.cli.tables import Cell, Table
+from jobhall.model import Job, JobEvent, LogEntry
+
+T = TypeVar("T")
 
 
 class Documents:
-    """Each job or worker an object; a watch gives `{"event": …}` and `{"job": …}`, so that they can be told apart."""
+    """Each thing an object; a watch gives `{"event": …}` and `{"job": …}`, so that they can be told apart."""
 
     def submitted(self, job: Job) -> None:
         _write(job)
@@ -19,19 +21,18 @@ class Documents:
     def job(self, job: Job) -> None:
         _write(job)
 
-    def listing(self, jobs: Iterable[Job]) -> None:
-        for job in jobs:
-            _write(job)
-
-    def changed(self, it: Job | WorkerInfo, *, verb: str) -> None:  # noqa: ARG002 - its state says it
+    def record(self, it: Any, rows: Iterable[tuple[str, str]]) -> None:  # noqa: ARG002 - they are of it
         _write(it)
 
-    def worker(self, worker: WorkerInfo) -> None:
-        _write(worker)
+    def table(self, table: Table[T], entries: Iterable[T]) -> None:  # noqa: ARG002 - an object needs no columns
+        for entry in entries:
+            _write(entry)
 
-    def workers(self, workers: Iterable[WorkerInfo]) -> None:
-        for worker in workers:
-            _write(worker)
+    def said(self, it: Any, *words: Cell) -> None:
+        _write(it)
+
+    def log(self, entry: LogEntry) -> None:
+        _write(entry)
 
     def follow(self, *, named: bool) -> EventDocuments:  # noqa: ARG002 - the same for both
         return EventDocuments()

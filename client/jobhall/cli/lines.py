@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Self
+from typing import Any, Self, TypeVar
 
-from jobhall.cli.phrases import event_text, job_rows, list_cells, outcome_text, worker_cells, worker_rows
+from jobhall.cli.phrases import event_text, log_text, outcome_text
 from jobhall.cli.plain_values import moment
-from jobhall.model import Job, JobEvent
+from jobhall.cli.records import job_rows
+from jobhall.cli.tables import Cell, Table, cell_text
+from jobhall.model import Job, JobEvent, LogEntry
 from jobhall.states import EventType
-from jobhall.worker_info import WorkerInfo
+
+T = TypeVar("T")
 
 _PROGRESS_SECONDS = 1.0
 
@@ -22,28 +25,25 @@ class Lines:
         _write(job.id)
 
     def job(self, job: Job) -> None:
-        for name, value in job_rows(job):
-            _write(f"{name}: {value}")
+        self.record(job, job_rows(job))
         for error in job.item_errors:
             _write(f"item error: {error.index} {error.key} {error.code} {error.message}")
         if job.error is not None and job.error.stack:
             print(job.error.stack.rstrip(), flush=True)
 
-    def listing(self, jobs: Iterable[Job]) -> None:
-        for job in jobs:
-            _write("\t".join([*list_cells(job), moment(job.created_at) if job.created_at else ""]))
-
-    def changed(self, it: Job | WorkerInfo, *, verb: str) -> None:
-        _write(f"{verb} {it.id} {it.state.name}")
-
-    def worker(self, worker: WorkerInfo) -> None:
-        for name, value in worker_rows(worker):
+    def record(self, it: Any, rows: Iterable[tuple[str, str]]) -> None:  # noqa: ARG002 - they are of it
+        for name, value in rows:
             _write(f"{name}: {value}")
 
-    def workers(self, workers: Iterable[WorkerInfo]) -> None:
-        for worker in workers:
-            seen = moment(worker.last_seen_at) if worker.last_seen_at else ""
-            _write("\t".join([*worker_cells(worker), seen]))
+    def table(self, table: Table[T], entries: Iterable[T]) -> None:
+        for entry in entries:
+            _write("\t".join(_cell(column.cell(entry)) for column in table.columns))
+
+    def said(self, it: Any, *words: Cell) -> None:  # noqa: ARG002 - the words are of it
+        _write(" ".join(cell_text(word) for word in words))
+
+    def log(self, entry: LogEntry) -> None:
+        _write(f"{moment(entry.written_at) if entry.written_at else '-'} {entry.level.name:<8} {log_text(entry)}")
 
     def follow(self, *, named: bool) -> EventLines:  # noqa: ARG002 - the same for both
         return EventLines()
@@ -79,6 +79,11 @@ class EventLines:
 
     def __exit__(self, *_error: object) -> None:
         return None
+
+
+def _cell(value: Cell) -> str:
+    # A tab of its own would shift the columns after it.
+    return cell_text(value).replace("\t", " ")
 
 
 def _write(line: str) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
-from jobhall.model import Job, JobEvent
-from jobhall.worker_info import WorkerInfo
+from jobhall.cli.tables import Cell, Table
+from jobhall.model import Job, JobEvent, LogEntry
+
+T = TypeVar("T")
 
 
 class Follower(Protocol):
@@ -26,7 +28,7 @@ class Follower(Protocol):
 
 
 class Output(Protocol):
-    """One way to say it; a job that is passed here is a whole one unless it says so."""
+    """One way to say it. What is passed is whole; a program that wants JSON is given all of it."""
 
     def submitted(self, job: Job) -> None:
         """A job was submitted and nobody waits for it."""
@@ -34,17 +36,17 @@ class Output(Protocol):
     def job(self, job: Job) -> None:
         """All there is to say about one job."""
 
-    def listing(self, jobs: Iterable[Job]) -> None:
-        """Jobs of a list, briefly, one by one as they come."""
+    def record(self, it: Any, rows: Iterable[tuple[str, str]]) -> None:
+        """All there is to say about one thing, by name."""
 
-    def changed(self, it: Job | WorkerInfo, *, verb: str) -> None:
-        """A job was cancelled, retried or deleted, or a worker sent away; `verb` is that word."""
+    def table(self, table: Table[T], entries: Iterable[T]) -> None:
+        """Entries of a list, briefly; piped, one by one as they come."""
 
-    def worker(self, worker: WorkerInfo) -> None:
-        """All there is to say about one worker."""
+    def said(self, it: Any, *words: Cell) -> None:
+        """What became of one thing, in a line."""
 
-    def workers(self, workers: Iterable[WorkerInfo]) -> None:
-        """Workers of a list, one by one as they come."""
+    def log(self, entry: LogEntry) -> None:
+        """One line of a job's log."""
 
     def follow(self, *, named: bool) -> Follower:
         """To show jobs while they run: those that were named, or all that match something."""

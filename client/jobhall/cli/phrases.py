@@ -9,8 +9,8 @@ from typing import Any
 
 from jobhall.cli.plain_values import moment, plain
 from jobhall.limits import RETRY_MAX_DELAY
-from jobhall.model import Job, JobError, JobEvent, Progress, RetryPolicy
-from jobhall.states import BackoffStrategy, JobState
+from jobhall.model import Job, JobError, JobEvent, LogEntry, Progress, RetryPolicy
+from jobhall.states import BackoffStrategy
 from jobhall.worker_info import WorkerInfo
 
 
@@ -90,78 +90,15 @@ def event_text(event: JobEvent) -> str:
     return " ".join(parts)
 
 
-def job_rows(job: Job) -> list[tuple[str, str]]:
-    """Everything of a job that is set, by the names of the dataclass, for people."""
-    task = job.current_task
-    rows: list[tuple[str, Any]] = [
-        ("id", job.id),
-        ("type", job.job_type),
-        ("namespace", job.namespace),
-        ("state", job.state.name),
-        ("attempt", f"{job.attempt} of {job.max_attempts}" if job.max_attempts else job.attempt),
-        ("worker losses", job.worker_losses or ""),
-        ("due", job.scheduled_at if job.state is JobState.SCHEDULED else None),
-        ("worker", task.worker_name if task else ""),
-        ("progress", progress_text(job.progress)),
-        ("items per second", job.timing.recent_items_per_second or job.timing.items_per_second),
-        ("remaining", job.timing.estimated_remaining),
-        ("created", job.created_at),
-        ("started", job.started_at),
-        ("ended", job.ended_at),
-        ("queued for", job.timing.queue_duration),
-        ("ran for", job.timing.run_duration),
-        ("retries", retry_text(job.retry_policy) if job.retry_policy else ""),
-        ("run timeout", job.run_timeout),
-        ("progress timeout", job.progress_timeout),
-        ("priority", job.priority or ""),
-        ("path", job.path),
-        ("file", f"{job.file_info.name} ({job.file_info.size_bytes} bytes)" if job.file_info else ""),
-        ("labels", " ".join(f"{key}={value}" for key, value in sorted(job.labels.items()))),
-        ("owner", job.owner),
-        ("parameters", value_text(job.parameters)),
-        ("result", value_text(job.result)),
-        ("error" if job.done else "last error", attempt_error_text(job.error) if job.error else ""),
-        ("cancelled", "" if job.succeeded or job.error else outcome_text(job)),
-        ("item errors", job.item_error_count or ""),
-    ]
-    return [(name, shown) for name, value in rows if (shown := _shown(value))]
+def tasks_text(worker: WorkerInfo) -> str:
+    """`3/8`: what it holds, and how much it can."""
+    return f"{worker.held_count}/{worker.capacity}"
 
 
-def list_cells(job: Job) -> tuple[str, str, str, str, str]:
-    """Id, type, state, progress, attempt: what a list says of a job besides its time."""
-    return job.id, job.job_type, job.state.name, progress_text(job.progress), str(job.attempt or "")
-
-
-def worker_rows(worker: WorkerInfo) -> list[tuple[str, str]]:
-    """Everything of a worker that is set, by the names of the dataclass, for people."""
-    runtime = worker.runtime
-    rows: list[tuple[str, Any]] = [
-        ("id", worker.id),
-        ("name", worker.name),
-        ("state", worker.state.name),
-        ("namespaces", " ".join(worker.namespaces)),
-        ("types", " ".join(worker.job_types)),
-        ("tasks", _tasks_text(worker)),
-        ("tasks at most", " ".join(f"{name}={count}" for name, count in sorted(worker.capacity_by_type.items()))),
-        ("labels", " ".join(f"{key}={value}" for key, value in sorted(worker.labels.items()))),
-        ("last seen", worker.last_seen_at),
-        ("created", worker.created_at),
-        ("expires", worker.expires_at),
-        ("language", f"{runtime.language} {runtime.language_version}".strip()),
-        ("sdk", f"{runtime.sdk_name} {runtime.sdk_version}".strip()),
-        ("host", runtime.hostname),
-        ("process", runtime.process_id or ""),
-        ("platform", runtime.platform),
-        ("epoch", worker.epoch),
-        ("replica", worker.replica_id),
-        ("stream", "none: it calls" if worker.unary else ""),
-    ]
-    return [(name, shown) for name, value in rows if (shown := _shown(value))]
-
-
-def worker_cells(worker: WorkerInfo) -> tuple[str, str, str, str, str]:
-    """Id, name, state, tasks, types: what a list says of a worker besides its time."""
-    return worker.id, worker.name, worker.state.name, _tasks_text(worker), " ".join(worker.job_types)
+def log_text(entry: LogEntry) -> str:
+    """The line and its fields: `rows are in {"rows": 100}`."""
+    fields = value_text(dict(entry.fields)) if entry.fields else ""
+    return " ".join(part for part in (" ".join(entry.message.splitlines()), fields) if part)
 
 
 def duration_text(span: timedelta) -> str:
@@ -176,11 +113,8 @@ def duration_text(span: timedelta) -> str:
     return f"{total // 3600:.0f} h {total % 3600 // 60:.0f} min".removesuffix(" 0 min")
 
 
-def _tasks_text(worker: WorkerInfo) -> str:
-    return f"{worker.held_count}/{worker.capacity}"
-
-
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value of a record as people read it; nothing where there is none."""
     if value is None:
         return ""
     if isinstance(value, timedelta):

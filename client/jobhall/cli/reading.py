@@ -9,9 +9,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from jobhall.cli.arguments import read_labels, read_moment, read_states
+from jobhall.cli.arguments import read_labels, read_states
 from jobhall.cli.context import Injected, Labels, Namespace
 from jobhall.cli.exits import Exit, UsageError
+from jobhall.cli.tables import JOBS
+from jobhall.cli.times import read_moment
 from jobhall.limits import PAGE_SIZE_MAX
 
 _LIMIT_DEFAULT = 50
@@ -84,7 +86,7 @@ def ls(
         options["created_before"] = moment
     with context.connect() as client:
         jobs = client.jobs.list_jobs(**options)
-        context.output.listing(islice(jobs, jobs_max or None))
+        context.output.table(JOBS, islice(jobs, jobs_max or None))
         if limit is None and next(jobs, None) is not None:
             print(f"jobhall: there are more than these {jobs_max}; --limit 0 lists all", file=sys.stderr)
     return Exit.OK

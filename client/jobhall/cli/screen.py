@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Table as Grid
 from rich.text import Text
 
 from jobhall.cli.bars import Bars
-from jobhall.cli.phrases import duration_text, job_rows, list_cells, outcome_text, worker_cells, worker_rows
-from jobhall.model import Job
-from jobhall.states import JobState, WorkerState
-from jobhall.worker_info import WorkerInfo
+from jobhall.cli.phrases import duration_text, log_text, outcome_text
+from jobhall.cli.records import job_rows
+from jobhall.cli.tables import ITEM_ERRORS, Cell, Column, Table, cell_text
+from jobhall.model import Job, LogEntry
 
-_STATE_STYLES = {
+T = TypeVar("T")
+
+_STYLES = {
     "RUNNING": "cyan",
     "CLAIMED": "cyan",
     "COMPLETED": "green",
@@ -26,7 +30,14 @@ _STATE_STYLES = {
     "ATTACHED": "green",
     "DETACHED": "red",
     "DRAINING": "yellow",
+    "PROCESSING": "cyan",
+    "RELEASED": "yellow",
+    "DEBUG": "dim",
+    "WARNING": "yellow",
+    "ERROR": "red",
+    "CRITICAL": "bold red",
 }
+"""Of states, outcomes and levels, by name."""
 
 
 class Screen:
@@ -36,83 +47,75 @@ class Screen:
         self._console = console or Console(highlight=False)
 
     def submitted(self, job: Job) -> None:
-        self._console.print(f"{job.id}  {escape(job.job_type)}", styled_state(job.state), soft_wrap=True)
+        self._console.print(f"{job.id}  {escape(job.job_type)}", _styled(job.state), soft_wrap=True)
 
     def job(self, job: Job) -> None:
-        self._console.print(_fields(job_rows(job), job.state))
+        self.record(job, job_rows(job))
         if job.item_errors:
-            self._console.print(_item_errors(job))
+            self._console.print(f"item errors ({len(job.item_errors)} of {job.item_error_count})", style="italic")
+            self.table(ITEM_ERRORS, job.item_errors)
         if job.error is not None and job.error.stack:
             self._console.print(Text(job.error.stack.rstrip(), style="dim"))
 
-    def listing(self, jobs: Iterable[Job]) -> None:
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        table.add_column("id", no_wrap=True)
-        table.add_column("type", no_wrap=True, overflow="ellipsis")
-        table.add_column("state", no_wrap=True, min_width=9)
-        table.add_column("progress", no_wrap=True, overflow="ellipsis")
-        table.add_column("attempt", justify="right", no_wrap=True)
-        table.add_column("age", justify="right", no_wrap=True)
+    def record(self, it: Any, rows: Iterable[tuple[str, str]]) -> None:  # noqa: ARG002 - they are of it
+        grid = Grid.grid(padding=(0, 2))
+        grid.add_column(style="bold", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, value in rows:
+            grid.add_row(name, Text(value, style=_STYLES.get(value, "") if name == "state" else ""))
+        self._console.print(grid)
+
+    def table(self, table: Table[T], entries: Iterable[T]) -> None:
         now = datetime.now(UTC)
-        for job in jobs:
-            job_id, job_type, _, progress, attempt = list_cells(job)
-            age = duration_text(now - job.created_at) if job.created_at else ""
-            table.add_row(job_id, Text(job_type), styled_state(job.state), Text(progress), attempt, age)
-        if table.row_count:
-            self._console.print(table)
-        else:
-            self._console.print("no jobs match", style="dim")
+        rows = [[_shown(column.cell(entry), now=now) for column in table.columns] for entry in entries]
+        if not rows:
+            self._console.print(f"no {table.noun}", style="dim")
+            return
+        shown = [index for index, column in enumerate(table.columns) if _worth(column, [row[index] for row in rows])]
+        grid = Grid(box=None, header_style="bold", pad_edge=False)
+        for index in shown:
+            _add_column(grid, table.columns[index])
+        for row in rows:
+            grid.add_row(*(row[index] for index in shown))
+        self._console.print(grid)
 
-    def changed(self, it: Job | WorkerInfo, *, verb: str) -> None:
-        self._console.print(f"{verb} {it.id}", styled_state(it.state), soft_wrap=True)
+    def said(self, it: Any, *words: Cell) -> None:  # noqa: ARG002 - the words are of it
+        self._console.print(*(_shown(word, now=None) for word in words), soft_wrap=True)
 
-    def worker(self, worker: WorkerInfo) -> None:
-        self._console.print(_fields(worker_rows(worker), worker.state))
-
-    def workers(self, workers: Iterable[WorkerInfo]) -> None:
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        table.add_column("id", no_wrap=True)
-        table.add_column("name", no_wrap=True, overflow="ellipsis")
-        table.add_column("state", no_wrap=True, min_width=8)
-        table.add_column("tasks", justify="right", no_wrap=True)
-        table.add_column("types", overflow="fold")
-        table.add_column("last seen", justify="right", no_wrap=True)
-        now = datetime.now(UTC)
-        for worker in workers:
-            worker_id, name, _, tasks, types = worker_cells(worker)
-            seen = duration_text(now - worker.last_seen_at) if worker.last_seen_at else ""
-            table.add_row(worker_id, Text(name), styled_state(worker.state), tasks, Text(types), seen)
-        if table.row_count:
-            self._console.print(table)
-        else:
-            self._console.print("no workers match", style="dim")
+    def log(self, entry: LogEntry) -> None:
+        when = entry.written_at.astimezone().strftime("%H:%M:%S.%f")[:-3] if entry.written_at else "--:--:--.---"
+        level = Text(f"{entry.level.name:<8}", style=_STYLES.get(entry.level.name, ""))
+        self._console.print(Text(when, style="dim"), level, Text(log_text(entry)), soft_wrap=True)
 
     def follow(self, *, named: bool) -> Bars:
         return Bars(self._console, named=named)
 
     def ended(self, job: Job) -> None:
         outcome = Text(outcome_text(job), style="" if job.succeeded else "red")
-        self._console.print(styled_state(job.state), job.id, outcome, soft_wrap=True)
+        self._console.print(_styled(job.state), job.id, outcome, soft_wrap=True)
 
 
-def styled_state(state: JobState | WorkerState) -> Text:
-    """The state's name in its colour."""
-    return Text(state.name, style=_STATE_STYLES.get(state.name, ""))
+def _shown(value: Cell, *, now: datetime | None) -> Text:
+    if isinstance(value, IntEnum):
+        return _styled(value)
+    if isinstance(value, datetime) and now is not None:
+        return Text(duration_text(max(now - value, timedelta())))
+    return Text(cell_text(value))
 
 
-def _fields(rows: Iterable[tuple[str, str]], state: JobState | WorkerState) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(name, styled_state(state) if name == "state" else Text(value))
-    return table
+def _styled(value: IntEnum) -> Text:
+    return Text(cell_text(value), style=_STYLES.get(value.name, ""))
 
 
-def _item_errors(job: Job) -> Table:
-    table = Table(title=f"item errors ({len(job.item_errors)} of {job.item_error_count})", title_justify="left")
-    for title in ("item", "key", "code", "message"):
-        table.add_column(title, overflow="fold")
-    for error in job.item_errors:
-        table.add_row(str(error.index), Text(error.key), Text(error.code), Text(error.message))
-    return table
+def _worth(column: Column[T], cells: list[Text]) -> bool:
+    return not column.optional or any(cell.plain not in ("", "0") for cell in cells)
+
+
+def _add_column(grid: Grid, column: Column[T]) -> None:
+    grid.add_column(
+        column.title,
+        justify="right" if column.right else "left",
+        no_wrap=not column.fold,
+        overflow="fold" if column.fold else "ellipsis",
+        min_width=column.width,
+    )

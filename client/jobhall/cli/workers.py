@@ -7,11 +7,14 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from jobhall.cli.arguments import read_labels, read_span, read_worker_states
+from jobhall.cli.arguments import read_labels, read_worker_states
 from jobhall.cli.changing import change_each
 from jobhall.cli.context import Injected, Labels, Namespace
 from jobhall.cli.exits import Exit
+from jobhall.cli.records import worker_rows
 from jobhall.cli.running import run
+from jobhall.cli.tables import WORKERS
+from jobhall.cli.times import read_span
 
 worker = App(name="worker", help="Runs workers, lists those that are there, and sends them away.")
 worker.command(run)
@@ -47,7 +50,7 @@ def ls(
     states, labels = read_worker_states(state), read_labels(label)
     with context.connect() as client:
         listed = client.workers.list(namespace=namespace, states=states, job_types=job_type, name=name, labels=labels)
-        context.output.workers(listed)
+        context.output.table(WORKERS, listed)
     return Exit.OK
 
 
@@ -60,7 +63,8 @@ def get(worker_id: WorkerId, /, *, context: Injected) -> Exit:
       jobhall worker get 01977c0e-5b7a-7d2c-9b5e-0c1d2e3f4a5b
     """
     with context.connect() as client:
-        context.output.worker(client.workers.get(worker_id))
+        it = client.workers.get(worker_id)
+        context.output.record(it, worker_rows(it))
     return Exit.OK
 
 

@@ -131,7 +131,7 @@ class Batch(_message.Message):
 
     @_builtins.property
     def progress(self) -> _job_pb2.Progress:
-        """Sums of its jobs' items, and percent over all."""
+        """Sums of its jobs' items. Percent is over its jobs: one that has ended counts whole, one that runs as far as it is."""
 
     @_builtins.property
     def completion_job(self) -> _job_pb2.JobSubmission:

@@ -32,7 +32,8 @@ class BatchServiceStub:
     A BATCH is open at first: jobs join it when it is created (`jobs`) and later, by submits with its batch_id. Once it
     is `closed` it takes no more, and can come to an end: COMPLETED when all its jobs are, FAILED when all are terminal
     and any is FAILED or CANCELLED. Until then it is PENDING while none of its jobs was started, else PROCESSING.
-    RetryJob and DeleteJob of a member move its counts, and so may move its state.
+    RetryJob and DeleteJob of a member move its counts, and so may move its state. What retention and PurgeJobs remove
+    stays counted: a batch tells how its jobs ended after they are gone.
 
     CreateBatch {name: "nightly", jobs: [...], closed: true, completion_job: {job_type: "report"}}
     GetBatch    {batch_id: "..."}     counts, progress, state
@@ -88,7 +89,8 @@ class BatchServiceServicer:
     A BATCH is open at first: jobs join it when it is created (`jobs`) and later, by submits with its batch_id. Once it
     is `closed` it takes no more, and can come to an end: COMPLETED when all its jobs are, FAILED when all are terminal
     and any is FAILED or CANCELLED. Until then it is PENDING while none of its jobs was started, else PROCESSING.
-    RetryJob and DeleteJob of a member move its counts, and so may move its state.
+    RetryJob and DeleteJob of a member move its counts, and so may move its state. What retention and PurgeJobs remove
+    stays counted: a batch tells how its jobs ended after they are gone.
 
     CreateBatch {name: "nightly", jobs: [...], closed: true, completion_job: {job_type: "report"}}
     GetBatch    {batch_id: "..."}     counts, progress, state
@@ -120,7 +122,7 @@ class BatchServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListBatches(self, request, context):
-        """Lists batches, the newest first unless order_by says otherwise. Its jobs are listed by WatchJobs or BatchGetJobs.
+        """Lists batches, the newest first unless order_by says otherwise. Its jobs are listed by ListJobs with `batch = ID`.
 
         INVALID_ARGUMENT FILTER_UNSUPPORTED.
         """
@@ -149,7 +151,7 @@ class BatchServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteBatch(self, request, context):
-        """Deletes a batch and its jobs, and answers with the batch as it last was.
+        """Deletes a batch and its jobs, those in steps behind the answer, and answers with the batch as it last was.
 
         NOT_FOUND BATCH_NOT_FOUND. ABORTED ETAG_MISMATCH.
         FAILED_PRECONDITION BATCH_RUNNING: workers hold some of its jobs. Cancel it first, or wait.
@@ -206,7 +208,8 @@ class BatchService:
     A BATCH is open at first: jobs join it when it is created (`jobs`) and later, by submits with its batch_id. Once it
     is `closed` it takes no more, and can come to an end: COMPLETED when all its jobs are, FAILED when all are terminal
     and any is FAILED or CANCELLED. Until then it is PENDING while none of its jobs was started, else PROCESSING.
-    RetryJob and DeleteJob of a member move its counts, and so may move its state.
+    RetryJob and DeleteJob of a member move its counts, and so may move its state. What retention and PurgeJobs remove
+    stays counted: a batch tells how its jobs ended after they are gone.
 
     CreateBatch {name: "nightly", jobs: [...], closed: true, completion_job: {job_type: "report"}}
     GetBatch    {batch_id: "..."}     counts, progress, state

@@ -33,7 +33,8 @@ class BatchServiceStub:
     A BATCH is open at first: jobs join it when it is created (`jobs`) and later, by submits with its batch_id. Once it
     is `closed` it takes no more, and can come to an end: COMPLETED when all its jobs are, FAILED when all are terminal
     and any is FAILED or CANCELLED. Until then it is PENDING while none of its jobs was started, else PROCESSING.
-    RetryJob and DeleteJob of a member move its counts, and so may move its state.
+    RetryJob and DeleteJob of a member move its counts, and so may move its state. What retention and PurgeJobs remove
+    stays counted: a batch tells how its jobs ended after they are gone.
 
       CreateBatch {name: "nightly", jobs: [...], closed: true, completion_job: {job_type: "report"}}
       GetBatch    {batch_id: "..."}     counts, progress, state
@@ -61,7 +62,7 @@ class BatchServiceStub:
     NOT_FOUND BATCH_NOT_FOUND: there is none, or the caller may not see it.
     """
     ListBatches: _grpc.UnaryUnaryMultiCallable[_batch_service_pb2.ListBatchesRequest, _batch_service_pb2.ListBatchesResponse]
-    """Lists batches, the newest first unless order_by says otherwise. Its jobs are listed by WatchJobs or BatchGetJobs.
+    """Lists batches, the newest first unless order_by says otherwise. Its jobs are listed by ListJobs with `batch = ID`.
 
     INVALID_ARGUMENT FILTER_UNSUPPORTED.
     """
@@ -78,7 +79,7 @@ class BatchServiceStub:
     NOT_FOUND BATCH_NOT_FOUND. ABORTED ETAG_MISMATCH.
     """
     DeleteBatch: _grpc.UnaryUnaryMultiCallable[_batch_service_pb2.DeleteBatchRequest, _batch_service_pb2.DeleteBatchResponse]
-    """Deletes a batch and its jobs, and answers with the batch as it last was.
+    """Deletes a batch and its jobs, those in steps behind the answer, and answers with the batch as it last was.
 
     NOT_FOUND BATCH_NOT_FOUND. ABORTED ETAG_MISMATCH.
     FAILED_PRECONDITION BATCH_RUNNING: workers hold some of its jobs. Cancel it first, or wait.
@@ -92,7 +93,8 @@ class BatchServiceAsyncStub(BatchServiceStub):
     A BATCH is open at first: jobs join it when it is created (`jobs`) and later, by submits with its batch_id. Once it
     is `closed` it takes no more, and can come to an end: COMPLETED when all its jobs are, FAILED when all are terminal
     and any is FAILED or CANCELLED. Until then it is PENDING while none of its jobs was started, else PROCESSING.
-    RetryJob and DeleteJob of a member move its counts, and so may move its state.
+    RetryJob and DeleteJob of a member move its counts, and so may move its state. What retention and PurgeJobs remove
+    stays counted: a batch tells how its jobs ended after they are gone.
 
       CreateBatch {name: "nightly", jobs: [...], closed: true, completion_job: {job_type: "report"}}
       GetBatch    {batch_id: "..."}     counts, progress, state
@@ -117,7 +119,7 @@ class BatchServiceAsyncStub(BatchServiceStub):
     NOT_FOUND BATCH_NOT_FOUND: there is none, or the caller may not see it.
     """
     ListBatches: _aio.UnaryUnaryMultiCallable[_batch_service_pb2.ListBatchesRequest, _batch_service_pb2.ListBatchesResponse]  # type: ignore[assignment]
-    """Lists batches, the newest first unless order_by says otherwise. Its jobs are listed by WatchJobs or BatchGetJobs.
+    """Lists batches, the newest first unless order_by says otherwise. Its jobs are listed by ListJobs with `batch = ID`.
 
     INVALID_ARGUMENT FILTER_UNSUPPORTED.
     """
@@ -134,7 +136,7 @@ class BatchServiceAsyncStub(BatchServiceStub):
     NOT_FOUND BATCH_NOT_FOUND. ABORTED ETAG_MISMATCH.
     """
     DeleteBatch: _aio.UnaryUnaryMultiCallable[_batch_service_pb2.DeleteBatchRequest, _batch_service_pb2.DeleteBatchResponse]  # type: ignore[assignment]
-    """Deletes a batch and its jobs, and answers with the batch as it last was.
+    """Deletes a batch and its jobs, those in steps behind the answer, and answers with the batch as it last was.
 
     NOT_FOUND BATCH_NOT_FOUND. ABORTED ETAG_MISMATCH.
     FAILED_PRECONDITION BATCH_RUNNING: workers hold some of its jobs. Cancel it first, or wait.
@@ -147,7 +149,8 @@ class BatchServiceServicer(metaclass=_abc_1.ABCMeta):
     A BATCH is open at first: jobs join it when it is created (`jobs`) and later, by submits with its batch_id. Once it
     is `closed` it takes no more, and can come to an end: COMPLETED when all its jobs are, FAILED when all are terminal
     and any is FAILED or CANCELLED. Until then it is PENDING while none of its jobs was started, else PROCESSING.
-    RetryJob and DeleteJob of a member move its counts, and so may move its state.
+    RetryJob and DeleteJob of a member move its counts, and so may move its state. What retention and PurgeJobs remove
+    stays counted: a batch tells how its jobs ended after they are gone.
 
       CreateBatch {name: "nightly", jobs: [...], closed: true, completion_job: {job_type: "report"}}
       GetBatch    {batch_id: "..."}     counts, progress, state
@@ -188,7 +191,7 @@ class BatchServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _batch_service_pb2.ListBatchesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_batch_service_pb2.ListBatchesResponse, _abc.Awaitable[_batch_service_pb2.ListBatchesResponse]]:
-        """Lists batches, the newest first unless order_by says otherwise. Its jobs are listed by WatchJobs or BatchGetJobs.
+        """Lists batches, the newest first unless order_by says otherwise. Its jobs are listed by ListJobs with `batch = ID`.
 
         INVALID_ARGUMENT FILTER_UNSUPPORTED.
         """
@@ -223,7 +226,7 @@ class BatchServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _batch_service_pb2.DeleteBatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_batch_service_pb2.DeleteBatchResponse, _abc.Awaitable[_batch_service_pb2.DeleteBatchResponse]]:
-        """Deletes a batch and its jobs, and answers with the batch as it last was.
+        """Deletes a batch and its jobs, those in steps behind the answer, and answers with the batch as it last was.
 
         NOT_FOUND BATCH_NOT_FOUND. ABORTED ETAG_MISMATCH.
         FAILED_PRECONDITION BATCH_RUNNING: workers hold some of its jobs. Cancel it first, or wait.

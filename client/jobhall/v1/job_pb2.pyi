@@ -1216,7 +1216,9 @@ class Job(_message.Message):
 
     @_builtins.property
     def schedule_time(self) -> _timestamp_pb2.Timestamp:
-        """Not to be started before this time: as submitted, or the end of its back-off."""
+        """Not to be started before this time: while it is SCHEDULED when it is tried, be it the end of its back-off; else as
+        submitted or updated last.
+        """
 
     @_builtins.property
     def start_deadline(self) -> _timestamp_pb2.Timestamp:

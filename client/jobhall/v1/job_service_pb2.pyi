@@ -883,19 +883,23 @@ class RetryJobsResponse(_message.Message):
 
     RETRIED_COUNT_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    SKIPPED_COUNT_FIELD_NUMBER: _builtins.int
     retried_count: _builtins.int
     """How many were made PENDING; in a dry run, how many would be."""
     more: _builtins.bool
     """Whether there are more: call again."""
+    skipped_count: _builtins.int
+    """How many were left as they are, since another job has their unique_key meanwhile; in a dry run 0."""
     def __init__(
         self,
         *,
         retried_count: _builtins.int = ...,
         more: _builtins.bool = ...,
+        skipped_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "retried_count", b"retried_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "retried_count", b"retried_count", "skipped_count", b"skipped_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -965,7 +969,7 @@ class PurgeJobsRequest(_message.Message):
     namespace: _builtins.str
     """Where; empty means `default`."""
     filter: _builtins.str
-    """Which terminal jobs, as in ListJobs; empty means all."""
+    """Which terminal jobs, as in ListJobs; empty means all. Jobs that have not ended are never purged."""
     jobs_max: _builtins.int
     """How many at most in this call, 1 to 1000; 0 means 1000."""
     dry_run: _builtins.bool
@@ -1057,6 +1061,7 @@ class GetJobStatsResponse(_message.Message):
 
     TOTAL_FIELD_NUMBER: _builtins.int
     QUEUES_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def total(self) -> _job_pb2.JobCounts:
         """Counts over everything asked for."""
@@ -1065,15 +1070,22 @@ class GetJobStatsResponse(_message.Message):
     def queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueStats]:
         """The same for each queue, that is, each pair of namespace and type."""
 
+    @_builtins.property
+    def removed(self) -> _job_pb2.JobCounts:
+        """Jobs that retention and PurgeJobs removed since the database was made, by the state in which they were: with the
+        counts, all that ever ended and was not deleted by hand.
+        """
+
     def __init__(
         self,
         *,
         total: _job_pb2.JobCounts | None = ...,
         queues: _abc.Iterable[Global___QueueStats] | None = ...,
+        removed: _job_pb2.JobCounts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["removed", b"removed", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["queues", b"queues", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["queues", b"queues", "removed", b"removed", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1090,12 +1102,16 @@ class QueueStats(_message.Message):
     COUNTS_FIELD_NUMBER: _builtins.int
     OLDEST_PENDING_AGE_FIELD_NUMBER: _builtins.int
     COMPLETED_PER_SECOND_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    FAILED_PER_SECOND_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Its namespace."""
     job_type: _builtins.str
     """Its type."""
     completed_per_second: _builtins.float
-    """Jobs that became COMPLETED per second, over the last minute."""
+    """Jobs that became COMPLETED per second, over about the last minute."""
+    failed_per_second: _builtins.float
+    """Jobs that became FAILED per second, over about the last minute."""
     @_builtins.property
     def counts(self) -> _job_pb2.JobCounts:
         """Its jobs by state."""
@@ -1103,6 +1119,10 @@ class QueueStats(_message.Message):
     @_builtins.property
     def oldest_pending_age(self) -> _duration_pb2.Duration:
         """How long its oldest PENDING job has waited; absent where none waits."""
+
+    @_builtins.property
+    def removed(self) -> _job_pb2.JobCounts:
+        """Its jobs that retention and PurgeJobs removed, by the state in which they were."""
 
     def __init__(
         self,
@@ -1112,10 +1132,12 @@ class QueueStats(_message.Message):
         counts: _job_pb2.JobCounts | None = ...,
         oldest_pending_age: _duration_pb2.Duration | None = ...,
         completed_per_second: _builtins.float = ...,
+        removed: _job_pb2.JobCounts | None = ...,
+        failed_per_second: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "oldest_pending_age", b"oldest_pending_age"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "oldest_pending_age", b"oldest_pending_age", "removed", b"removed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_per_second", b"completed_per_second", "counts", b"counts", "job_type", b"job_type", "namespace", b"namespace", "oldest_pending_age", b"oldest_pending_age"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_per_second", b"completed_per_second", "counts", b"counts", "failed_per_second", b"failed_per_second", "job_type", b"job_type", "namespace", b"namespace", "oldest_pending_age", b"oldest_pending_age", "removed", b"removed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1185,7 +1207,7 @@ class JobExplanation(_message.Message):
     summary: _builtins.str
     """One sentence for people."""
     jobs_ahead: _builtins.int
-    """How many jobs of its queue come before it."""
+    """How many jobs of its queue come before it; counted up to 10,000."""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___WaitReason]:
         """The reasons, the weightiest first; none if nothing keeps it."""

@@ -313,14 +313,25 @@ class JobServiceServicer:
         type        = NAME          the job's type, without `public:` or `private:`; `job_type` is the same
         owner       = SUBJECT
         path        = PATH          the whole path
+        batch       = BATCH_ID      the batch that it belongs to; `batch_id` is the same
+        unique_key  = KEY
+        error_kind  = KIND          APPLICATION, timeout, ...: how it, or its last attempt, failed, in any case
+        error_code  = CODE          the application's own code of that
         labels.KEY  = VALUE         a KEY that is more than letters, digits and _ is quoted: labels."team/name" = "x"
+        priority    >= NUMBER       also = > <= <
         create_time >= TIME         also > <= <; RFC 3339 with a zone: "2026-01-31T12:00:00Z"
+        update_time >= TIME         the same for the last change
+        end_time    >= TIME         the same for the end; jobs that have not ended do not match
 
         A value that is not one word of letters, digits, _ - . : / @ is put in double quotes, with \" and \\ inside. AND
         and OR are written in capitals. Examples:
 
         state = FAILED AND type = resize
         (state = PENDING OR state = RUNNING) AND labels.team = red AND create_time >= "2026-01-31T00:00:00Z"
+        state = FAILED AND error_code = RATE_LIMITED AND end_time >= "2026-01-31T00:00:00Z"
+
+        The newest jobs of a namespace, of a state, of a type or of a batch are found at once, however many there are.
+        Other conditions pass over what does not match, and order_by update_time reads the whole namespace: narrow them.
 
         INVALID_ARGUMENT FILTER_UNSUPPORTED: filter or order_by is not of this form, or names something else; BadRequest
         says where. A value that is none (an unknown state, a bad time) and a bad page_token are FIELD_INVALID.
@@ -377,6 +388,7 @@ class JobServiceServicer:
         start_deadline are cleared, the history of attempts is kept. A job that is not terminal is left as it is: OK.
 
         NOT_FOUND JOB_NOT_FOUND. ABORTED ETAG_MISMATCH.
+        ALREADY_EXISTS UNIQUE_KEY_TAKEN: another job has its unique_key meanwhile; metadata `job_id`.
         FAILED_PRECONDITION JOB_TERMINAL: it is COMPLETED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -384,7 +396,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryJobs(self, request, context):
-        """Retries the FAILED and CANCELLED jobs of a filter, up to jobs_max of them. Call again while `more`.
+        """Retries the FAILED and CANCELLED jobs of a filter, up to jobs_max of them. Call again while `more`. Jobs whose
+        unique_key another job has meanwhile are left as they are, and counted.
 
         INVALID_ARGUMENT FILTER_UNSUPPORTED.
         """

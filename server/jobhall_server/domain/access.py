@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from functools import lru_cache
+
+from jobhall.states import Visibility
 
 ADMIN_ROLE = "admin"
 
@@ -36,3 +40,32 @@ def may_touch(principal: Principal, *, owner: str, organization_id: str) -> bool
     if principal.admin or principal.subject == owner:
         return True
     return bool(organization_id) and principal.organization_id == organization_id
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRules:
+    """Who may do what with a job or batch besides its owner; subjects in each list."""
+
+    visibility: Visibility = Visibility.PRIVATE
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    admin: tuple[str, ...] = ()
+
+    def text(self) -> str | None:
+        """As it is stored; None where it is PRIVATE without lists."""
+        if self == PRIVATE:
+            return None
+        return json.dumps([int(self.visibility), self.read, self.write, self.admin], separators=(",", ":"))
+
+
+PRIVATE = AccessRules()
+"""Those of a job that says nothing."""
+
+
+@lru_cache(maxsize=256)
+def access_of(text: str | None) -> AccessRules:
+    """The rules that `AccessRules.text` wrote."""
+    if text is None:
+        return PRIVATE
+    visibility, *lists = json.loads(text)
+    return AccessRules(Visibility(visibility), *map(tuple, lists))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
-from jobhall.states import EventType, JobState
+from jobhall.states import AttemptOutcome, EventType, JobState
 
 
 class Stamp(Enum):
@@ -29,8 +29,9 @@ class Change:
 
     `sets` are the columns set to one constant, `adds` those incremented, `row_columns` those whose value differs from
     job to job (the values travel beside the key, in this order). `events` are logged in order, each with the state
-    that it led to. The store itself derives `ready`, `held_by` and `terminal` from `target`, raises `revision` by the
-    number of events, and stamps `updated_at`.
+    that it led to. `closes` tells how the attempt ended that was under way, where the job goes on without it: the
+    store keeps that attempt as history. The store itself derives `ready`, `held_by` and `terminal` from `target`,
+    raises `revision` by the number of events, and stamps `updated_at`.
     """
 
     move: str
@@ -40,6 +41,7 @@ class Change:
     adds: tuple[tuple[str, int], ...] = ()
     row_columns: tuple[str, ...] = ()
     events: tuple[tuple[EventType, JobState], ...] = ()
+    closes: AttemptOutcome | None = None
 
 
 Values = tuple[int | str | None, ...]
@@ -77,6 +79,7 @@ def merge(first: Change, second: Change) -> Change:
         adds=tuple(adds.items()),
         row_columns=kept + added,
         events=first.events + second.events,
+        closes=second.closes or first.closes,
     )
 
 

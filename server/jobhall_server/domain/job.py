@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
-from jobhall.states import FailureKind, JobState
+from jobhall.states import AttemptOutcome, FailureKind, JobState
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.rules import NO_RULES, Rules
 
@@ -66,17 +66,21 @@ class JobRecord:
 
     `due_at` is when the server itself moves the job on (microseconds UTC): a SCHEDULED one is ready then, a task of a
     unary session was not accepted, a running one is past its time, a cancelled one past its grace. `rules` is what
-    `rules_of` reads. What comes after `job_id` is there only when the job was loaded by its id.
+    `rules_of` reads. `start_deadline` counts until the first attempt does. What comes after `job_id` is there only when
+    the job was loaded by its id.
     """
 
     __slots__ = (
+        "access",
         "attempt",
+        "batch_key",
         "created_at",
         "due_at",
         "fence",
         "item_error_count",
         "job_id",
         "key",
+        "labels",
         "lease",
         "max_attempts",
         "namespace_key",
@@ -90,9 +94,12 @@ class JobRecord:
         "revision",
         "rules",
         "session_key",
+        "start_deadline",
         "started_at",
         "state",
+        "stats_key",
         "submit_digest",
+        "unique_key",
         "worker_losses",
     )
 
@@ -117,11 +124,17 @@ class JobRecord:
         started_at: int | None = None,
         releases: int = 0,
         rules: str | None = None,
+        batch_key: int | None = None,
+        stats_key: int = 0,
+        start_deadline: int | None = None,
         job_id: str = "",
         owner: str = "",
         organization_id: str = "",
         submit_digest: int = 0,
         created_at: int = 0,
+        labels: str | None = None,
+        access: str | None = None,
+        unique_key: str | None = None,
     ) -> None:
         self.key = key
         self.state = state
@@ -142,11 +155,17 @@ class JobRecord:
         self.started_at = started_at
         self.releases = releases
         self.rules = rules
+        self.batch_key = batch_key
+        self.stats_key = stats_key
+        self.start_deadline = start_deadline
         self.job_id = job_id
         self.owner = owner
         self.organization_id = organization_id
         self.submit_digest = submit_digest
         self.created_at = created_at
+        self.labels = labels
+        self.access = access
+        self.unique_key = unique_key
 
 
 class NewJob(NamedTuple):
@@ -170,6 +189,28 @@ class NewJob(NamedTuple):
     """Of the whole submission as first sent; 0 where the server chose the id."""
     rules: str | None = None
     """What `Rules.text` wrote; None where the job says nothing of its attempts."""
+    schedule_at: int | None = None
+    start_deadline: int | None = None
+    batch_key: int | None = None
+    held_back: bool = False
+    """Its batch is not active."""
+    unique_key: str | None = None
+    unique_window_us: int | None = None
+    """How long after its submit it keeps that key even when it is terminal."""
+    retention_us: int | None = None
+    access: str | None = None
+    """What `access_text` wrote; None for PRIVATE without lists."""
+    trace: str | None = None
+    """A JSON array of traceparent and tracestate."""
+    type_version: int = 0
+    """Of its type's schemas; 0 where it had none."""
+
+    def entry(self, now: int) -> tuple[JobState, int | None]:
+        """The state that it begins in, and when the server moves it on from there."""
+        if self.schedule_at is None or self.schedule_at <= now:
+            return JobState.PENDING, self.start_deadline
+        deadline = self.start_deadline
+        return JobState.SCHEDULED, self.schedule_at if deadline is None else min(self.schedule_at, deadline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +247,23 @@ class TaskView:
     session_id: str
     claimed_at: int
     started_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """One accepted start of a job, as its history shows it; times microseconds UTC."""
+
+    attempt: int
+    fence: int
+    worker: str
+    session_id: str
+    claimed_at: int | None
+    started_at: int
+    ended_at: int | None
+    outcome: AttemptOutcome
+    failure: JobFailure | None = None
+    progress: Progress | None = None
+    item_error_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,3 +308,17 @@ class JobView:
     failure: JobFailure | None = None
     current_task: TaskView | None = None
     item_errors: tuple[ItemError, ...] = ()
+    fence: int = 0
+    """The newest; item errors, logs and progress are of the attempt that has it."""
+    schedule_at: int | None = None
+    """As submitted or updated last."""
+    start_deadline: int | None = None
+    batch_id: str = ""
+    unique_key: str = ""
+    retention_us: int | None = None
+    purge_at: int | None = None
+    """When retention removes it; None while it has not ended, or where it is kept for ever."""
+    access: str | None = None
+    trace: str | None = None
+    checkpoint: Payload | None = None
+    held_back: bool = False

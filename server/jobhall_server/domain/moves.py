@@ -10,11 +10,12 @@ from __future__ import annotations
 from enum import Enum
 from functools import lru_cache
 from types import MappingProxyType
+from typing import NamedTuple
 
-from jobhall.states import EventType, FailureKind, JobState
+from jobhall.states import AttemptOutcome, EventType, FailureKind, JobState
 from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.job import JobRecord
-from jobhall_server.domain.standing import CANCELLED, ENDED, SPENT, timed
+from jobhall_server.domain.standing import CANCELLED, ENDED, ENTERING, SPENT, Events, timed, waits_until
 
 _S = JobState
 _WAITING = {_S.SCHEDULED, _S.PENDING}
@@ -55,6 +56,8 @@ MOVES: MappingProxyType[str, MappingProxyType[JobState, frozenset[JobState]]] = 
             },
             "time out": {_S.RUNNING: {*_WAITING, _S.FAILED}},
             "fall due": {_S.SCHEDULED: {_S.PENDING}},
+            "expire": {_S.SCHEDULED: {_S.FAILED}, _S.PENDING: {_S.FAILED}},
+            "update": {_S.SCHEDULED: {_S.PENDING}, _S.PENDING: {_S.SCHEDULED}},
             "cancel": {
                 _S.SCHEDULED: {_S.CANCELLED},
                 _S.PENDING: {_S.CANCELLED},
@@ -100,7 +103,41 @@ def retry(job: JobRecord) -> Decision:
     """A caller wants a FAILED or CANCELLED job run again, as if for the first time; its history and fence stay."""
     if job.state is _S.COMPLETED:
         return Refusal.JOB_TERMINAL
-    return _retry(job.state) if job.state in TERMINAL else None
+    return _retry(job.state, job.started_at is not None) if job.state in TERMINAL else None
+
+
+class JobUpdate(NamedTuple):
+    """New values of what `columns` names, of UPDATABLE; times microseconds UTC, None clears."""
+
+    columns: frozenset[str]
+    priority: int = 0
+    schedule_at: int | None = None
+    start_deadline: int | None = None
+    labels: str | None = None
+    access: str | None = None
+
+
+_TURN = frozenset({"priority", "schedule_at", "start_deadline"})
+UPDATABLE = _TURN | {"labels", "access"}
+"""What a caller may change of a job: its turn only while it waits for it, the rest at any time."""
+
+
+def update(job: JobRecord, update: JobUpdate, now: int) -> tuple[Decision, Values]:
+    """A caller changes its turn, labels or access: a new `schedule_at` sends it to SCHEDULED, or back to PENDING."""
+    turn = update.columns & _TURN
+    if turn and job.state not in _WAITING:
+        return (Refusal.JOB_TERMINAL if job.state in TERMINAL else Refusal.JOB_RUNNING), ()
+    names = tuple(sorted(update.columns))
+    values: Values = tuple(-update.priority if name == "priority" else getattr(update, name) for name in names)
+    target, at = job.state, job.due_at if job.state is _S.SCHEDULED else None
+    if "schedule_at" in turn:
+        later = update.schedule_at is not None and update.schedule_at > now
+        target, at = (_S.SCHEDULED, update.schedule_at) if later else (_S.PENDING, None)
+    due_at = job.due_at
+    if turn:
+        deadline = update.start_deadline if "start_deadline" in turn else job.start_deadline
+        due_at = waits_until(job.attempt, deadline, at)
+    return timed(_update(job.state, target, names), values, job, due_at)
 
 
 def delete(job: JobRecord) -> Refusal | None:
@@ -129,8 +166,16 @@ def _cancel(source: JobState) -> Change:
     )
 
 
+@lru_cache(maxsize=128)
+def _update(source: JobState, target: JobState, names: tuple[str, ...]) -> Change:
+    moved: Events = () if target is source else ENTERING[target]
+    told: Events = () if moved and names == ("schedule_at",) else ((EventType.UPDATED, source),)
+    columns = tuple("priority_order" if name == "priority" else name for name in names)
+    return Change("update", source, target, row_columns=columns, events=told + moved)
+
+
 @lru_cache(maxsize=8)
-def _retry(source: JobState) -> Change:
+def _retry(source: JobState, started: bool) -> Change:
     return Change(
         "retry",
         source,
@@ -148,6 +193,11 @@ def _retry(source: JobState) -> Change:
             ("failure_code", ""),
             ("cancel_reason", ""),
             ("cancelled_by", ""),
+            ("start_deadline", None),
         ),
         events=((EventType.RETRIED, _S.PENDING),),
+        closes=_OUTCOMES[source] if started else None,
     )
+
+
+_OUTCOMES = MappingProxyType({_S.FAILED: AttemptOutcome.FAILED, _S.CANCELLED: AttemptOutcome.CANCELLED})

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from jobhall.limits import WORKER_LOSSES_MAX
-from jobhall.states import FailureKind, JobState
+from jobhall.states import AttemptOutcome, FailureKind, JobState
 from jobhall_server.domain.change import Change, Constant, Stamp, Values
 from jobhall_server.domain.job import JobRecord, Lease, LeaseState
 from jobhall_server.domain.moves import Decision
@@ -26,12 +26,14 @@ from jobhall_server.domain.standing import (
     standing,
     stopped,
     timed,
+    waits_until,
 )
 
 _S = JobState
 
 RUN_TIMEOUT = "RUN_TIMEOUT"
 PROGRESS_TIMEOUT = "PROGRESS_TIMEOUT"
+START_DEADLINE = "START_DEADLINE"
 
 
 class Resumed(NamedTuple):
@@ -46,7 +48,7 @@ def return_undelivered(job: JobRecord | None, lease: Lease) -> tuple[Decision, V
     """The delivery was not accepted in time, or the worker's beat does not list it: back to the queue, at no cost."""
     if job is None or standing(job, lease) is not Standing.OPEN or job.state is not _S.CLAIMED:
         return None, ()
-    return timed(RETURN, (), job, None)
+    return timed(RETURN, (), job, waits_until(job.attempt, job.start_deadline))
 
 
 def lose(job: JobRecord, *, confirmed: bool, losses_max: int = WORKER_LOSSES_MAX) -> tuple[Decision, Values]:
@@ -58,14 +60,16 @@ def lose(job: JobRecord, *, confirmed: bool, losses_max: int = WORKER_LOSSES_MAX
     if job.state is _S.CANCELLING:
         return timed(stopped("lose", recorded=False), (), job, None)
     if job.state is _S.CLAIMED and not confirmed:
-        return timed(LOSE_UNSEEN, (), job, None)
+        return timed(LOSE_UNSEEN, (), job, waits_until(job.attempt, job.start_deadline))
     if job.state not in (_S.CLAIMED, _S.RUNNING):
         return None, ()
     exhausted = job.state is _S.RUNNING and job.attempt >= job.max_attempts
     if exhausted or job.worker_losses + 1 >= losses_max:
         code = "ATTEMPTS_EXHAUSTED" if exhausted else "WORKER_LOSSES_EXHAUSTED"
         return timed(_lose_for_good(job.state, code), (), job, None)
-    return timed(LOSE if job.state is _S.RUNNING else LOSE_UNSTARTED, (), job, None)
+    if job.state is _S.RUNNING:
+        return timed(LOSE, (), job, None)
+    return timed(LOSE_UNSTARTED, (), job, waits_until(job.attempt, job.start_deadline))
 
 
 def resume(job: JobRecord | None, lease: Lease, *, session_key: int, started: bool, now: int) -> Resumed:
@@ -98,10 +102,13 @@ def fall_due(job: JobRecord, now: int, chance: float) -> tuple[Decision, Values]
     if job.due_at is None or job.due_at > now:
         return None, ()
     match job.state:
-        case _S.SCHEDULED:
-            return timed(DUE, (), job, None)
+        case _S.SCHEDULED | _S.PENDING:
+            deadline = waits_until(job.attempt, job.start_deadline)
+            if deadline is not None and deadline <= now:
+                return timed(_expire(job.state), (), job, None)
+            return timed(DUE, (), job, deadline) if job.state is _S.SCHEDULED else (None, ())
         case _S.CLAIMED:
-            return timed(RETURN, (), job, None)
+            return timed(RETURN, (), job, waits_until(job.attempt, job.start_deadline))
         case _S.RUNNING:
             return _time_out(job, now, chance)
         case _S.CANCELLING:
@@ -159,7 +166,14 @@ LOSE = Change(
     ),
     (("worker_losses", 1),),
     events=READY,
+    closes=AttemptOutcome.FAILED,
 )
+
+
+@lru_cache(maxsize=8)
+def _expire(source: JobState) -> Change:
+    why = (("failure_kind", FailureKind.EXPIRED), ("failure_code", START_DEADLINE))
+    return Change("expire", source, _S.FAILED, (*SPENT, *ENDED, *why), events=FAILED)
 
 
 @lru_cache(maxsize=8)
@@ -218,4 +232,5 @@ def _timed_out(target: JobState, code: str) -> Change:
             ("failure_code", code),
         ),
         events=ENTERING[target],
+        closes=None if final else AttemptOutcome.FAILED,
     )

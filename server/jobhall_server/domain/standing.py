@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
 from types import MappingProxyType
@@ -36,6 +37,15 @@ def standing(job: JobRecord, lease: Lease) -> Standing:
     return Standing.RECORDED if job.outcome_fence == lease.fence else Standing.STALE
 
 
+def waits_until(attempt: int, start_deadline: int | None, at: int | None = None) -> int | None:
+    """When the server moves on a job that waits, from `at` on for its turn: then, or when its time to begin is over,
+    which counts until an attempt does.
+    """
+    if start_deadline is None or attempt:
+        return at
+    return start_deadline if at is None else min(at, start_deadline)
+
+
 def timed(change: Change, values: Values, job: JobRecord, due_at: int | None) -> tuple[Change, Values]:
     """The change with a new time at which the server moves the job on by itself; None: it does not."""
     if due_at is not None:
@@ -54,7 +64,7 @@ def _without_due(change: Change) -> Change:
 
 
 def _replaced(change: Change, sets: tuple[tuple[str, Constant], ...], row_columns: tuple[str, ...]) -> Change:
-    return Change(change.move, change.source, change.target, sets, change.adds, row_columns, change.events)
+    return replace(change, sets=sets, row_columns=row_columns)
 
 
 SPENT: tuple[tuple[str, Constant], ...] = (("lease", LeaseState.SPENT),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from jobhall.states import FailureKind, JobState
+from jobhall.states import AttemptOutcome, FailureKind, JobState
 from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.job import JobRecord, Lease, LeaseState
 from jobhall_server.domain.moves import Decision, Refusal
@@ -23,6 +23,7 @@ from jobhall_server.domain.standing import (
     standing,
     stopped,
     timed,
+    waits_until,
 )
 
 _S = JobState
@@ -129,6 +130,8 @@ def release(
         delay_us = max(delay_us, rules_of(job.rules).retry.delay_us(job.releases - RELEASES_FREE + 1, chance))
     target = back_to(delay_us)
     due_at = now + delay_us if target is _S.SCHEDULED else None
+    if job.state is _S.CLAIMED:
+        due_at = waits_until(job.attempt, job.start_deadline, due_at)
     return timed(_release(job.state, target, not_mine), (digest,), job, due_at)
 
 
@@ -205,13 +208,15 @@ def _fail(source: JobState, target: JobState, kind: FailureKind) -> Change:
         COUNTED if unstarted else (),
         (*DIGEST, "failure_code"),
         (RUNNING if unstarted else ()) + ENTERING[target],
+        closes=None if final else AttemptOutcome.FAILED,
     )
 
 
 @lru_cache(maxsize=32)
 def _release(source: JobState, target: JobState, not_mine: bool) -> Change:
     # A worker that had started it lives: whatever losses there were are not in a row any more.
-    started = (("started_at", None), ("worker_losses", 0)) if source is _S.RUNNING else ()
+    # Once it was begun in time no deadline for that counts again.
+    started = (("start_deadline", None), ("worker_losses", 0)) if source is _S.RUNNING else ()
     return Change(
         "release",
         source,
@@ -220,4 +225,5 @@ def _release(source: JobState, target: JobState, not_mine: bool) -> Change:
         (("releases", 1), *((("attempt", -1),) if source is _S.RUNNING else ())),
         DIGEST,
         ENTERING[target],
+        closes=AttemptOutcome.RELEASED if source is _S.RUNNING else None,
     )

@@ -28,8 +28,9 @@ from jobhall_server.hall.repairs import Repair
 from jobhall_server.hall.reports import JudgeReports
 from jobhall_server.hall.session import UNSENT_BYTES_MAX, SessionMachine
 from jobhall_server.hall.sessions import DetachSession, check_hello
-from jobhall_server.hall.store import Claimed, HeldRow
+from jobhall_server.hall.store import Claimed
 from jobhall_server.hall.takeover import Opened, OpenSession, decisions, resume_digest
+from jobhall_server.hall.views import HeldRow
 
 if TYPE_CHECKING:
     from jobhall_server.hall.workers import Workers

@@ -16,7 +16,8 @@ from jobhall.errors import ApiError, DrainingError, WatcherLimitError
 from jobhall.states import EventType, FailureKind, JobState
 from jobhall_server.domain.access import Principal, may_touch
 from jobhall_server.domain.progress import Progress
-from jobhall_server.hall.store import Claimed, EventRow, HeldRow, JobFilter, QueueView, Store
+from jobhall_server.hall.store import Claimed, Store
+from jobhall_server.hall.views import EventRow, HeldRow, JobFilter, QueueView
 
 K = TypeVar("K")
 

@@ -12,7 +12,8 @@ from jobhall.limits import STREAM_MESSAGE_BYTES_TARGET, UNACKED_BYTES_MAX, UNACK
 from jobhall_server.domain.job import ItemError, JobFailure, Payload
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import Disposition
-from jobhall_server.hall.store import Claimed, LogLine
+from jobhall_server.hall.store import Claimed
+from jobhall_server.hall.views import LogLine
 
 
 class ReportKind(IntEnum):

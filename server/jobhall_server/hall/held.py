@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from jobhall_server.domain.job import Lease
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.frames import Cancel, Report, ReportKind
-from jobhall_server.hall.store import Claimed, HeldRow
+from jobhall_server.hall.store import Claimed
+from jobhall_server.hall.views import HeldRow
 
 
 @dataclass(slots=True, eq=False)

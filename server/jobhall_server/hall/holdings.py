@@ -12,7 +12,7 @@ from jobhall_server.hall.frames import Cancel, HeldDecision
 from jobhall_server.hall.held import HeldTask, LiveProgress, Overdue
 from jobhall_server.hall.registry import split_job_type
 from jobhall_server.hall.repairs import Repair
-from jobhall_server.hall.store import HeldRow
+from jobhall_server.hall.views import HeldRow
 
 
 class Holdings:

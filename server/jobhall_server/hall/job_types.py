@@ -8,8 +8,9 @@ from jobhall.limits import NAMESPACE_GLOBAL, PAGE_SIZE_DEFAULT
 from jobhall_server.domain.access import Principal
 from jobhall_server.hall import checks
 from jobhall_server.hall.registry import split_job_type
-from jobhall_server.hall.store import Group, JobTypeView, Unit
+from jobhall_server.hall.store import Group, Unit
 from jobhall_server.hall.tokens import page_place, page_token
+from jobhall_server.hall.views import JobTypeView
 
 if TYPE_CHECKING:
     from jobhall_server.hall.hall import Hall

@@ -19,9 +19,10 @@ from jobhall_server.domain.job import ItemError, JobRecord, JobView, Lease, NewJ
 from jobhall_server.domain.moves import Refusal
 from jobhall_server.hall import checks
 from jobhall_server.hall.frames import Cancel
-from jobhall_server.hall.store import Group, JobFilter, LogLine, Page, Unit
+from jobhall_server.hall.store import Group, Unit
 from jobhall_server.hall.submits import Submission, SubmitJobs, Submitted, fresh_view
 from jobhall_server.hall.tokens import page_place, page_token
+from jobhall_server.hall.views import JobFilter, LogLine, Page
 
 if TYPE_CHECKING:
     from jobhall_server.hall.hall import Hall

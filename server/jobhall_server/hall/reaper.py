@@ -15,7 +15,7 @@ from jobhall_server.domain import server_moves
 from jobhall_server.hall.frames import Cancel, CancelCause
 from jobhall_server.hall.leases import FallDue, Fallen, LoseTasks
 from jobhall_server.hall.sessions import CloseDrained, DetachStale, ExpireSessions
-from jobhall_server.hall.store import Expired
+from jobhall_server.hall.views import Expired
 
 if TYPE_CHECKING:
     from jobhall_server.hall.hall import Hall

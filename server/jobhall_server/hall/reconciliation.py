@@ -10,7 +10,7 @@ import structlog
 
 from jobhall.errors import DrainingError, SessionSupersededError
 from jobhall_server.hall.repairs import Repair
-from jobhall_server.hall.store import HeldRow
+from jobhall_server.hall.views import HeldRow
 
 if TYPE_CHECKING:
     from jobhall_server.hall.connection import Connection

@@ -12,7 +12,8 @@ from jobhall.limits import (
     NAMESPACE_ANY,
     NAMESPACE_GLOBAL,
 )
-from jobhall_server.hall.store import Group, JobTypeView, QueueView, Store, Unit
+from jobhall_server.hall.store import Group, Store, Unit
+from jobhall_server.hall.views import JobTypeView, QueueView
 
 
 def split_job_type(spec: str) -> tuple[str | None, str]:

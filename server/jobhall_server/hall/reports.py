@@ -26,7 +26,8 @@ from jobhall_server.hall.frames import (
     Report,
     ReportKind,
 )
-from jobhall_server.hall.store import Group, PayloadKind, Unit
+from jobhall_server.hall.store import Group, Unit
+from jobhall_server.hall.views import PayloadKind
 
 OUTCOMES = frozenset({ReportKind.COMPLETED, ReportKind.FAILED, ReportKind.RELEASED, ReportKind.CANCELLED})
 """Reports after which the worker holds the task no more."""

@@ -11,8 +11,8 @@ from jobhall.limits import NAMESPACE_ANY, REASON_BYTES_MAX
 from jobhall_server.domain.session import SessionState
 from jobhall_server.hall import checks
 from jobhall_server.hall.registry import split_job_type
-from jobhall_server.hall.store import SessionView
 from jobhall_server.hall.tokens import page_place, page_token
+from jobhall_server.hall.views import SessionView
 
 if TYPE_CHECKING:
     from jobhall_server.hall.hall import Hall

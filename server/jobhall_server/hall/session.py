@@ -48,7 +48,8 @@ from jobhall_server.hall.intake import Intake
 from jobhall_server.hall.outbox import Outbox
 from jobhall_server.hall.repairs import Repair
 from jobhall_server.hall.reports import OUTCOMES, Judged
-from jobhall_server.hall.store import Claimed, HeldRow
+from jobhall_server.hall.store import Claimed
+from jobhall_server.hall.views import HeldRow
 
 PROGRESS_SAVED_EVERY_SECONDS = 1.0
 UNSENT_BYTES_MAX = 1024 * 1024

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
-from jobhall.states import EventType, FailureKind, JobState, LogLevel
-from jobhall_server.domain.access import Principal
+from jobhall_server.domain.batch import BatchRecord, NewBatch
 from jobhall_server.domain.change import Change, Values
-from jobhall_server.domain.job import ItemError, JobFailure, JobRecord, JobView, Lease, NewJob, Payload
+from jobhall_server.domain.job import ItemError, JobFailure, JobRecord, Lease, NewJob, Payload
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import NewSession, SessionRecord
+from jobhall_server.hall.reads import Reads
+from jobhall_server.hall.views import (
+    JobTypeView,
+    LogLine,
+    PayloadKind,
+)
 
 T = TypeVar("T")
-
-
-class PayloadKind(IntEnum):
-    """Which of a job's payloads a stored one is."""
-
-    PARAMETERS = 1
-    RESULT = 2
-    CHECKPOINT = 3
 
 
 class Want(NamedTuple):
@@ -63,16 +58,24 @@ class Claimed(NamedTuple):
     checkpoint: Payload | None = None
     progress: Progress | None = None
     """What the attempt before saved last, and how far it was then."""
+    batch_id: str = ""
+    trace: str | None = None
+    type_version: int = 0
 
 
-class LogLine(NamedTuple):
-    """One log line of a task; `at` in microseconds UTC, `fields` a JSON object or None, `raw` where it is not UTF-8."""
+class UniqueKey(NamedTuple):
+    """What a unique key holds within: its queue (namespace and type), and the organisation, else the owner."""
 
-    at: int
-    level: LogLevel
+    queue_key: int
+    scope: str
     text: str
-    raw: bytes | None
-    fields: str | None
+
+
+class Holder(NamedTuple):
+    """The job that has a unique key; it keeps it until it is terminal, and at least until then (microseconds UTC)."""
+
+    job: JobRecord
+    until: int | None
 
 
 class Group(Protocol):
@@ -98,13 +101,25 @@ class Group(Protocol):
         """Every job that the session holds now, CLAIMED, RUNNING or CANCELLING, by key."""
 
     def change(self, job: JobRecord, change: Change, values: Values = ()) -> None:
-        """Take a move; `values` are those of the change's `row_columns`."""
+        """Take a move; `values` are those of the change's `row_columns`. What closes an attempt keeps it as history.
+        An UPDATED event tells the labels and access before too, of a job that was loaded by its id.
+        """
 
     def insert_job(self, new: NewJob) -> int:
-        """Add a PENDING job with its SUBMITTED event; answers its key."""
+        """Add a job in the state of its `entry`, with its SUBMITTED event; answers its key. Its unique key is its own
+        from now on, and its batch counts it.
+        """
 
-    def delete_job(self, job: JobRecord) -> None:
-        """Remove the job and all that goes with it; its DELETED event is logged."""
+    def delete_job(self, job: JobRecord, *, purged: bool = False) -> None:
+        """Remove the job and all that goes with it; its DELETED event is logged. One that is `purged`, since it is old,
+        still counts in its batch, and among those removed in the stats.
+        """
+
+    def holder(self, unique: UniqueKey) -> Holder | None:
+        """The job that has the key, as the units before it in the group left it."""
+
+    def take_unique_key(self, job: JobRecord) -> None:
+        """The job has its own unique key (again); only of a job that was loaded by its id."""
 
     def save_payload(self, job_key: int, kind: PayloadKind, payload: Payload) -> None:
         """Keep a payload, in place of the one of its kind."""
@@ -126,6 +141,9 @@ class Group(Protocol):
 
     def add_logs(self, job_key: int, fence: int, first_number: int, lines: Sequence[LogLine]) -> None:
         """Keep log lines, numbered in the lease from `first_number` (1 is the first); a resent number is ignored."""
+
+    def drop_logs(self, job_key: int, fence: int, through_number: int) -> None:
+        """Remember that the lease's lines beyond the bound, up to that number, were not kept."""
 
     def claim(self, wants: Sequence[Want]) -> list[list[Claimed]]:
         """Lease jobs to the sessions, one list each; only in a unit with `after_save`. A session that is not at that
@@ -151,10 +169,41 @@ class Group(Protocol):
         """The namespace's key, made on first use."""
 
     def job_type_key(self, namespace_key: int, name: str) -> tuple[int, bool]:
-        """The registered type's key, and whether this call registered it."""
+        """The registered type's key, and whether this call registered it, as a worker's Hello does: `auto`, without
+        schemas. One that was retired is registered again.
+        """
 
     def has_job_type(self, namespace: str, name: str) -> bool:
-        """Whether the type is registered in that very namespace."""
+        """Whether the type is registered in that very namespace, and not retired."""
+
+    def job_type(self, namespace: str, name: str) -> JobTypeView | None:
+        """The type of that very namespace, as the units before left it; a retired one too."""
+
+    def save_job_type(self, job_type: JobTypeView) -> None:
+        """Write what a unit made of a type; a new `version` is kept beside the older ones."""
+
+    def jobs_waiting(self, job_type_key: int) -> int:
+        """How many jobs of the type, in all namespaces, have not ended, by the kept counters before this group."""
+
+    def open_batch(self, new: NewBatch) -> BatchRecord:
+        """Add a batch."""
+
+    def batch(self, key: int) -> BatchRecord | None:
+        """The batch that the unit named by key, as the units before it in the group left it."""
+
+    def batch_by_id(self, batch_id: str) -> BatchRecord | None:
+        """The batch that the unit named by id; also one opened in this group."""
+
+    def save_batch(self, batch: BatchRecord) -> None:
+        """Write what a unit made of a batch; its counts are the store's own."""
+
+    def delete_batch(self, batch: BatchRecord) -> None:
+        """Remove a batch that has no jobs any more."""
+
+    def hold_back(self, batch_key: int, *, held_back: bool, limit: int) -> int:
+        """Take at most `limit` of the batch's jobs that have not ended out of the claims' sight, or put them back into
+        it; only in a unit with `after_save`. Answers how many were left to do it to, that is, 0 at the end.
+        """
 
     def queue_key(self, namespace_key: int, job_type_key: int) -> int:
         """The queue's key, made on first use."""
@@ -171,191 +220,16 @@ class Unit(Generic[T]):
     """Sessions to lock and load."""
     session_ids: Sequence[str] = ()
     """Sessions to lock and load by id."""
+    batch_keys: Sequence[int] = ()
+    """Batches to lock and load."""
+    batch_ids: Sequence[str] = ()
+    """Batches to lock and load by id (canonical text)."""
     after_save: ClassVar[bool] = False
     """True for a claim: it runs when what the others decided is saved, so that it finds their jobs."""
 
     def decide(self, group: Group) -> T:
         """Decide by the moves and tell the group. No clock, randomness, metrics or logs in here: it may run twice."""
         raise NotImplementedError
-
-
-@dataclass(frozen=True, slots=True)
-class JobFilter:
-    """Which jobs a list, a snapshot or a watch names; every condition given must hold, empty ones do not count.
-
-    `namespace` None means every namespace. Times are microseconds UTC: `after` inclusive, `before` exclusive.
-    """
-
-    namespace: str | None = None
-    job_ids: frozenset[str] = frozenset()
-    job_types: frozenset[str] = frozenset()
-    states: frozenset[JobState] = frozenset()
-    owners: frozenset[str] = frozenset()
-    labels: tuple[tuple[str, str], ...] = ()
-    path: str | None = None
-    created_after: int | None = None
-    created_before: int | None = None
-
-
-class EventRow(NamedTuple):
-    """One stored event: what its transition fixed, and the columns that filters and access rules name."""
-
-    number: int
-    job_key: int
-    job_id: str
-    namespace: str
-    job_type: str
-    event_type: EventType
-    state: JobState
-    revision: int
-    attempt: int
-    worker: str
-    failure_kind: FailureKind
-    failure_code: str
-    owner: str
-    organization_id: str
-    labels: str | None
-    at: int
-
-
-class LogPlace(NamedTuple):
-    """The event log's bounds: events `first`..`last` can be read (last = first - 1 when it is empty)."""
-
-    log_id: str
-    first: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class JobTypeView:
-    """A registered job type as it is read back."""
-
-    key: int
-    namespace: str
-    name: str
-    created_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class QueueView:
-    """A queue: a pair of namespace and type. `type_namespace` is `@global` or the namespace itself."""
-
-    key: int
-    namespace_key: int
-    namespace: str
-    type_namespace: str
-    job_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A page of a list, newest first: at most `size` after `before_key` (None: from the newest), `skip` left out."""
-
-    size: int
-    before_key: int | None = None
-    skip: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Expired:
-    """What the reaper finds, at most 1,000 of each; times by the database, and by the time that was served."""
-
-    sessions: tuple[int, ...] = ()
-    """Detached sessions whose time to live is over."""
-    held: tuple[tuple[int, int], ...] = ()
-    """(job key, session key) of what lost sessions still hold."""
-    stale: tuple[int, ...] = ()
-    """Sessions still attached to a replica whose row is stale (older than 15 s, or of an earlier process here)."""
-    due: tuple[int, ...] = ()
-    """Jobs whose `due_at` has come: SCHEDULED ones at once, held ones only after time was served for a while."""
-    drained: tuple[int, ...] = ()
-    """Living sessions that were to be gone by now."""
-
-
-class HeldRow(NamedTuple):
-    """A task as the database has it: what a stream needs that takes it over, or looks whether it still agrees."""
-
-    lease: Lease
-    session_key: int
-    epoch: int
-    """Of the session."""
-    state: JobState
-    attempt: int
-    """The one that it is, or that its start will be."""
-    due_at: int | None
-    cancel_reason: str
-    job_id: str
-    queue_key: int
-    owner: str
-    organization_id: str
-    labels: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SessionView:
-    """A living session as it is read back; times microseconds UTC."""
-
-    record: SessionRecord
-    worker_name: str
-    namespaces: tuple[str, ...]
-    job_types: tuple[str, ...]
-    labels: dict[str, str]
-    runtime: dict[str, str]
-    tasks_max: int
-    created_at: int
-    held_count: int
-    seen_at: int
-    """When its replica renewed its row last, or when it was detached or renewed."""
-
-
-class Reads(Protocol):
-    """The store's queries. Each reads at most 1,000 rows and never holds a transaction over an await.
-
-    Every one that reads jobs for a caller takes the caller and leaves out what does not exist for them.
-    """
-
-    async def job(self, principal: Principal, job_id: str, *, full: bool = True) -> JobView | None:
-        """One job; `full` adds parameters, result and error."""
-
-    async def jobs_by_id(self, principal: Principal, job_ids: Sequence[str], *, full: bool = False) -> list[JobView]:
-        """Those of the jobs that exist for the caller, in no order."""
-
-    async def jobs(self, principal: Principal, where: JobFilter, page: Page) -> list[JobView]:
-        """A page of matching jobs, newest first, BASIC."""
-
-    async def item_errors(self, job_key: int, *, after_number: int, limit: int) -> list[tuple[int, ItemError]]:
-        """Item errors of the job's latest attempt with their numbers, in order."""
-
-    async def log_lines(self, job_key: int, *, after_number: int, limit: int) -> list[tuple[int, LogLine]]:
-        """Log lines of the job's latest attempt with their numbers, in order."""
-
-    async def log_place(self) -> LogPlace:
-        """Where the event log begins and ends now."""
-
-    async def events(self, *, after: int, limit: int) -> list[EventRow]:
-        """Events with greater numbers, in order."""
-
-    async def job_types(self, namespace: str | None = None) -> list[JobTypeView]:
-        """Registered types of one namespace or of all, by namespace and name."""
-
-    async def queues(self, *, after_key: int = 0) -> list[QueueView]:
-        """Queues made after that key, by key; those of one namespace and type never change."""
-
-    async def expired(self, *, ttl_us: int) -> Expired:
-        """What the reaper has to move on; `ttl_us` is the time to live of sessions that have none of their own.
-
-        Nothing but a SCHEDULED job falls due, and no session expires, before time was served for `ttl_us` without a
-        pause: outages re-execute nothing.
-        """
-
-    async def held(self, session_keys: Sequence[int]) -> list[HeldRow]:
-        """Every task that those sessions hold, however many, by session and key."""
-
-    async def session(self, session_id: str) -> SessionView | None:
-        """One living session."""
-
-    async def sessions(self, *, after_key: int | None, limit: int) -> list[SessionView]:
-        """Living sessions with smaller keys (None: from the newest), newest first."""
 
 
 class Store(Protocol):
@@ -374,6 +248,9 @@ class Store(Protocol):
 
     def on_commit(self, callback: Callable[[int], None]) -> None:
         """Call back on the loop after each group that logged events, with the number of the last one."""
+
+    def on_batch_end(self, callback: Callable[[], None]) -> None:
+        """Call back on the loop after each group in which a closed batch's last job ended."""
 
     @property
     def replica_key(self) -> int:

@@ -22,7 +22,8 @@ from jobhall_server.domain.access import Principal, may_touch
 from jobhall_server.domain.job import JobView, NewJob, Payload
 from jobhall_server.domain.rules import rules_of
 from jobhall_server.hall import checks
-from jobhall_server.hall.store import Group, QueueView, Unit
+from jobhall_server.hall.store import Group, Unit
+from jobhall_server.hall.views import QueueView
 
 
 class Submission(NamedTuple):

@@ -19,7 +19,8 @@ from jobhall_server.hall.frames import Cancel, CancelCause, HeldDecision, Listed
 from jobhall_server.hall.held import cancel_of
 from jobhall_server.hall.leases import lose
 from jobhall_server.hall.registry import register_served
-from jobhall_server.hall.store import Group, HeldRow, QueueView, Unit
+from jobhall_server.hall.store import Group, Unit
+from jobhall_server.hall.views import HeldRow, QueueView
 
 
 class Judged(NamedTuple):

@@ -9,7 +9,7 @@ import hashlib
 import re
 
 from jobhall.errors import CursorMismatchError, FieldInvalidError
-from jobhall_server.hall.store import LogPlace
+from jobhall_server.hall.views import LogPlace
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 """A place that fits into 63 bits; a token made up by a caller may hold anything."""

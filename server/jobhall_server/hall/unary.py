@@ -24,7 +24,7 @@ from jobhall_server.hall.held import cancel_of
 from jobhall_server.hall.leases import ReturnTasks
 from jobhall_server.hall.outbox import assignment_bytes, cancels_within
 from jobhall_server.hall.registry import Served
-from jobhall_server.hall.store import Claimed, HeldRow, JobFilter, Want
+from jobhall_server.hall.store import Claimed, Want
 from jobhall_server.hall.unary_units import (
     AcceptTasks,
     BeatSession,
@@ -33,6 +33,7 @@ from jobhall_server.hall.unary_units import (
     RenewUnarySession,
     ReportSession,
 )
+from jobhall_server.hall.views import HeldRow, JobFilter
 
 if TYPE_CHECKING:
     from jobhall_server.hall.hall import Hall

@@ -15,7 +15,8 @@ from jobhall_server.hall.frames import Report
 from jobhall_server.hall.leases import lose
 from jobhall_server.hall.registry import register_served
 from jobhall_server.hall.reports import Judged, JudgeReports
-from jobhall_server.hall.store import Claimed, Group, QueueView, Unit, Want
+from jobhall_server.hall.store import Claimed, Group, Unit, Want
+from jobhall_server.hall.views import QueueView
 
 
 @dataclass(frozen=True, slots=True)

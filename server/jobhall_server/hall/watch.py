@@ -13,7 +13,8 @@ from jobhall_server.domain.access import Principal
 from jobhall_server.domain.job import JobView
 from jobhall_server.hall import tokens
 from jobhall_server.hall.feed import READ_AT_ONCE, Feed, Subscription, WatchEvent, matches, visible
-from jobhall_server.hall.store import EventRow, JobFilter, LogPlace, Page, Reads
+from jobhall_server.hall.reads import Reads
+from jobhall_server.hall.views import EventRow, JobFilter, LogPlace, Page
 
 PROGRESS_EVERY_SECONDS = 0.1
 """How often a watcher is told of progress; what comes between is merged, the latest wins."""

@@ -15,8 +15,8 @@ from jobhall.v1 import job_pb2, job_type_pb2
 from jobhall_server.domain.job import ItemError, JobFailure, JobView, TaskView
 from jobhall_server.domain.timing import timing
 from jobhall_server.hall import checks
-from jobhall_server.hall.store import JobTypeView, LogLine
 from jobhall_server.hall.submits import Submission
+from jobhall_server.hall.views import JobTypeView, LogLine
 from jobhall_server.rpc.convert import (
     digest_of,
     duration,

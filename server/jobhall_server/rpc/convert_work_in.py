@@ -44,7 +44,7 @@ from jobhall_server.hall.frames import (
     ReportKind,
     WorkerDrain,
 )
-from jobhall_server.hall.store import LogLine
+from jobhall_server.hall.views import LogLine
 from jobhall_server.rpc.convert import digest_of, microseconds, payload_digest, payload_in, progress_in, struct_text
 from jobhall_server.rpc.convert_rules import span_in
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobhall.v1 import task_pb2, worker_pb2
 from jobhall_server.hall.roster import worker_state
-from jobhall_server.hall.store import SessionView
+from jobhall_server.hall.views import SessionView
 from jobhall_server.rpc.convert import timestamp
 
 _NUMBERS = frozenset({"process_id"})

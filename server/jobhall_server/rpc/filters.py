@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from jobhall.states import JobState
-from jobhall_server.hall.store import JobFilter
+from jobhall_server.hall.views import JobFilter
 from jobhall_server.rpc.filter_language import (
     Comparison,
     check_equals,

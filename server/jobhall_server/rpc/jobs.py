@@ -22,7 +22,7 @@ from jobhall.v1.job_service_pb2_grpc import JobServiceServicer
 from jobhall_server.domain.job import ItemError, JobView
 from jobhall_server.hall import checks
 from jobhall_server.hall.hall import Hall
-from jobhall_server.hall.store import JobFilter, LogLine
+from jobhall_server.hall.views import JobFilter, LogLine
 from jobhall_server.rpc.caller import principal
 from jobhall_server.rpc.convert import refuse_set, seconds_of
 from jobhall_server.rpc.convert_jobs import (

@@ -16,7 +16,7 @@ from jobhall.v1.job_service_pb2 import WatchJobsResponse
 from jobhall_server.hall import checks
 from jobhall_server.hall.feed import WatchEvent
 from jobhall_server.hall.hall import Hall
-from jobhall_server.hall.store import JobFilter
+from jobhall_server.hall.views import JobFilter
 from jobhall_server.hall.watch import WatchRequest, WatchUpdate, watch
 from jobhall_server.rpc.caller import principal
 from jobhall_server.rpc.convert import progress_out, refuse_set, timestamp

@@ -18,7 +18,7 @@ from jobhall_server.hall import checks
 from jobhall_server.hall.connection import Connection
 from jobhall_server.hall.frames import FrameIn, Reports
 from jobhall_server.hall.hall import Hall
-from jobhall_server.hall.store import SessionView
+from jobhall_server.hall.views import SessionView
 from jobhall_server.rpc.caller import principal
 from jobhall_server.rpc.convert_rules import span_in
 from jobhall_server.rpc.convert_work_in import capacity_in, drain_in, heartbeat_in, hello_in, logs_in, updates_in

@@ -12,7 +12,8 @@ from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.job import ItemError, JobFailure, JobRecord, NewJob, Payload
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import NewSession, SessionRecord, SessionState
-from jobhall_server.hall.store import Claimed, LogLine, PayloadKind, Unit, Want
+from jobhall_server.hall.store import Claimed, Unit, Want
+from jobhall_server.hall.views import LogLine, PayloadKind
 from jobhall_server.storage import schema, statements_cut, statements_jobs, statements_write
 from jobhall_server.storage.claims import claim
 from jobhall_server.storage.codec import STATES, id_of_hex, progress_of, progress_text

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from jobhall.errors import InternalError
 from jobhall_server.domain.access import Principal
 from jobhall_server.domain.job import ItemError, JobView
-from jobhall_server.hall.store import (
+from jobhall_server.hall.reads import Reads
+from jobhall_server.hall.views import (
     EventRow,
     Expired,
     HeldRow,
@@ -21,7 +22,6 @@ from jobhall_server.hall.store import (
     LogPlace,
     Page,
     QueueView,
-    Reads,
     SessionView,
 )
 from jobhall_server.storage import reader_rows, statements_read, statements_read_jobs, statements_read_sessions

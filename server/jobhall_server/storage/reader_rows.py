@@ -10,7 +10,7 @@ from jobhall.states import EventType, FailureKind, JobState, LogLevel
 from jobhall_server.domain.job import ItemError, JobFailure, JobView, Lease, Payload, TaskView
 from jobhall_server.domain.rules import rules_of
 from jobhall_server.domain.session import SessionRecord, SessionState
-from jobhall_server.hall.store import EventRow, HeldRow, LogLine, SessionView
+from jobhall_server.hall.views import EventRow, HeldRow, LogLine, SessionView
 from jobhall_server.storage.codec import STATES, id_of_hex, progress_of
 from jobhall_server.storage.connections import Row
 from jobhall_server.storage.statements_write import SESSION

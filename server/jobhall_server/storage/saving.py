@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from jobhall.states import EventType, JobState
 from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.session import NewSession
-from jobhall_server.hall.store import PayloadKind
+from jobhall_server.hall.views import PayloadKind
 from jobhall_server.storage import statements_jobs, statements_write
 from jobhall_server.storage.codec import id_bytes
 from jobhall_server.storage.execution import Execution

@@ -18,7 +18,7 @@ from sqlalchemy import (
     column,
 )
 
-from jobhall_server.hall.store import PayloadKind
+from jobhall_server.hall.views import PayloadKind
 from jobhall_server.storage.columns import KEY, job_checks, number, place_in_lease, words
 
 PREFIX_DEFAULT = "jobhall_"

@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 
 from jobhall_server.domain.job import ItemError, JobFailure, NewJob, Payload
 from jobhall_server.domain.session import NewSession, SessionRecord
-from jobhall_server.hall.store import LogLine, PayloadKind
+from jobhall_server.hall.views import LogLine, PayloadKind
 from jobhall_server.storage.overlays import Moved
 
 K = TypeVar("K")

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from jobhall.states import JobState
 from jobhall_server.domain.job import Lease, Payload
 from jobhall_server.domain.session import SessionState
-from jobhall_server.hall.store import Claimed, PayloadKind, Want
+from jobhall_server.hall.store import Claimed, Want
+from jobhall_server.hall.views import PayloadKind
 from jobhall_server.storage.claims import PARAMETERS_BYTES_MAX
 from tests.support.memory.tables import Row, Tables
 

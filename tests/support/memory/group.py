@@ -10,8 +10,9 @@ from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.job import ItemError, JobFailure, JobRecord, LeaseState, NewJob, Payload
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import NewSession, SessionRecord, SessionState
-from jobhall_server.hall.store import Claimed, EventRow, LogLine, PayloadKind, Unit, Want
+from jobhall_server.hall.store import Claimed, Unit, Want
 from jobhall_server.hall.store import Group as GroupProtocol
+from jobhall_server.hall.views import EventRow, LogLine, PayloadKind
 from tests.support.memory.claims import Claims
 from tests.support.memory.rows import moved_row, new_row, record_of
 from tests.support.memory.tables import Journal, Row, Session, Tables

@@ -10,7 +10,8 @@ from jobhall.states import HELD_STATES, JobState
 from jobhall_server.domain.access import Principal, may_touch
 from jobhall_server.domain.job import ItemError, JobView, Lease
 from jobhall_server.domain.session import SessionRecord, SessionState
-from jobhall_server.hall.store import (
+from jobhall_server.hall.reads import Reads
+from jobhall_server.hall.views import (
     EventRow,
     Expired,
     HeldRow,
@@ -20,7 +21,6 @@ from jobhall_server.hall.store import (
     LogPlace,
     Page,
     QueueView,
-    Reads,
     SessionView,
 )
 from jobhall_server.storage.statements_write import PAUSE_US

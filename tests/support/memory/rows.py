@@ -12,7 +12,7 @@ from jobhall_server.domain.change import Change, Stamp, Values
 from jobhall_server.domain.job import JobFailure, JobRecord, JobView, NewJob, Payload, TaskView
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.rules import rules_of
-from jobhall_server.hall.store import PayloadKind
+from jobhall_server.hall.views import PayloadKind
 from tests.support.memory.tables import Row, Tables
 
 _RECORD = tuple(inspect.signature(JobRecord).parameters)

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from jobhall.errors import DatabaseBusyError, DrainingError, QueueFullError
 from jobhall_server.hall.clock import Clock, WrittenTime
-from jobhall_server.hall.store import Reads, Store, Unit
+from jobhall_server.hall.reads import Reads
+from jobhall_server.hall.store import Store, Unit
 from jobhall_server.storage.statements_write import PAUSE_US
 from jobhall_server.storage.writer import WAITING_MAX
 from tests.support.memory.group import Group, Move

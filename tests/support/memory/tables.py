@@ -9,7 +9,7 @@ from jobhall.ids import new_id
 from jobhall_server.domain.job import ItemError, JobFailure, Payload
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import NewSession, SessionRecord
-from jobhall_server.hall.store import EventRow, LogLine, PayloadKind
+from jobhall_server.hall.views import EventRow, LogLine, PayloadKind
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -12,8 +12,8 @@ from jobhall_server.domain.access import ANYBODY
 from jobhall_server.domain.job import Payload
 from jobhall_server.domain.rules import Rules
 from jobhall_server.hall.hall import Hall
-from jobhall_server.hall.store import JobFilter
 from jobhall_server.hall.submits import Submission
+from jobhall_server.hall.views import JobFilter
 from jobhall_server.hall.watch import WatchRequest, watch
 from tests.support.simulation.calls import Calls, Service
 from tests.support.simulation.network import Weather

@@ -14,7 +14,7 @@ from jobhall.states import TERMINAL_STATES, EventType, JobState
 from jobhall_server.domain.job import Lease, LeaseState
 from jobhall_server.domain.moves import MOVES
 from jobhall_server.domain.session import SessionState
-from jobhall_server.hall.store import EventRow, PayloadKind
+from jobhall_server.hall.views import EventRow, PayloadKind
 from tests.support.memory.group import Move
 from tests.support.memory.tables import Row, Tables
 from tests.support.simulation.workers import Execution

@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 from jobhall.errors import ApiError, Code, DatabaseBusyError, DrainingError, InternalError
 from jobhall_server.domain.access import ANYBODY
 from jobhall_server.hall.hall import Hall, HallSettings
-from jobhall_server.hall.store import Reads
+from jobhall_server.hall.reads import Reads
 from jobhall_server.rpc.convert_work_out import FrameWriter
 from jobhall_server.rpc.streams import Stream
 from jobhall_server.rpc.workers import _WorkStream

@@ -1,0 +1,69 @@
+"""Changes all jobs of a filter: counts them first, asks where somebody can answer, and tells how many it were."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from jobhall.cli.context import Context, Namespace
+from jobhall.cli.exits import Exit, UsageError
+
+if TYPE_CHECKING:
+    from jobhall.model import BulkOutcome
+
+Change = Callable[..., "BulkOutcome"]
+"""One of the SDK's bulk calls; takes `filter`, `namespace` and `dry_run`."""
+
+Filter = Annotated[str, Parameter(help="Conditions, such as 'state = FAILED AND labels.team = red'.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matching:
+    """The options, as the command line has them."""
+
+    filter: Filter = ""
+    namespace: Namespace = ""
+    dry_run: Annotated[bool, Parameter(help="Say how many it would be, and change nothing.")] = False
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"], help="Do not ask.")] = False
+
+
+def change_matching(change: Change, matching: Matching, context: Context, *, verb: str) -> Exit:
+    """Does it, unless it was only to be counted, or who was asked does not want it; `verb` says what was done."""
+    if matching.dry_run:
+        outcome = change(filter=matching.filter, namespace=matching.namespace, dry_run=True)
+        context.output.said(outcome, _would(outcome, verb))
+        return Exit.OK
+    if not matching.yes:
+        outcome = change(filter=matching.filter, namespace=matching.namespace, dry_run=True)
+        if outcome.count and not _agreed(f"{_would(outcome, verb)}. Go on? [y/N] "):
+            print("jobhall: nothing was changed", file=sys.stderr)
+            return Exit.FAILED
+    outcome = change(filter=matching.filter, namespace=matching.namespace, dry_run=False)
+    context.output.said(outcome, verb, _jobs(outcome.count))
+    if outcome.skipped:
+        print(f"jobhall: {_jobs(outcome.skipped)} left: others have their unique keys meanwhile", file=sys.stderr)
+    return Exit.OK
+
+
+def check_askable(matching: Matching) -> None:
+    """UsageError where the change has to be agreed to, and nobody is there who could."""
+    if not (matching.yes or matching.dry_run or (sys.stdin.isatty() and sys.stderr.isatty())):
+        raise UsageError("without a terminal there is nobody to ask: say --yes, or look first with --dry-run")
+
+
+def _would(outcome: BulkOutcome, verb: str) -> str:
+    return f"{'more than ' if outcome.more else ''}{_jobs(outcome.count)} would be {verb}"
+
+
+def _jobs(count: int) -> str:
+    return "1 job" if count == 1 else f"{count} jobs"
+
+
+def _agreed(question: str) -> bool:
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

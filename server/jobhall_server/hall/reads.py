@@ -1,0 +1,132 @@
+"""The queries that the use cases ask of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from jobhall.states import LogLevel
+from jobhall_server.domain.access import Principal
+from jobhall_server.domain.batch import BatchRecord, BatchView
+from jobhall_server.domain.job import AttemptView, ItemError, JobView, Payload
+from jobhall_server.hall.views import (
+    BatchFilter,
+    BatchOrder,
+    EventRow,
+    Expired,
+    HeldRow,
+    JobFilter,
+    JobPage,
+    JobTypeView,
+    LogLine,
+    LogPlace,
+    Page,
+    Place,
+    PurgeStep,
+    QueueStats,
+    QueueView,
+    Retention,
+    SessionView,
+)
+
+
+class Reads(Protocol):
+    """The store's queries. Each reads at most 1,000 rows and never holds a transaction over an await.
+
+    Every one that reads jobs for a caller takes the caller and leaves out what does not exist for them.
+    """
+
+    async def job(self, principal: Principal, job_id: str, *, full: bool = True) -> JobView | None:
+        """One job; `full` adds parameters, result and error."""
+
+    async def jobs_by_id(self, principal: Principal, job_ids: Sequence[str], *, full: bool = False) -> list[JobView]:
+        """Those of the jobs that exist for the caller, in no order."""
+
+    async def jobs(self, principal: Principal, where: JobFilter, page: Page) -> JobPage:
+        """A page of matching jobs, BASIC."""
+
+    async def job_ids(self, principal: Principal, where: JobFilter, page: Page) -> tuple[list[str], Place | None]:
+        """The ids of such a page, and the place from which to read on (None at the end)."""
+
+    async def checkpoint(self, job_key: int) -> Payload | None:
+        """What the job's next attempt starts from."""
+
+    async def attempts(self, job_key: int, *, after_fence: int, limit: int) -> list[AttemptView]:
+        """Attempts at the job with greater fences, in order: the kept ones, and the one that its row tells of."""
+
+    async def attempt_fence(self, job_key: int, attempt: int) -> int | None:
+        """The newest fence of the attempt of that number; 0 means the latest attempt. None where there is none."""
+
+    async def item_errors(
+        self, job_key: int, *, fence: int, after_number: int, limit: int
+    ) -> list[tuple[int, ItemError]]:
+        """Item errors of one lease with their numbers, in order."""
+
+    async def log_lines(
+        self, job_key: int, *, fence: int, after_number: int, limit: int, min_level: LogLevel = LogLevel.UNSPECIFIED
+    ) -> list[tuple[int, LogLine]]:
+        """Log lines of one lease, of at least that level, with their numbers, in order."""
+
+    async def log_lines_dropped(self, job_key: int, *, fence: int) -> int:
+        """How many lines of the lease were not kept, since its bound was reached."""
+
+    async def stats(
+        self, principal: Principal, namespace: str | None, *, job_types: Collection[str] = (), owner: str = ""
+    ) -> list[QueueStats]:
+        """The counters of each queue of a namespace (None: of all), of jobs that the caller may see."""
+
+    async def jobs_ahead(self, job_key: int, *, limit: int) -> int:
+        """How many jobs of its queue a claim would take before this PENDING one; counted up to `limit`."""
+
+    async def excluded_sessions(self, job_key: int) -> frozenset[int]:
+        """The sessions that gave the job back as not theirs."""
+
+    async def jobs_to_purge(self, keep: Retention, *, after_key: int) -> PurgeStep:
+        """Look at the next 1,000 jobs by key for those whose time after their end is over, by their own word or, where
+        they say nothing, by `keep`.
+        """
+
+    async def schemas(self, job_type_key: int, version: int) -> tuple[str | None, str | None]:
+        """The schemas of parameters and result that the type had in that version."""
+
+    async def type_versions(self, job_keys: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """Queue key and type version of those jobs, for reports of tasks that nobody here holds."""
+
+    async def batch(self, principal: Principal, batch_id: str) -> BatchView | None:
+        """One batch; one that is being deleted exists no more."""
+
+    async def batches(
+        self, principal: Principal, where: BatchFilter, *, order: BatchOrder, after: tuple[str, int] | None, limit: int
+    ) -> list[BatchView]:
+        """Matching batches after that place: the name (empty where the list is by time) and key of the last one."""
+
+    async def batches_at_work(self) -> list[BatchRecord]:
+        """Batches with a sweep to go on with or a completion job to submit; at most 1,000."""
+
+    async def log_place(self) -> LogPlace:
+        """Where the event log begins and ends now."""
+
+    async def events(self, *, after: int, limit: int) -> list[EventRow]:
+        """Events with greater numbers, in order."""
+
+    async def job_types(self, namespace: str | None = None) -> list[JobTypeView]:
+        """Registered types of one namespace or of all, by namespace and name, without the retired ones."""
+
+    async def queues(self, *, after_key: int = 0) -> list[QueueView]:
+        """Queues made after that key, by key; those of one namespace and type never change."""
+
+    async def expired(self, *, ttl_us: int) -> Expired:
+        """What the reaper has to move on; `ttl_us` is the time to live of sessions that have none of their own.
+
+        Nothing but a job that waits falls due, and no session expires, before time was served for `ttl_us` without a
+        pause: outages re-execute nothing.
+        """
+
+    async def held(self, session_keys: Sequence[int]) -> list[HeldRow]:
+        """Every task that those sessions hold, however many, by session and key."""
+
+    async def session(self, session_id: str) -> SessionView | None:
+        """One living session."""
+
+    async def sessions(self, *, after_key: int | None, limit: int) -> list[SessionView]:
+        """Living sessions with smaller keys (None: from the newest), newest first."""
