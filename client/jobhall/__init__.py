@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 # them are on unless this is said before gRPC is imported.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-from jobhall.errors import ApiError, JobFailedError, JobhallError, JobTimeoutError, ServerUnreachableError
+from jobhall.errors import (
+    ApiError,
+    BatchTimeoutError,
+    JobFailedError,
+    JobhallError,
+    JobTimeoutError,
+    ServerUnreachableError,
+)
 from jobhall.model import (
     AccessControl,
     FileInfo,
@@ -20,20 +27,44 @@ from jobhall.model import (
     JobEvent,
     JobPage,
     Jobs,
-    JobType,
     LogEntry,
+    LogPage,
     Progress,
     RetryPolicy,
-    ServerInfo,
-    Submission,
-    Submitted,
     TaskInfo,
     Timing,
-    Visibility,
+    TraceContext,
     WatchUpdate,
 )
+from jobhall.model_batches import Batch, BatchPage
+from jobhall.model_insight import (
+    BulkOutcome,
+    JobAttempt,
+    JobCounts,
+    JobExplanation,
+    JobStats,
+    QueueStats,
+    WaitReason,
+)
+from jobhall.model_types import JobDefaults, JobType
 from jobhall.retry import CallRetry
-from jobhall.states import BackoffStrategy, EventType, FailureKind, JobState, LogLevel, WorkerState
+from jobhall.server_info import ServerInfo
+from jobhall.states import (
+    AttemptOutcome,
+    BackoffStrategy,
+    BatchState,
+    CompletionPolicy,
+    EventType,
+    FailureKind,
+    JobState,
+    LogLevel,
+    UniquePolicy,
+    Visibility,
+    WaitReasonKind,
+    WorkerState,
+)
+from jobhall.submission import Submission, Submitted
+from jobhall.unchanged import UNCHANGED, Unchanged
 from jobhall.worker_info import RuntimeInfo, WorkerInfo
 
 if TYPE_CHECKING:
@@ -49,26 +80,40 @@ __all__ = [
     "AccessControl",
     "ApiError",
     "AsyncClient",
+    "AttemptOutcome",
     "BackoffStrategy",
+    "Batch",
+    "BatchPage",
+    "BatchState",
+    "BatchTimeoutError",
+    "BulkOutcome",
     "CallRetry",
     "Client",
+    "CompletionPolicy",
     "EventType",
     "FailureKind",
     "FileInfo",
     "ItemError",
     "Job",
+    "JobAttempt",
+    "JobCounts",
+    "JobDefaults",
     "JobError",
     "JobEvent",
+    "JobExplanation",
     "JobFailedError",
     "JobPage",
     "JobState",
+    "JobStats",
     "JobTimeoutError",
     "JobType",
     "JobhallError",
     "Jobs",
     "LogEntry",
     "LogLevel",
+    "LogPage",
     "Progress",
+    "QueueStats",
     "RetryPolicy",
     "RuntimeInfo",
     "ServerInfo",
@@ -83,7 +128,13 @@ __all__ = [
     "TaskInfo",
     "TaskReleased",
     "Timing",
+    "TraceContext",
+    "UNCHANGED",
+    "Unchanged",
+    "UniquePolicy",
     "Visibility",
+    "WaitReason",
+    "WaitReasonKind",
     "WatchUpdate",
     "Worker",
     "WorkerInfo",

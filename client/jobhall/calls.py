@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Generic, TypedDict, TypeVar
 
-from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from jobhall.errors import MessageTooLargeError
-from jobhall.filters import JobSelection, WorkerSelection, filter_text, worker_filter_text
+from jobhall.filters import JobSelection, filter_text
 from jobhall.ids import new_id
 from jobhall.limits import MESSAGE_BYTES_MAX
-from jobhall.model import (
-    FileInfo,
-    ItemError,
-    Job,
-    JobPage,
-    Jobs,
-    JobType,
-    LogEntry,
-    RetryPolicy,
-    ServerInfo,
-    Submission,
-)
-from jobhall.v1 import admin_service_pb2 as admin_pb2
-from jobhall.v1 import job_pb2, job_type_pb2
+from jobhall.model import AccessControl, FileInfo, Job, JobPage, Jobs, RetryPolicy, TraceContext
+from jobhall.model_insight import BulkOutcome
+from jobhall.states import UniquePolicy
+from jobhall.submission import Submission
+from jobhall.unchanged import Unchanged, changes
+from jobhall.v1 import job_pb2
 from jobhall.v1 import job_service_pb2 as jobs_pb2
-from jobhall.v1 import job_type_service_pb2 as types_pb2
-from jobhall.v1 import worker_service_pb2 as workers_pb2
-from jobhall.wire import (
-    item_error_from_wire,
-    job_from_wire,
-    job_type_from_wire,
-    log_entry_from_wire,
-    server_info_from_wire,
-    submission_to_wire,
-)
-from jobhall.wire_values import duration_to_wire, span_to_wire
-from jobhall.wire_workers import worker_from_wire
-from jobhall.worker_info import WorkerInfo
+from jobhall.wire import job_from_wire
+from jobhall.wire_submissions import access_control_to_wire, submission_to_wire
+from jobhall.wire_values import duration_to_wire, int32, span_to_wire, when_to_wire
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 SUBMIT_STREAM = "/jobhall.v1.JobService/SubmitJobStream"
@@ -75,6 +59,19 @@ class Page(Generic[T_co]):
     next_page_token: str
 
 
+def unary(
+    service: str,
+    request: Message,
+    response: type[Message],
+    decode: Callable[[Any], T],
+    *,
+    held_seconds: float = 0.0,
+) -> Call[T]:
+    """The call that the request is named after."""
+    method = request.DESCRIPTOR.name.removesuffix("Request")
+    return Call(f"/jobhall.v1.{service}/{method}", request, response, decode, held_seconds)
+
+
 class SubmitOptions(TypedDict, total=False):
     """What may be said of a job besides its type and parameters; as in Submission."""
 
@@ -89,25 +86,44 @@ class SubmitOptions(TypedDict, total=False):
     retry_policy: RetryPolicy | None
     run_timeout: float | timedelta | None
     progress_timeout: float | timedelta | None
+    schedule_time: datetime | timedelta | None
+    start_deadline: datetime | timedelta | None
+    batch_id: str
+    unique_key: str
+    unique_policy: UniquePolicy
+    unique_window: float | timedelta | None
+    retention: float | timedelta | None
+    access_control: AccessControl | None
+    trace_context: TraceContext | None
 
 
 class PageOptions(JobSelection, total=False):
     """Which jobs, and which page of them."""
 
     page_size: int
+    """1 to 1000; 100 where it is left out."""
     page_token: str
     skip: int
+    """How many to pass over first; 0 to 10,000."""
     order_by: str
+    """`create_time desc` where it is left out, `create_time`, `update_time desc` or `update_time`."""
+    full: bool
+    """Tell each job whole, not briefly."""
 
 
-# --- jobs ---
+# --- submitting ---
 
 
 def submit_job(submission: Submission) -> Call[Job]:
     """Submits one job under its own or a fresh id; the answer is the job."""
     message = submission_to_wire(submission, job_id=submission.job_id or new_id())
-    request = jobs_pb2.SubmitJobRequest(job=message)
-    return _job_call("SubmitJob", request, jobs_pb2.SubmitJobResponse)
+    return _job_call(jobs_pb2.SubmitJobRequest(job=message), jobs_pb2.SubmitJobResponse)
+
+
+def validate_job(submission: Submission) -> Call[Job]:
+    """Checks a submit and stores nothing; the answer is the job as it would be."""
+    message = submission_to_wire(submission, job_id=submission.job_id)
+    return _job_call(jobs_pb2.SubmitJobRequest(job=message, validate_only=True), jobs_pb2.SubmitJobResponse)
 
 
 def submit_jobs(submissions: Iterable[Submission]) -> Call[list[Job]]:
@@ -116,22 +132,38 @@ def submit_jobs(submissions: Iterable[Submission]) -> Call[list[Job]]:
         submission_to_wire(submission, job_id=submission.job_id or new_id(), field=f"jobs[{index}]")
         for index, submission in enumerate(submissions)
     ]
-    request = jobs_pb2.BatchSubmitJobsRequest(jobs=messages)
+    return _jobs_call(jobs_pb2.BatchSubmitJobsRequest(jobs=messages))
+
+
+def validate_jobs(submissions: Iterable[Submission]) -> Call[list[Job]]:
+    """Checks up to 1000 submits and stores nothing; the answer is the jobs as they would be."""
+    messages = [
+        submission_to_wire(submission, job_id=submission.job_id, field=f"jobs[{index}]")
+        for index, submission in enumerate(submissions)
+    ]
+    return _jobs_call(jobs_pb2.BatchSubmitJobsRequest(jobs=messages, validate_only=True))
+
+
+def check_size(request: Message) -> None:
+    """MESSAGE_TOO_LARGE where gRPC itself would refuse it, in words that help nobody."""
     if (size := request.ByteSize()) > MESSAGE_BYTES_MAX:
-        # gRPC itself would refuse it, in words that help nobody.
         raise MessageTooLargeError(f"the jobs have {size} bytes together; the limit is {MESSAGE_BYTES_MAX}: split them")
-    return Call(
-        "/jobhall.v1.JobService/BatchSubmitJobs",
-        request,
-        jobs_pb2.BatchSubmitJobsResponse,
-        lambda answer: [job_from_wire(job) for job in answer.jobs],
-    )
 
 
-def get_job(job_id: str, *, include_errors: bool) -> Call[Job]:
+# --- reading ---
+
+
+def get_job(job_id: str, *, include_errors: bool = False, include_checkpoint: bool = False) -> Call[Job]:
     """Reads one job, all of it."""
-    request = jobs_pb2.GetJobRequest(job_id=job_id, include_errors=include_errors)
-    return _job_call("GetJob", request, jobs_pb2.GetJobResponse)
+    request = jobs_pb2.GetJobRequest(
+        job_id=job_id, include_errors=include_errors, include_checkpoint=include_checkpoint
+    )
+    return _job_call(request, jobs_pb2.GetJobResponse)
+
+
+def get_job_briefly(job_id: str) -> Call[Job]:
+    """Reads one job without its payloads."""
+    return _job_call(jobs_pb2.GetJobRequest(job_id=job_id, view=job_pb2.JOB_VIEW_BASIC), jobs_pb2.GetJobResponse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +176,8 @@ class JobsAnswer:
 
 def get_jobs(job_ids: Sequence[str], *, include_errors: bool) -> Call[JobsAnswer]:
     """Reads up to 1000 jobs by id, all of each."""
-    return Call(
-        "/jobhall.v1.JobService/BatchGetJobs",
+    return unary(
+        "JobService",
         jobs_pb2.BatchGetJobsRequest(job_ids=job_ids, include_errors=include_errors),
         jobs_pb2.BatchGetJobsResponse,
         lambda answer: JobsAnswer(
@@ -156,18 +188,18 @@ def get_jobs(job_ids: Sequence[str], *, include_errors: bool) -> Call[JobsAnswer
 
 
 def list_jobs(options: PageOptions) -> Call[JobPage]:
-    """Reads one page of a list, briefly."""
+    """Reads one page of a list."""
     request = jobs_pb2.ListJobsRequest(
         namespace=options.get("namespace", ""),
-        page_size=options.get("page_size", 0),
+        page_size=int32(options.get("page_size", 0), field="page_size"),
         page_token=options.get("page_token", ""),
-        skip=options.get("skip", 0),
+        skip=int32(options.get("skip", 0), field="skip"),
         filter=filter_text(options),
         order_by=options.get("order_by", ""),
-        view=job_pb2.JOB_VIEW_BASIC,
+        view=job_pb2.JOB_VIEW_FULL if options.get("full") else job_pb2.JOB_VIEW_BASIC,
     )
-    return Call(
-        "/jobhall.v1.JobService/ListJobs",
+    return unary(
+        "JobService",
         request,
         jobs_pb2.ListJobsResponse,
         lambda answer: JobPage(tuple(job_from_wire(job) for job in answer.jobs), answer.next_page_token),
@@ -178,124 +210,104 @@ def wait_job(job_id: str, *, hold_seconds: float) -> Call[Job]:
     """Waits at the server until the job has ended or the time is over; the answer is the job as it is then."""
     hold = timedelta(seconds=max(0.0, hold_seconds))
     request = jobs_pb2.WaitJobRequest(job_id=job_id, timeout=duration_to_wire(hold))
-    return _job_call("WaitJob", request, jobs_pb2.WaitJobResponse, held_seconds=hold_seconds)
+    return _job_call(request, jobs_pb2.WaitJobResponse, held_seconds=hold_seconds)
 
 
-def cancel_job(job_id: str, *, reason: str, grace: float | timedelta | None) -> Call[Job]:
+# --- changing one ---
+
+
+def update_job(
+    job_id: str,
+    *,
+    priority: int | Unchanged,
+    schedule_time: datetime | timedelta | None | Unchanged,
+    start_deadline: datetime | timedelta | None | Unchanged,
+    labels: Mapping[str, str] | Unchanged,
+    access_control: AccessControl | None | Unchanged,
+    etag: str,
+) -> Call[Job]:
+    """Changes what is not UNCHANGED; the answer is the job as it then is."""
+    fields = changes(
+        priority=(priority, partial(int32, field="job.priority")),
+        schedule_time=(schedule_time, partial(when_to_wire, field="job.schedule_time")),
+        start_deadline=(start_deadline, partial(when_to_wire, field="job.start_deadline")),
+        labels=(labels, None),
+        access_control=(access_control, access_control_to_wire),
+    )
+    job = job_pb2.Job(id=job_id, etag=etag, **fields)
+    request = jobs_pb2.UpdateJobRequest(job=job, update_mask=FieldMask(paths=fields))
+    return _job_call(request, jobs_pb2.UpdateJobResponse)
+
+
+def cancel_job(job_id: str, *, reason: str, grace: float | timedelta | None, etag: str) -> Call[Job]:
     """Cancels a job; the answer is CANCELLED, or CANCELLING while its worker stops."""
-    request = jobs_pb2.CancelJobRequest(job_id=job_id, reason=reason, grace=_span(grace, field="grace"))
-    return _job_call("CancelJob", request, jobs_pb2.CancelJobResponse)
+    request = jobs_pb2.CancelJobRequest(
+        job_id=job_id, reason=reason, etag=etag, grace=span_to_wire(grace, field="grace")
+    )
+    return _job_call(request, jobs_pb2.CancelJobResponse)
 
 
-def retry_job(job_id: str) -> Call[Job]:
+def retry_job(job_id: str, *, etag: str) -> Call[Job]:
     """Makes a failed or cancelled job PENDING again; the answer is the job as it then is."""
-    return _job_call("RetryJob", jobs_pb2.RetryJobRequest(job_id=job_id), jobs_pb2.RetryJobResponse)
+    return _job_call(jobs_pb2.RetryJobRequest(job_id=job_id, etag=etag), jobs_pb2.RetryJobResponse)
 
 
-def delete_job(job_id: str) -> Call[Job]:
+def delete_job(job_id: str, *, etag: str) -> Call[Job]:
     """Deletes a job that no worker holds; the answer is the job as it last was."""
-    return _job_call("DeleteJob", jobs_pb2.DeleteJobRequest(job_id=job_id), jobs_pb2.DeleteJobResponse)
+    return _job_call(jobs_pb2.DeleteJobRequest(job_id=job_id, etag=etag), jobs_pb2.DeleteJobResponse)
 
 
-def list_item_errors(job_id: str, *, page_token: str) -> Call[Page[ItemError]]:
-    """Reads one page of the item errors of the job's latest attempt."""
-    return Call(
-        "/jobhall.v1.JobService/ListItemErrors",
-        jobs_pb2.ListItemErrorsRequest(job_id=job_id, page_token=page_token),
-        jobs_pb2.ListItemErrorsResponse,
-        lambda answer: Page([item_error_from_wire(error) for error in answer.item_errors], answer.next_page_token),
+# --- changing many: one step each, of at most so many jobs ---
+
+BulkStep = Callable[[int], Call[BulkOutcome]]
+"""A step that changes at most so many jobs."""
+
+
+def cancel_jobs(selection: JobSelection, *, reason: str, dry_run: bool) -> BulkStep:
+    """Cancels the jobs of a filter."""
+    namespace, text = selection.get("namespace", ""), filter_text(selection)
+    return lambda jobs_max: unary(
+        "JobService",
+        jobs_pb2.CancelJobsRequest(
+            namespace=namespace, filter=text, reason=reason, jobs_max=jobs_max, dry_run=dry_run
+        ),
+        jobs_pb2.CancelJobsResponse,
+        lambda answer: BulkOutcome(count=answer.cancelled_count, more=answer.more),
     )
 
 
-def list_job_logs(job_id: str, *, page_token: str) -> Call[Page[LogEntry]]:
-    """Reads one page of the log of the job's latest attempt."""
-    return Call(
-        "/jobhall.v1.JobService/ListJobLogs",
-        jobs_pb2.ListJobLogsRequest(job_id=job_id, page_token=page_token),
-        jobs_pb2.ListJobLogsResponse,
-        lambda answer: Page([log_entry_from_wire(entry) for entry in answer.log_entries], answer.next_page_token),
+def retry_jobs(selection: JobSelection, *, dry_run: bool) -> BulkStep:
+    """Retries the failed and cancelled jobs of a filter."""
+    namespace, text = selection.get("namespace", ""), filter_text(selection)
+    return lambda jobs_max: unary(
+        "JobService",
+        jobs_pb2.RetryJobsRequest(namespace=namespace, filter=text, jobs_max=jobs_max, dry_run=dry_run),
+        jobs_pb2.RetryJobsResponse,
+        lambda answer: BulkOutcome(count=answer.retried_count, skipped=answer.skipped_count, more=answer.more),
     )
 
 
-# --- workers ---
-
-
-def get_worker(worker_id: str) -> Call[WorkerInfo]:
-    """Reads one worker."""
-    request = workers_pb2.GetWorkerRequest(worker_id=worker_id)
-    return _worker_call("GetWorker", request, workers_pb2.GetWorkerResponse)
-
-
-def list_workers(selection: WorkerSelection, *, page_token: str) -> Call[Page[WorkerInfo]]:
-    """Reads one page of the workers that are there."""
-    request = workers_pb2.ListWorkersRequest(
-        namespace=selection.get("namespace", ""), page_token=page_token, filter=worker_filter_text(selection)
+def purge_jobs(selection: JobSelection, *, min_age: float | timedelta, dry_run: bool) -> BulkStep:
+    """Deletes the ended jobs of a filter that are old enough."""
+    namespace, text = selection.get("namespace", ""), filter_text(selection)
+    age = span_to_wire(min_age, field="min_age")
+    return lambda jobs_max: unary(
+        "JobService",
+        jobs_pb2.PurgeJobsRequest(namespace=namespace, filter=text, min_age=age, jobs_max=jobs_max, dry_run=dry_run),
+        jobs_pb2.PurgeJobsResponse,
+        lambda answer: BulkOutcome(count=answer.purged_count, more=answer.more),
     )
-    return Call(
-        "/jobhall.v1.WorkerService/ListWorkers",
+
+
+def _job_call(request: Message, response: type[Message], *, held_seconds: float = 0.0) -> Call[Job]:
+    return unary("JobService", request, response, lambda answer: job_from_wire(answer.job), held_seconds=held_seconds)
+
+
+def _jobs_call(request: jobs_pb2.BatchSubmitJobsRequest) -> Call[list[Job]]:
+    check_size(request)
+    return unary(
+        "JobService",
         request,
-        workers_pb2.ListWorkersResponse,
-        lambda answer: Page([worker_from_wire(worker) for worker in answer.workers], answer.next_page_token),
+        jobs_pb2.BatchSubmitJobsResponse,
+        lambda answer: [job_from_wire(job) for job in answer.jobs],
     )
-
-
-def drain_worker(worker_id: str, *, timeout: float | timedelta | None, reason: str) -> Call[WorkerInfo]:
-    """Lets a worker finish what it holds, and leave; the answer is the worker, DRAINING."""
-    span = _span(timeout, field="timeout")
-    request = workers_pb2.DrainWorkerRequest(worker_id=worker_id, timeout=span, reason=reason)
-    return _worker_call("DrainWorker", request, workers_pb2.DrainWorkerResponse)
-
-
-# --- job types and the server ---
-
-
-def register_job_type(name: str, *, namespace: str, description: str) -> Call[JobType]:
-    """Registers a job type; one that is there already stays as it is."""
-    message = job_type_pb2.JobType(name=name, namespace=namespace, description=description)
-    request = types_pb2.RegisterJobTypeRequest(job_type=message)
-    return _job_type_call("RegisterJobType", request, types_pb2.RegisterJobTypeResponse)
-
-
-def get_job_type(name: str, *, namespace: str) -> Call[JobType]:
-    """Reads one job type."""
-    request = types_pb2.GetJobTypeRequest(namespace=namespace, name=name)
-    return _job_type_call("GetJobType", request, types_pb2.GetJobTypeResponse)
-
-
-def list_job_types(*, namespace: str, page_token: str) -> Call[Page[JobType]]:
-    """Reads one page of the job types that may be submitted in the namespace."""
-    return Call(
-        "/jobhall.v1.JobTypeService/ListJobTypes",
-        types_pb2.ListJobTypesRequest(namespace=namespace, page_token=page_token),
-        types_pb2.ListJobTypesResponse,
-        lambda answer: Page([job_type_from_wire(it) for it in answer.job_types], answer.next_page_token),
-    )
-
-
-def server_info() -> Call[ServerInfo]:
-    """Asks the server what it is."""
-    return Call(
-        "/jobhall.v1.AdminService/GetServerInfo",
-        admin_pb2.GetServerInfoRequest(),
-        admin_pb2.GetServerInfoResponse,
-        lambda answer: server_info_from_wire(answer.server_info),
-    )
-
-
-def _job_call(name: str, request: Message, response: type[Message], *, held_seconds: float = 0.0) -> Call[Job]:
-    path = f"/jobhall.v1.JobService/{name}"
-    return Call(path, request, response, lambda answer: job_from_wire(answer.job), held_seconds)
-
-
-def _job_type_call(name: str, request: Message, response: type[Message]) -> Call[JobType]:
-    path = f"/jobhall.v1.JobTypeService/{name}"
-    return Call(path, request, response, lambda answer: job_type_from_wire(answer.job_type))
-
-
-def _worker_call(name: str, request: Message, response: type[Message]) -> Call[WorkerInfo]:
-    path = f"/jobhall.v1.WorkerService/{name}"
-    return Call(path, request, response, lambda answer: worker_from_wire(answer.worker))
-
-
-def _span(span: float | timedelta | None, *, field: str) -> Duration | None:
-    return None if span is None else span_to_wire(span, field=field)

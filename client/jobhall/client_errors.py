@@ -26,6 +26,10 @@ class JobTimeoutError(_WaitError, TimeoutError):
     """The wait was over before the job, which goes on; `details` has job_id, timeout (in seconds) and state."""
 
 
+class BatchTimeoutError(_WaitError, TimeoutError):
+    """The wait was over before the batch, which goes on; `details` has batch_id, timeout (in seconds) and state."""
+
+
 class JobFailedError(_WaitError):
     """The job that was waited for ended as FAILED or CANCELLED; `job` is all of it.
 

@@ -11,6 +11,7 @@ from jobhall.api_error import ApiError as ApiError
 from jobhall.api_error import Code as Code
 from jobhall.api_error import FieldViolation as FieldViolation
 from jobhall.api_error import JobhallError as JobhallError
+from jobhall.client_errors import BatchTimeoutError as BatchTimeoutError
 from jobhall.client_errors import JobFailedError as JobFailedError
 from jobhall.client_errors import JobTimeoutError as JobTimeoutError
 from jobhall.client_errors import ServerUnreachableError as ServerUnreachableError

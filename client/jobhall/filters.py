@@ -1,13 +1,13 @@
-"""Which jobs or workers a list names: keywords to the filter text of the contract (a subset of AIP-160)."""
+"""Which jobs, batches or workers a list names: keywords to the filter text of the contract (a subset of AIP-160)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TypedDict
+from typing import Any, TypedDict
 
-from jobhall.states import JobState, WorkerState
+from jobhall.states import BatchState, FailureKind, JobState, WorkerState
 
 
 class JobSelection(TypedDict, total=False):
@@ -20,6 +20,39 @@ class JobSelection(TypedDict, total=False):
     owner: str
     labels: dict[str, str]
     path: str
+    batch_id: str
+    """The batch that it belongs to."""
+    unique_key: str
+    error_kind: FailureKind
+    """How it, or its last attempt, failed."""
+    error_code: str
+    """The application's own code of that."""
+    priority_min: int
+    priority_max: int
+    created_after: datetime
+    """This moment or later."""
+    created_before: datetime
+    """Earlier than this moment."""
+    updated_after: datetime
+    """The same of its last change."""
+    updated_before: datetime
+    ended_after: datetime
+    """The same of its end; jobs that have not ended do not match."""
+    ended_before: datetime
+    filter: str
+    """More conditions, as filter text."""
+
+
+class BatchSelection(TypedDict, total=False):
+    """Conditions on batches; all that are given must hold."""
+
+    namespace: str
+    """Where; empty means `default`, `-` everywhere."""
+    states: Iterable[BatchState]
+    owner: str
+    name: str
+    active: bool
+    closed: bool
     created_after: datetime
     """This moment or later."""
     created_before: datetime
@@ -43,37 +76,62 @@ class WorkerSelection(TypedDict, total=False):
 
 def filter_text(selection: JobSelection) -> str:
     """The selection's conditions as filter text, its own text last."""
-    terms = [
+    kind = selection.get("error_kind")
+    return _joined(
         _any_of("state", [state.name for state in selection.get("states", ())]),
         _any_of("job_type", [_quoted(name) for name in selection.get("job_types", ())]),
         *_label_terms(selection.get("labels", {})),
-    ]
-    if owner := selection.get("owner"):
-        terms.append(f"owner = {_quoted(owner)}")
-    if path := selection.get("path"):
-        terms.append(f"path = {_quoted(path)}")
-    if after := selection.get("created_after"):
-        terms.append(f"create_time >= {_moment(after)}")
-    if before := selection.get("created_before"):
-        terms.append(f"create_time < {_moment(before)}")
-    if text := selection.get("filter"):
-        # As it is: OR binds more closely than AND, so that nothing in it can reach beyond it.
-        terms.append(text)
-    return " AND ".join(term for term in terms if term)
+        *_equal_terms(selection, "owner", "path", "batch_id", "unique_key"),
+        f"error_kind = {kind.name}" if kind else "",
+        *_equal_terms(selection, "error_code"),
+        *_bound_terms(selection, "priority", "priority_min", "priority_max", upper="<="),
+        *_bound_terms(selection, "create_time", "created_after", "created_before"),
+        *_bound_terms(selection, "update_time", "updated_after", "updated_before"),
+        *_bound_terms(selection, "end_time", "ended_after", "ended_before"),
+        selection.get("filter", ""),
+    )
+
+
+def batch_filter_text(selection: BatchSelection) -> str:
+    """The same of batches."""
+    return _joined(
+        _any_of("state", [state.name for state in selection.get("states", ())]),
+        *_equal_terms(selection, "owner", "name"),
+        *(f"{name} = {'true' if value else 'false'}" for name in ("active", "closed") if (value := selection.get(name)) is not None),
+        *_bound_terms(selection, "create_time", "created_after", "created_before"),
+        selection.get("filter", ""),
+    )
 
 
 def worker_filter_text(selection: WorkerSelection) -> str:
     """The same of workers."""
-    terms = [
+    return _joined(
         _any_of("state", [state.name for state in selection.get("states", ())]),
         _any_of("type", [_quoted(name) for name in selection.get("job_types", ())]),
         *_label_terms(selection.get("labels", {})),
-    ]
-    if name := selection.get("name"):
-        terms.append(f"name = {_quoted(name)}")
-    if text := selection.get("filter"):
-        terms.append(text)
+        *_equal_terms(selection, "name"),
+        selection.get("filter", ""),
+    )
+
+
+def _joined(*terms: str) -> str:
+    # The caller's own text goes in as it is: OR binds more closely than AND, so that nothing in it reaches beyond it.
     return " AND ".join(term for term in terms if term)
+
+
+def _equal_terms(selection: Mapping[str, Any], *names: str) -> list[str]:
+    return [f"{name} = {_quoted(selection[name])}" for name in names if selection.get(name)]
+
+
+def _bound_terms(
+    selection: Mapping[str, Any], name: str, lower_key: str, upper_key: str, *, upper: str = "<"
+) -> list[str]:
+    bounds = ((">=", selection.get(lower_key)), (upper, selection.get(upper_key)))
+    return [f"{name} {sign} {_bound(value)}" for sign, value in bounds if value is not None]
+
+
+def _bound(value: datetime | int) -> str:
+    return _moment(value) if isinstance(value, datetime) else str(value)
 
 
 def _any_of(name: str, values: list[str]) -> str:

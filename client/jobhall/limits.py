@@ -22,6 +22,8 @@ STREAM_SUBMIT_MAX: Final = 1000
 STREAM_SUBMIT_UNACKED_MAX: Final = 10_000
 """Submits of one SubmitJobStream that are not yet answered."""
 BATCH_GET_MAX: Final = 1000
+BULK_JOBS_MAX: Final = 1000
+"""Jobs that one CancelJobs, RetryJobs or PurgeJobs changes."""
 PAGE_SIZE_DEFAULT: Final = 100
 PAGE_SIZE_MAX: Final = 1000
 SKIP_MAX: Final = 10_000

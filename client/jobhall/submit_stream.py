@@ -15,12 +15,13 @@ from jobhall.channel import Endpoint
 from jobhall.errors import ApiError, Code
 from jobhall.ids import new_id
 from jobhall.limits import MESSAGE_BYTES_MAX, STREAM_SUBMIT_MAX, STREAM_SUBMIT_UNACKED_MAX
-from jobhall.model import Submission, Submitted
 from jobhall.retry import CallRetry
+from jobhall.submission import Submission, Submitted
 from jobhall.v1 import job_pb2
 from jobhall.v1 import job_service_pb2 as jobs_pb2
-from jobhall.wire import outcome_from_wire, submission_to_wire
+from jobhall.wire import outcome_from_wire
 from jobhall.wire_errors import error_from_call
+from jobhall.wire_submissions import submission_to_wire
 
 _Stream = grpc.aio.StreamStreamCall[Any, Any]
 _Waiting = tuple[job_pb2.JobSubmission, "asyncio.Future[Submitted]"]

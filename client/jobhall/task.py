@@ -24,18 +24,13 @@ from jobhall.limits import (
     TEXT_BYTES_MAX,
     UNIT_BYTES_MAX,
 )
-from jobhall.model import FileInfo, ItemError, LogEntry, Progress
+from jobhall.model import FileInfo, ItemError, LogEntry, Progress, TraceContext
 from jobhall.states import LogLevel
 from jobhall.v1.job_pb2 import LogEntry as LogEntryMessage
 from jobhall.v1.task_pb2 import TaskCheckpoint, TaskUpdate
-from jobhall.wire import (
-    file_info_from_wire,
-    item_error_to_wire,
-    log_entry_to_wire,
-    progress_from_wire,
-    progress_to_wire,
-)
-from jobhall.wire_values import duration_from_wire, payload_from_wire, payload_to_wire
+from jobhall.wire import item_error_to_wire, log_entry_to_wire, progress_from_wire, progress_to_wire
+from jobhall.wire_submissions import file_info_from_wire, trace_context_from_wire
+from jobhall.wire_values import duration_from_wire, payload_from_wire, payload_to_wire, time_from_wire
 
 if TYPE_CHECKING:
     from jobhall.worker.handover import Handover
@@ -161,6 +156,36 @@ class Task:
     def file_info(self) -> FileInfo | None:
         """The file that the job works on."""
         return file_info_from_wire(self._assignment.file_info) if self._assignment.HasField("file_info") else None
+
+    @property
+    def priority(self) -> int:
+        return self._assignment.priority
+
+    @property
+    def batch_id(self) -> str:
+        """The batch that the job belongs to."""
+        return self._assignment.batch_id
+
+    @property
+    def owner(self) -> str:
+        """Subject of who submitted the job."""
+        return self._assignment.owner
+
+    @property
+    def organization_id(self) -> str:
+        """Organisation of who submitted the job."""
+        return self._assignment.organization_id
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When the job was submitted."""
+        return time_from_wire(self._assignment, "create_time")
+
+    @property
+    def trace_context(self) -> TraceContext | None:
+        """Trace context of the submit, where it gave one: make what this task does a child of it."""
+        message = self._assignment
+        return trace_context_from_wire(message.trace_context) if message.HasField("trace_context") else None
 
     @property
     def run_timeout(self) -> timedelta | None:

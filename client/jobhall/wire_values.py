@@ -143,8 +143,18 @@ def enum_from_wire(kind: type[_E], number: int) -> _E:
 
 def int32(value: int, *, field: str) -> int:
     """The number, if a message can hold it: what it may really be is the server's to say."""
-    if not -(2**31) <= value < 2**31:
-        raise FieldInvalidError(field, f"is {value}, which is beyond 32 bits")
+    return _within(value, 32, field)
+
+
+def int64(value: int, *, field: str) -> int:
+    """The same of a larger one."""
+    return _within(value, 64, field)
+
+
+def _within(value: int, bits: int, field: str) -> int:
+    half = 1 << (bits - 1)
+    if not -half <= value < half:
+        raise FieldInvalidError(field, f"is {value}, which is beyond {bits} bits")
     return value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from jobhall.states import HELD_STATES, EventType, FailureKind, JobState
+from jobhall.states import HELD_STATES, AttemptOutcome, EventType, FailureKind, JobState
 from jobhall_server.domain.job import Lease, LeaseState
 from jobhall_server.domain.rules import NO_RULES, Backoff, RetryPolicy, Rules
 
@@ -24,6 +24,11 @@ class ModelJob:
     content: int
     ready_at: int
     rules: Rules = NO_RULES
+    schedule_at: int | None = None
+    start_deadline: int | None = None
+    unique: str | None = None
+    batch: int | None = None
+    labels: str | None = None
     state: JobState = S.PENDING
     attempt: int = 0
     losses: int = 0
@@ -43,6 +48,24 @@ class ModelJob:
     result: str | None = None
     events: list[tuple[EventType, int]] = field(default_factory=lambda: [(E.SUBMITTED, 0)])
     """Each with the attempt that it tells."""
+    history: dict[int, tuple[int, AttemptOutcome]] = field(default_factory=dict)
+    """Attempts that ended while the job went on: fence → number, and how it ended."""
+
+    def enter(self, now: int) -> None:
+        """As it is submitted: ready, or not before its time."""
+        if self.schedule_at is not None and self.schedule_at > now:
+            self.state, self.due_at = S.SCHEDULED, self.waits_until(self.schedule_at)
+        else:
+            self.due_at = self.waits_until(None)
+
+    def waits_until(self, at: int | None) -> int | None:
+        """When the server moves it on that waits for its turn from `at` on; nothing counts but the first start."""
+        times = [at, self.start_deadline if self.attempt == 0 else None]
+        return min((time for time in times if time is not None), default=None)
+
+    def close(self, outcome: AttemptOutcome) -> None:
+        """Its attempt is over, and it goes on."""
+        self.history[self.fence] = (self.attempt, outcome)
 
     def tell(self, event: EventType) -> None:
         self.events.append((event, self.attempt))
@@ -71,10 +94,10 @@ class ModelJob:
         """It is ready for any worker again, at once or later."""
         self.session, self.lease = None, lease
         if delay_us > 0:
-            self.state, self.due_at = S.SCHEDULED, now + delay_us
+            self.state, self.due_at = S.SCHEDULED, self.waits_until(now + delay_us)
             self.tell(E.SCHEDULED)
         else:
-            self.state, self.ready_at, self.due_at = S.PENDING, now, None
+            self.state, self.ready_at, self.due_at = S.PENDING, now, self.waits_until(None)
             self.tell(E.READY)
 
     def end(self, state: JobState) -> None:

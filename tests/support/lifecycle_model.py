@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from jobhall.limits import WORKER_LOSSES_MAX
-from jobhall.states import TERMINAL_STATES, EventType, FailureKind, JobState
+from jobhall.states import TERMINAL_STATES, AttemptOutcome, EventType, FailureKind, JobState, UniquePolicy
 from jobhall_server.domain.job import Lease, LeaseState
+from jobhall_server.domain.moves import JobUpdate
 from jobhall_server.domain.rules import chance_of
 from jobhall_server.domain.session import Disposition
 from tests.support.lifecycle_job import ModelJob, delay_of
@@ -35,17 +36,66 @@ class Model:
         self.deleted: list[ModelJob] = []
         self.keys: dict[int, ModelJob] = {}
         self.submitted = 0
+        self.holders: dict[tuple[int, str], ModelJob] = {}
+        """By queue and unique key."""
 
     # --- callers ---
 
-    def submit(self, job: ModelJob) -> Answer:
+    def submit(self, job: ModelJob, now: int, policy: UniquePolicy = UniquePolicy.REJECT) -> Answer:
         known = self.jobs.get(job.job_id)
         if known is not None:
             return Answer.OK if known.content == job.content else Answer.JOB_ID_REUSED
+        holder = self._holder(job)
+        if holder is not None and policy is UniquePolicy.RETURN_EXISTING:
+            return Answer.OK
+        if holder is not None:
+            if policy is UniquePolicy.REJECT or holder.state not in (S.SCHEDULED, S.PENDING):
+                return Answer.UNIQUE_KEY_TAKEN
+            _ = self.delete(holder.job_id)
+        if job.unique is not None:
+            self.holders[job.queue, job.unique] = job
         self.submitted += 1
         job.order = self.submitted
         self.jobs[job.job_id] = job
+        job.enter(now)
         return Answer.OK
+
+    def _holder(self, job: ModelJob) -> ModelJob | None:
+        """The other job that has its unique key: one that has not ended, since no window is asked for here."""
+        holder = self.holders.get((job.queue, job.unique or ""))
+        live = holder is not None and holder.job_id in self.jobs and holder.state not in TERMINAL_STATES
+        return holder if live and holder is not job else None
+
+    def update(self, job_id: str, update: JobUpdate, now: int) -> Answer:
+        """Its turn, while it waits for it; its labels at any time."""
+        job = self.jobs.get(job_id)
+        if job is None:
+            return Answer.JOB_NOT_FOUND
+        turn = update.columns - {"labels"}
+        if turn and job.state in TERMINAL_STATES:
+            return Answer.JOB_TERMINAL
+        if turn and job.held:
+            return Answer.JOB_RUNNING
+        for name in update.columns:
+            setattr(job, name, getattr(update, name))
+        if update.columns != {"schedule_at"} or not self._rescheduled(job, now, moves=False):
+            job.tell(E.UPDATED)
+        if "schedule_at" in update.columns:
+            _ = self._rescheduled(job, now, moves=True)
+        elif turn:
+            job.due_at = job.waits_until(job.due_at if job.state is S.SCHEDULED else None)
+        return Answer.OK
+
+    def _rescheduled(self, job: ModelJob, now: int, *, moves: bool) -> bool:
+        """Whether its new schedule leads it elsewhere; with `moves` it goes there."""
+        later = job.schedule_at is not None and job.schedule_at > now
+        elsewhere = job.state is not (S.SCHEDULED if later else S.PENDING)
+        if moves and elsewhere:
+            job.state, job.ready_at = (S.SCHEDULED, job.ready_at) if later else (S.PENDING, now)
+            job.tell(E.SCHEDULED if later else E.READY)
+        if moves:
+            job.due_at = job.waits_until(job.schedule_at if later else None)
+        return elsewhere
 
     def cancel(self, job_id: str, *, stop_at: int) -> Answer:
         job = self.jobs.get(job_id)
@@ -68,6 +118,13 @@ class Model:
         if job.state is S.COMPLETED:
             return Answer.JOB_TERMINAL
         if job.state in (S.FAILED, S.CANCELLED):
+            if self._holder(job) is not None:
+                return Answer.UNIQUE_KEY_TAKEN
+            if job.unique is not None:
+                self.holders[job.queue, job.unique] = job
+            if job.started_at is not None:
+                _ = job.history.setdefault(job.fence, (job.attempt, AttemptOutcome[job.state.name]))
+            job.start_deadline = None
             job.state, job.ready_at, job.failure, job.started_at = S.PENDING, now, FailureKind.UNSPECIFIED, None
             job.attempt = job.losses = job.releases = job.item_errors = 0
             job.excluded = False
@@ -172,6 +229,7 @@ class Model:
     def _complete(self, job: ModelJob, now: int, *, result: str | None) -> None:
         if job.state is S.CLAIMED or job.lease is LeaseState.LOST_UNSTARTED:
             job.start(now)
+        _ = job.history.pop(job.fence, None)
         job.end(S.COMPLETED)
         job.result = result
 
@@ -191,6 +249,7 @@ class Model:
             job.end(S.FAILED)
         else:
             job.losses = 0
+            job.close(AttemptOutcome.FAILED)
             job.wait(now, delay_us=delay_of(policy, job.attempt, chance) if delay_us is None else delay_us)
 
     def _release(self, job: ModelJob, word: Word, now: int, chance: float, session: int | None) -> None:
@@ -201,9 +260,10 @@ class Model:
         if job.releases >= RELEASES_FREE:
             delay_us = max(delay_us, delay_of(job.rules.retry, job.releases - RELEASES_FREE + 1, chance))
         if job.state is S.RUNNING:
+            job.close(AttemptOutcome.RELEASED)
             job.attempt -= 1
             job.losses = 0
-            job.started_at = None
+            job.start_deadline = None
         job.releases += 1
         if word is Word.RELEASED_NOT_MINE and session is not None:
             job.excluded = True
@@ -241,6 +301,8 @@ class Model:
         if final:
             job.end(S.FAILED)
         else:
+            if started:
+                job.close(AttemptOutcome.FAILED)
             job.wait(now, LeaseState.LOST_STARTED if started else LeaseState.LOST_UNSTARTED)
 
     def hello(
@@ -278,6 +340,7 @@ class Model:
         if not started:
             return Disposition.LOST
         job.session, job.losses, job.failure = session, 0, FailureKind.UNSPECIFIED
+        _ = job.history.pop(job.fence, None)
         if job.lease is LeaseState.LOST_UNSTARTED:
             job.start(now)
         else:
@@ -290,7 +353,11 @@ class Model:
         fallen = [key for key in keys if (job := self.keys.get(key)) and job.due_at is not None and job.due_at <= now]
         for key in fallen:
             job = self.keys[key]
-            if job.state in (S.SCHEDULED, S.CLAIMED):
+            late = job.attempt == 0 and job.start_deadline is not None and job.start_deadline <= now
+            if job.state in (S.SCHEDULED, S.PENDING) and late:
+                job.failure = FailureKind.EXPIRED
+                job.end(S.FAILED)
+            elif job.state in (S.SCHEDULED, S.CLAIMED):
                 job.wait(now, job.lease if job.state is S.SCHEDULED else LeaseState.SPENT)
             elif job.state is S.CANCELLING:
                 job.end(S.CANCELLED)
@@ -306,6 +373,7 @@ class Model:
         if code in rules.retry.non_retryable_codes or job.attempt >= job.max_attempts:
             job.end(S.FAILED)
         else:
+            job.close(AttemptOutcome.FAILED)
             job.wait(now, LeaseState.TIMED_OUT, delay_us=delay_of(rules.retry, job.attempt, chance))
 
     def empty(self, session: int, now: int, chance: float, *, digest: int) -> None:

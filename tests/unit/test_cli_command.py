@@ -35,9 +35,13 @@ def sell(task):
 """
 
 
-COMMANDS = ["submit", "get", "ls", "watch", "cancel", "retry", "rm"] + [
-    f"worker {verb}" for verb in ("run", "ls", "get", "drain")
-]
+JOBS = "submit get ls attempts errors logs explain stats watch update cancel retry rm purge".split()
+NOUNS = {
+    "worker": "run ls get drain",
+    "type": "ls get register rm pause resume",
+    "batch": "create get ls update close cancel rm wait",
+}
+COMMANDS = JOBS + [f"{noun} {verb}" for noun, verbs in NOUNS.items() for verb in verbs.split()]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -49,6 +53,15 @@ def test_every_command_has_help_with_an_example(command: str, capsys: pytest.Cap
     assert "For example:" in text
     assert "Exit codes:" in text
     assert "--address" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_no_command_is_without_its_test_of_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert listed(capsys.readouterr().out) == {*JOBS, *NOUNS}
+    for noun, verbs in NOUNS.items():
+        assert main([noun, "--help"]) == 0
+        assert listed(capsys.readouterr().out) == set(verbs.split())
 
 
 def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,6 +87,31 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
         ("cancel", "name at least one job"),
         ("cancel some-id --grace forever", "--grace: 'forever' is no span"),
         ("retry", "name at least one job"),
+        ("rm one two --etag 3", "--etag is that of one job"),
+        ("cancel some-id --filter type=x", "give job ids or a --filter, not both"),
+        ("cancel some-id --yes", "--dry-run, --yes and --namespace go with a --filter"),
+        ("cancel --filter type=x --grace 5s", "--grace is for named jobs"),
+        ("cancel --filter type=x", "say --yes, or look first with --dry-run"),
+        ("retry --filter type=x", "say --yes, or look first with --dry-run"),
+        ("purge --older-than 7d", "say --yes, or look first with --dry-run"),
+        ("purge --yes", "--older-than"),
+        ("purge --older-than soon --yes", "--older-than: 'soon' is no span"),
+        ("update some-id", "say what to change"),
+        ("update some-id --at tomorrow", "--at: 'tomorrow' is neither a span such as 2h nor a time"),
+        ("update some-id --label a=1 --remove-label a", "both name 'a'"),
+        ("submit x --at -5m", "--at"),
+        ("submit x --unique-policy reject", "go with a --unique-key"),
+        ("submit x --unique-key k --unique-policy first", "--unique-policy"),
+        ("submit x --wait --validate-only", "nothing to --wait for"),
+        ("logs some-id --level loud", "--level"),
+        ("type register x --parameters-schema no-such-file", "--parameters-schema: no-such-file: No such file"),
+        ("type register x --parameters-schema - --result-schema -", "standard input can be one of the schemas"),
+        ("batch close", "name at least one batch"),
+        ("batch update some-id", "say what to change"),
+        ("batch create --completion-policy all-terminal", "go with a --completion"),
+        ("batch create --jobs no-such-file", "--jobs: no-such-file: No such file"),
+        ("batch ls --limit -1", "--limit: -1 is negative"),
+        ("batch wait some-id --timeout later", "--timeout: 'later' is no span"),
         ("worker drain", "name at least one worker"),
         ("worker drain some-id --timeout 5x", "--timeout: '5x' is no span"),
         ("worker ls --state running", "they are ATTACHED, DETACHED, DRAINING"),
@@ -179,3 +217,9 @@ def test_python_dash_m_is_the_same_command() -> None:
     )
 
     assert ran.stdout == f"jobhall {jobhall.__version__}\n"
+
+
+def listed(text: str) -> set[str]:
+    """The commands in a page of help."""
+    rows = [line.split() for line in text.partition("Commands")[2].partition("╰")[0].splitlines()]
+    return {row[1] for row in rows if len(row) > 2 and row[1].isalpha() and text.count(f"│ {row[1]} ") == 1}

@@ -74,7 +74,7 @@ def test_a_watch_in_json_tells_jobs_from_events(capsys: pytest.CaptureFixture[st
 
 
 def test_piped_a_submitted_job_is_its_id_and_a_list_is_tabs(capsys: pytest.CaptureFixture[str]) -> None:
-    Lines().submitted(JOB)
+    Lines().made(JOB, JOB.job_type, JOB.state)
     Lines().table(JOBS, [JOB])
 
     first, second = capsys.readouterr().out.splitlines()

@@ -10,17 +10,23 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import jobhall
-from jobhall.cli.changing import cancel, retry, rm
+from jobhall.cli.batches import batch
+from jobhall.cli.changing import cancel, purge, retry, rm
 from jobhall.cli.context import Context
-from jobhall.cli.exits import Exit, UsageError, exit_for, explain
+from jobhall.cli.counting import stats
+from jobhall.cli.exits import Exit, UsageError, exit_for
+from jobhall.cli.exits import explain as explain_error
+from jobhall.cli.inspecting import attempts, errors, explain, logs
+from jobhall.cli.job_types import job_type
 from jobhall.cli.output import choose_output
 from jobhall.cli.reading import get, ls
 from jobhall.cli.submitting import spell_out_stdin, submit
+from jobhall.cli.updating import update
 from jobhall.cli.watching import watch
 from jobhall.cli.workers import worker
 from jobhall.errors import JobhallError
 
-_HELP = """Submits, shows, watches, cancels, retries and deletes jobs, and runs workers.
+_HELP = """Submits, shows, watches, changes and deletes jobs, and runs workers.
 
 The server is at --address, else JOBHALL_ADDRESS, else 127.0.0.1:50051. On a
 terminal there are tables and live bars, piped plain lines; NO_COLOR is
@@ -28,10 +34,10 @@ respected. Help on a command: jobhall COMMAND --help."""
 
 _EXIT_CODES = """Exit codes:
   0    all is well
-  1    the job failed or was cancelled, or the server refused
+  1    a job failed or was cancelled, the server refused, or you did not agree
   2    the command line is wrong
   3    no server answers
-  4    there is no such job, job type or worker
+  4    there is no such job, job type, batch or worker
   130  Ctrl-C"""
 
 _USAGES = {
@@ -46,10 +52,19 @@ _COMMANDS: dict[str, Any] = {
     "submit": submit,
     "get": get,
     "ls": ls,
+    "attempts": attempts,
+    "errors": errors,
+    "logs": logs,
+    "explain": explain,
+    "stats": stats,
     "watch": watch,
+    "update": update,
     "cancel": cancel,
     "retry": retry,
     "rm": rm,
+    "purge": purge,
+    "type": job_type,
+    "batch": batch,
     "worker": worker,
 }
 
@@ -63,7 +78,7 @@ def run(arguments: list[str]) -> int:
     except CycloptsError as error:
         return _refuse(error, arguments)
     except JobhallError as error:
-        print(f"jobhall: {explain(error)}", file=sys.stderr)
+        print(f"jobhall: {explain_error(error)}", file=sys.stderr)
         return exit_for(error)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED

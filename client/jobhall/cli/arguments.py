@@ -24,12 +24,35 @@ def read_parameters(*, params: Sequence[str], json_params: str | None, params_fi
     if params:
         return {name: _value(text) for name, text in _pairs(params, option="--param").items()}
     if json_params is not None:
-        return _parsed(json_params, source="--json-params")
-    if params_file == STDIN:
-        return _parsed(sys.stdin.read(), source="standard input")
-    if params_file is not None:
-        return _parsed(_read(Path(params_file)), source=params_file)
-    return None
+        return read_json(json_params, option="--json-params")
+    return read_document(params_file, option="--params-file")
+
+
+def read_document(path: str | None, *, option: str) -> Any:
+    """The JSON of a file, or of standard input where it is `-`; None where no file was given."""
+    return None if path is None else _parsed(read_text(path, option=option), source=source_of(path))
+
+
+def read_json(text: str | None, *, option: str) -> Any:
+    """JSON from the command line itself; None where there is none."""
+    return None if text is None else _parsed(text, source=option)
+
+
+def read_text(path: str, *, option: str) -> str:
+    """What is in a file, or comes by standard input where it is `-`."""
+    if path == STDIN:
+        return sys.stdin.read()
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{option}: {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{option}: {path} is not UTF-8") from error
+
+
+def source_of(path: str) -> str:
+    """What it is called in messages."""
+    return "standard input" if path == STDIN else path
 
 
 def read_labels(labels: Sequence[str]) -> dict[str, str]:
@@ -48,7 +71,7 @@ def read_worker_states(names: Sequence[str]) -> list[WorkerState]:
 
 
 def read_file_info(path: str | None) -> FileInfo | None:
-    """Name and size of the file that a job concerns; its content stays where it is."""
+    """Name and size of the file that a job works on; its content stays where it is."""
     if path is None:
         return None
     try:
@@ -98,12 +121,3 @@ def _parsed(text: str, *, source: str) -> Any:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not in JSON")
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--params-file: {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"--params-file: {path} is not UTF-8") from error

@@ -10,8 +10,9 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column
 from rich.text import Text
 
-from jobhall.cli.phrases import event_text
+from jobhall.cli.phrases import counts_text, event_text
 from jobhall.model import Job, JobEvent, Progress
+from jobhall.model_batches import Batch
 from jobhall.states import EventType, JobState
 
 _ROWS_MAX = 20
@@ -79,6 +80,35 @@ class Bars:
 
     def _place(self, row: TaskID) -> int:
         return self._progress.task_ids.index(row)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._progress.stop()
+
+
+class BatchBar:
+    """The bar of one batch; called with it whenever it was looked at."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = RichProgress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f} %"),
+            TextColumn("{task.fields[counts]}", markup=False),
+            console=console,
+        )
+        self._row = self._progress.add_task("", total=100, counts="")
+
+    def __call__(self, batch: Batch) -> None:
+        self._progress.update(
+            self._row,
+            description=batch.state.name,
+            completed=batch.progress.percent or 0,
+            counts=counts_text(batch.counts),
+        )
 
     def __enter__(self) -> Self:
         self._progress.start()

@@ -13,7 +13,7 @@ from jobhall.cli.context import Context, Namespace
 from jobhall.cli.exits import Exit, UsageError
 
 if TYPE_CHECKING:
-    from jobhall.model import BulkOutcome
+    from jobhall.model_insight import BulkOutcome
 
 Change = Callable[..., "BulkOutcome"]
 """One of the SDK's bulk calls; takes `filter`, `namespace` and `dry_run`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,8 @@ from jobhall.cli.context import Context, Etag, Injected
 from jobhall.cli.exits import Exit, UsageError, exit_for
 from jobhall.cli.times import read_span
 from jobhall.errors import ApiError, ServerUnreachableError
-from jobhall.model import Batch, Job
+from jobhall.model import Job
+from jobhall.model_batches import Batch
 from jobhall.worker_info import WorkerInfo
 
 if TYPE_CHECKING:
@@ -111,8 +113,7 @@ def purge(
       jobhall purge --older-than 7d --dry-run
       jobhall purge --older-than 36h --filter 'state = COMPLETED' --yes
     """
-    span = read_span(older_than, option="--older-than")
-    assert span is not None
+    span = read_span(older_than, option="--older-than") or timedelta()
     chosen = matching or Matching()
     check_askable(chosen)
     with context.connect() as client:

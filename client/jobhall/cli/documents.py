@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
 from jobhall.cli.plain_values import json_line
 from jobhall.cli.tables import Cell, Table
 from jobhall.model import Job, JobEvent, LogEntry
+from jobhall.model_batches import Batch
 
 T = TypeVar("T")
 
@@ -15,8 +17,8 @@ T = TypeVar("T")
 class Documents:
     """Each thing an object; a watch gives `{"event": …}` and `{"job": …}`, so that they can be told apart."""
 
-    def submitted(self, job: Job) -> None:
-        _write(job)
+    def made(self, it: Job | Batch, *words: Cell) -> None:
+        _write(it)
 
     def job(self, job: Job) -> None:
         _write(job)
@@ -24,8 +26,8 @@ class Documents:
     def record(self, it: Any, rows: Iterable[tuple[str, str]]) -> None:  # noqa: ARG002 - they are of it
         _write(it)
 
-    def table(self, table: Table[T], entries: Iterable[T]) -> None:  # noqa: ARG002 - an object needs no columns
-        for entry in entries:
+    def table(self, table: Table[T], entries: Iterable[T], *, whole: Any = None) -> None:  # noqa: ARG002 - it has no columns
+        for entry in entries if whole is None else [whole]:
             _write(entry)
 
     def said(self, it: Any, *words: Cell) -> None:
@@ -33,6 +35,13 @@ class Documents:
 
     def log(self, entry: LogEntry) -> None:
         _write(entry)
+
+    def batch(self, batch: Batch) -> None:
+        _write(batch)
+
+    @contextmanager
+    def follow_batch(self) -> Iterator[Callable[[Batch], None]]:
+        yield lambda _batch: None
 
     def follow(self, *, named: bool) -> EventDocuments:  # noqa: ARG002 - the same for both
         return EventDocuments()

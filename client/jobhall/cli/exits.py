@@ -41,10 +41,10 @@ def exit_for(error: JobhallError) -> Exit:
     return Exit.FAILED
 
 
-def explain(error: JobhallError) -> str:
+def explain(error: JobhallError, *, with_fields: bool = True) -> str:
     """One line: what happened, the reason, and each field that the message does not name already."""
     text = str(error)
-    if isinstance(error, ApiError):
+    if with_fields and isinstance(error, ApiError):
         fields = [
             f"{violation.field}: {violation.description}"
             for violation in error.violations

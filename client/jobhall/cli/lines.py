@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
-from jobhall.cli.phrases import event_text, log_text, outcome_text
+from jobhall.cli.phrases import counts_text, event_text, log_text, outcome_text
 from jobhall.cli.plain_values import moment
-from jobhall.cli.records import job_rows
+from jobhall.cli.records import batch_rows, job_rows
 from jobhall.cli.tables import Cell, Table, cell_text
 from jobhall.model import Job, JobEvent, LogEntry
+from jobhall.model_batches import Batch
 from jobhall.states import EventType
 
 T = TypeVar("T")
@@ -21,8 +23,8 @@ _PROGRESS_SECONDS = 1.0
 class Lines:
     """A submitted job is its id alone, a list has tabs between its columns: made for `$(…)` and `cut`."""
 
-    def submitted(self, job: Job) -> None:
-        _write(job.id)
+    def made(self, it: Job | Batch, *words: Cell) -> None:
+        _write(it.id)
 
     def job(self, job: Job) -> None:
         self.record(job, job_rows(job))
@@ -35,7 +37,7 @@ class Lines:
         for name, value in rows:
             _write(f"{name}: {value}")
 
-    def table(self, table: Table[T], entries: Iterable[T]) -> None:
+    def table(self, table: Table[T], entries: Iterable[T], *, whole: Any = None) -> None:  # noqa: ARG002 - of them
         for entry in entries:
             _write("\t".join(_cell(column.cell(entry)) for column in table.columns))
 
@@ -44,6 +46,21 @@ class Lines:
 
     def log(self, entry: LogEntry) -> None:
         _write(f"{moment(entry.written_at) if entry.written_at else '-'} {entry.level.name:<8} {log_text(entry)}")
+
+    def batch(self, batch: Batch) -> None:
+        self.record(batch, batch_rows(batch))
+
+    @contextmanager
+    def follow_batch(self) -> Iterator[Callable[[Batch], None]]:
+        told: list[str] = []
+
+        def tell(batch: Batch) -> None:
+            line = f"{batch.state.name} {batch.id} {counts_text(batch.counts)}"
+            if told != [line]:
+                _write(line)
+                told[:] = [line]
+
+        yield tell
 
     def follow(self, *, named: bool) -> EventLines:  # noqa: ARG002 - the same for both
         return EventLines()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, Self, TypeVar
 
 from jobhall.cli.tables import Cell, Table
 from jobhall.model import Job, JobEvent, LogEntry
+from jobhall.model_batches import Batch
 
 T = TypeVar("T")
 
@@ -30,8 +32,8 @@ class Follower(Protocol):
 class Output(Protocol):
     """One way to say it. What is passed is whole; a program that wants JSON is given all of it."""
 
-    def submitted(self, job: Job) -> None:
-        """A job was submitted and nobody waits for it."""
+    def made(self, it: Job | Batch, *words: Cell) -> None:
+        """A job or batch was made and nobody waits for it; piped, its id is all that is said."""
 
     def job(self, job: Job) -> None:
         """All there is to say about one job."""
@@ -39,14 +41,20 @@ class Output(Protocol):
     def record(self, it: Any, rows: Iterable[tuple[str, str]]) -> None:
         """All there is to say about one thing, by name."""
 
-    def table(self, table: Table[T], entries: Iterable[T]) -> None:
-        """Entries of a list, briefly; piped, one by one as they come."""
+    def table(self, table: Table[T], entries: Iterable[T], *, whole: Any = None) -> None:
+        """Entries of a list, briefly; piped, one by one as they come. `whole` is the document that they are of."""
 
     def said(self, it: Any, *words: Cell) -> None:
         """What became of one thing, in a line."""
 
     def log(self, entry: LogEntry) -> None:
         """One line of a job's log."""
+
+    def batch(self, batch: Batch) -> None:
+        """All there is to say about one batch."""
+
+    def follow_batch(self) -> AbstractContextManager[Callable[[Batch], None]]:
+        """To show a batch until it has ended, whenever it was looked at."""
 
     def follow(self, *, named: bool) -> Follower:
         """To show jobs while they run: those that were named, or all that match something."""

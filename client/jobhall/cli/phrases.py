@@ -9,8 +9,9 @@ from typing import Any
 
 from jobhall.cli.plain_values import moment, plain
 from jobhall.limits import RETRY_MAX_DELAY
-from jobhall.model import Job, JobError, JobEvent, LogEntry, Progress, RetryPolicy
-from jobhall.states import BackoffStrategy
+from jobhall.model import FileInfo, Job, JobError, JobEvent, LogEntry, Progress, RetryPolicy
+from jobhall.model_insight import JobCounts
+from jobhall.states import BackoffStrategy, JobState
 from jobhall.worker_info import WorkerInfo
 
 
@@ -88,6 +89,16 @@ def event_text(event: JobEvent) -> str:
         parts.append(progress_text(event.progress))
     parts.extend(_one_line(entry.message) for entry in event.log_entries)
     return " ".join(parts)
+
+
+def file_text(file: FileInfo) -> str:
+    """`annual.csv (5 bytes)`, or the name alone where the size is not known."""
+    return file.name if file.size_bytes is None else f"{file.name} ({file.size_bytes} bytes)"
+
+
+def counts_text(counts: JobCounts) -> str:
+    """`2 pending, 1 running, 100 completed`: the states that jobs are in."""
+    return ", ".join(f"{count} {state.name.lower()}" for state in JobState if state and (count := counts.of(state)))
 
 
 def tasks_text(worker: WorkerInfo) -> str:

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
-from itertools import islice
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from jobhall.cli.arguments import read_labels, read_states
+from jobhall.cli.bulk import Filter
 from jobhall.cli.context import Injected, Labels, Namespace
-from jobhall.cli.exits import Exit, UsageError
+from jobhall.cli.exits import Exit
+from jobhall.cli.lists import Limit, page_size_of, show_list
 from jobhall.cli.tables import JOBS
 from jobhall.cli.times import read_moment
-from jobhall.limits import PAGE_SIZE_MAX
-
-_LIMIT_DEFAULT = 50
 
 
 def get(
     job_id: Annotated[str, Parameter(help="The job's id.")],
     /,
     *,
+    checkpoint: Annotated[bool, Parameter(help="Its last checkpoint as well.")] = False,
     context: Injected,
 ) -> Exit:
     """Shows all there is to know of a job, its first 100 item errors included.
 
     For example:
 
-      jobhall get 01977c0e-5b7a-7d2c-9b5e-0c1d2e3f4a5b
+      jobhall get 01977c0e-5b7a-7d2c-9b5e-0c1d2e3f4a5b --checkpoint
       jobhall get --json 01977c0e-5b7a-7d2c-9b5e-0c1d2e3f4a5b | jq .result
     """
     with context.connect() as client:
-        context.output.job(client.jobs.get_job(job_id, include_errors=True))
+        context.output.job(client.jobs.get_job(job_id, include_errors=True, include_checkpoint=checkpoint))
     return Exit.OK
 
 
@@ -49,9 +47,13 @@ def ls(
     path: Annotated[str, Parameter(help="Only those that concern this resource.")] = "",
     since: Annotated[str | None, Parameter(help="Submitted since: 2h ago (s, m, h, d, w), or a time.")] = None,
     until: Annotated[str | None, Parameter(help="Submitted before: the same.")] = None,
-    limit: Annotated[
-        int | None, Parameter(name=["--limit", "-n"], help="Jobs at most, 50 if not given; 0 means all.")
+    batch: Annotated[str, Parameter(help="Only those of the batch of this id.")] = "",
+    filter: Filter = "",  # noqa: A002 - the option's name
+    order_by: Annotated[
+        Literal["create-time", "update-time", "create-time-desc", "update-time-desc"] | None,
+        Parameter(help="create-time-desc, the newest first, if not given."),
     ] = None,
+    limit: Limit = None,
     context: Injected,
 ) -> Exit:
     """Lists jobs, the newest first.
@@ -63,13 +65,12 @@ def ls(
 
       jobhall ls --state failed --since 2h
       jobhall ls --type resize --limit 0 | cut -f1 | xargs jobhall cancel
+      jobhall ls --filter 'error_code = RATE_LIMITED AND priority > 0'
       jobhall ls --json --state running | jq .progress.percent
     """
-    if limit is not None and limit < 0:
-        raise UsageError(f"--limit: {limit} is negative; 0 means all")
+    page_size = page_size_of(limit)
     from jobhall.calls import PageOptions
 
-    jobs_max = _LIMIT_DEFAULT if limit is None else limit
     now = datetime.now(UTC)
     options = PageOptions(
         namespace=namespace,
@@ -78,15 +79,23 @@ def ls(
         owner=owner,
         labels=read_labels(label),
         path=path,
-        page_size=min(jobs_max or PAGE_SIZE_MAX, PAGE_SIZE_MAX),
+        batch_id=batch,
+        filter=filter,
+        order_by=_order(order_by),
+        page_size=page_size,
     )
     if (moment := read_moment(since, option="--since", now=now)) is not None:
         options["created_after"] = moment
     if (moment := read_moment(until, option="--until", now=now)) is not None:
         options["created_before"] = moment
     with context.connect() as client:
-        jobs = client.jobs.list_jobs(**options)
-        context.output.table(JOBS, islice(jobs, jobs_max or None))
-        if limit is None and next(jobs, None) is not None:
-            print(f"jobhall: there are more than these {jobs_max}; --limit 0 lists all", file=sys.stderr)
+        show_list(JOBS, client.jobs.list_jobs(**options), context, limit=limit)
     return Exit.OK
+
+
+def _order(name: str | None) -> str:
+    """`update-time-desc` as the contract says it."""
+    if name is None:
+        return ""
+    field, _, descending = name.partition("-time")
+    return f"{field}_time{' desc' if descending else ''}"

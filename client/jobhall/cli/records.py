@@ -7,6 +7,8 @@ from typing import Any
 
 from jobhall.cli.phrases import (
     attempt_error_text,
+    counts_text,
+    file_text,
     outcome_text,
     progress_text,
     retry_text,
@@ -15,6 +17,9 @@ from jobhall.cli.phrases import (
     value_text,
 )
 from jobhall.model import Job
+from jobhall.model_batches import Batch
+from jobhall.model_insight import JobExplanation
+from jobhall.model_types import JobType
 from jobhall.states import JobState
 from jobhall.worker_info import WorkerInfo
 
@@ -49,7 +54,7 @@ def job_rows(job: Job) -> Rows:
         ("batch", job.batch_id),
         ("unique key", job.unique_key),
         ("path", job.path),
-        ("file", f"{job.file_info.name} ({job.file_info.size_bytes} bytes)" if job.file_info else ""),
+        ("file", file_text(job.file_info) if job.file_info else ""),
         ("labels", _pairs(job.labels)),
         ("owner", job.owner),
         ("parameters", value_text(job.parameters)),
@@ -57,7 +62,10 @@ def job_rows(job: Job) -> Rows:
         ("error" if job.done else "last error", attempt_error_text(job.error) if job.error else ""),
         ("cancelled", "" if job.succeeded or job.error else outcome_text(job)),
         ("item errors", job.item_error_count or ""),
+        ("retention", job.retention),
         ("purged at", job.purge_at),
+        ("checkpoint", value_text(job.checkpoint)),
+        ("etag", job.etag),
     )
 
 
@@ -85,6 +93,70 @@ def worker_rows(worker: WorkerInfo) -> Rows:
         ("replica", worker.replica_id),
         ("stream", "none: it calls" if worker.unary else ""),
     )
+
+
+def job_type_rows(it: JobType) -> Rows:
+    """Of a job type, by the names of the dataclass."""
+    defaults = it.defaults
+    return _set(
+        ("name", it.name),
+        ("namespace", it.namespace),
+        ("description", it.description),
+        ("version", it.version),
+        ("paused", "yes" if it.paused else ""),
+        ("workers", " ".join([str(it.worker_count), *it.worker_names])),
+        ("jobs", counts_text(it.counts)),
+        ("priority", defaults.priority),
+        ("attempts", defaults.max_attempts or ""),
+        ("retries", retry_text(defaults.retry_policy) if defaults.retry_policy else ""),
+        ("run timeout", defaults.run_timeout),
+        ("progress timeout", defaults.progress_timeout),
+        ("retention", defaults.retention),
+        ("parameters schema", value_text(it.parameters_schema)),
+        ("result schema", value_text(it.result_schema)),
+        ("created", it.created_at),
+        ("updated", it.updated_at),
+        ("etag", it.etag),
+    )
+
+
+def batch_rows(batch: Batch) -> Rows:
+    """Of a batch, by the names of the dataclass."""
+    last = batch.completion_job
+    return _set(
+        ("id", batch.id),
+        ("name", batch.name),
+        ("namespace", batch.namespace),
+        ("state", batch.state.name),
+        ("closed", "yes" if batch.closed else "no: jobs may join it"),
+        ("active", "" if batch.active else "no: its jobs are held back"),
+        ("jobs", counts_text(batch.counts)),
+        ("progress", progress_text(batch.progress)),
+        ("completion job", f"{last.job_type}, {batch.completion_policy.name}" if last else ""),
+        ("submitted as", batch.completion_job_id),
+        ("created", batch.created_at),
+        ("started", batch.started_at),
+        ("ended", batch.ended_at),
+        ("owner", batch.owner),
+        ("etag", batch.etag),
+    )
+
+
+def explanation_rows(explanation: JobExplanation) -> Rows:
+    """Why a job waits: the summary, and each reason with what would help."""
+    rows: list[tuple[str, Any]] = [
+        ("id", explanation.job_id),
+        ("state", explanation.state.name),
+        ("summary", explanation.summary),
+        ("jobs ahead", explanation.jobs_ahead or ""),
+    ]
+    for reason in explanation.reasons:
+        rows += [
+            ("reason", f"{reason.kind.name}: {reason.message}"),
+            ("would help", reason.suggestion),
+            ("until", reason.until),
+        ]
+    return _set(*rows)
 
 
 def _set(*rows: tuple[str, Any]) -> Rows:

@@ -8,15 +8,15 @@ from enum import IntEnum
 from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as Grid
 from rich.text import Text
 
-from jobhall.cli.bars import Bars
+from jobhall.cli.bars import Bars, BatchBar
 from jobhall.cli.phrases import duration_text, log_text, outcome_text
-from jobhall.cli.records import job_rows
+from jobhall.cli.records import batch_rows, job_rows
 from jobhall.cli.tables import ITEM_ERRORS, Cell, Column, Table, cell_text
 from jobhall.model import Job, LogEntry
+from jobhall.model_batches import Batch
 
 T = TypeVar("T")
 
@@ -46,8 +46,8 @@ class Screen:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
 
-    def submitted(self, job: Job) -> None:
-        self._console.print(f"{job.id}  {escape(job.job_type)}", _styled(job.state), soft_wrap=True)
+    def made(self, it: Job | Batch, *words: Cell) -> None:
+        self._console.print(it.id, *(_shown(word, now=None) for word in words), soft_wrap=True)
 
     def job(self, job: Job) -> None:
         self.record(job, job_rows(job))
@@ -65,7 +65,7 @@ class Screen:
             grid.add_row(name, Text(value, style=_STYLES.get(value, "") if name == "state" else ""))
         self._console.print(grid)
 
-    def table(self, table: Table[T], entries: Iterable[T]) -> None:
+    def table(self, table: Table[T], entries: Iterable[T], *, whole: Any = None) -> None:  # noqa: ARG002 - of them
         now = datetime.now(UTC)
         rows = [[_shown(column.cell(entry), now=now) for column in table.columns] for entry in entries]
         if not rows:
@@ -86,6 +86,14 @@ class Screen:
         when = entry.written_at.astimezone().strftime("%H:%M:%S.%f")[:-3] if entry.written_at else "--:--:--.---"
         level = Text(f"{entry.level.name:<8}", style=_STYLES.get(entry.level.name, ""))
         self._console.print(Text(when, style="dim"), level, Text(log_text(entry)), soft_wrap=True)
+
+    def batch(self, batch: Batch) -> None:
+        self.record(batch, batch_rows(batch))
+        with BatchBar(self._console) as show:
+            show(batch)
+
+    def follow_batch(self) -> BatchBar:
+        return BatchBar(self._console)
 
     def follow(self, *, named: bool) -> Bars:
         return Bars(self._console, named=named)

@@ -12,8 +12,9 @@ from cyclopts import Parameter
 from jobhall.cli.arguments import STDIN, read_file_info, read_labels, read_parameters
 from jobhall.cli.attempts import Attempts
 from jobhall.cli.context import Context, Injected, Labels
-from jobhall.cli.exits import Exit
+from jobhall.cli.exits import Exit, UsageError
 from jobhall.cli.following import exit_of, follow_jobs
+from jobhall.cli.schedules import Schedule
 from jobhall.errors import JobFailedError
 from jobhall.model import Job
 
@@ -34,13 +35,16 @@ def submit(
     params_file: Annotated[
         str | None, Parameter(help="A file with them; - is standard input.", allow_leading_hyphen=True)
     ] = None,
-    namespace: Annotated[str, Parameter(help="Where the job is to live; default if not given.")] = "",
+    namespace: Annotated[str, Parameter(name=["--namespace", "-n"], help="Where; default if not given.")] = "",
     label: Labels = (),
     path: Annotated[str, Parameter(help="The resource that the job concerns.")] = "",
     file: Annotated[str | None, Parameter(help="A file that it works on: its name and size go along.")] = None,
     priority: Annotated[int | None, Parameter(help="-100 to 100, higher first.", allow_leading_hyphen=True)] = None,
     job_id: Annotated[str, Parameter(help="A UUID of your own: submitting it again changes nothing.")] = "",
+    batch: Annotated[str, Parameter(help="The id of the batch that it joins.")] = "",
+    schedule: Schedule | None = None,
     attempts: Attempts | None = None,
+    validate_only: Annotated[bool, Parameter(help="Check everything, and submit nothing.")] = False,
     wait: Annotated[bool, Parameter(help="Follow the job to its end; exit 1 unless it completes.")] = False,
     context: Injected,
 ) -> Exit:
@@ -53,11 +57,13 @@ def submit(
       jobhall submit resize --param file=cat.png --param width=200
       jobhall submit report --json-params '{"month": 7}' --label team=red --wait
       jobhall submit charge --max-attempts 6 --retry-delay 10s --run-timeout 5m
+      jobhall submit report --at 2026-02-01T06:00 --unique-key 2026-02
       generate | jobhall submit import -
       id=$(jobhall submit resize --param file=cat.png)
     """
     parameters = read_parameters(params=param, json_params=json_params, params_file=params_file)
     options: SubmitOptions = {
+        **(schedule or Schedule()).options(),
         **(attempts or Attempts()).options(),
         "namespace": namespace,
         "labels": read_labels(label),
@@ -65,11 +71,18 @@ def submit(
         "file_info": read_file_info(file),
         "priority": priority,
         "job_id": job_id,
+        "batch_id": batch,
     }
+    if wait and validate_only:
+        raise UsageError("there is nothing to --wait for with --validate-only")
     with context.connect() as client:
+        if validate_only:
+            job = client.jobs.validate(job_type, parameters, **options)
+            context.output.said(job, "valid:", job.job_type, job.state)
+            return Exit.OK
         job = client.jobs.submit(job_type, parameters, **options)
         if not wait:
-            context.output.submitted(job)
+            context.output.made(job, job.job_type, job.state)
             return Exit.OK
         try:
             return exit_of([_wait(client, job, context)])

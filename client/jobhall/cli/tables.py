@@ -8,9 +8,13 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Generic, TypeVar
 
-from jobhall.cli.phrases import duration_text, progress_text, tasks_text
+from jobhall.cli.phrases import duration_text, error_text, progress_text, tasks_text
 from jobhall.cli.plain_values import moment
-from jobhall.model import ItemError, Job
+from jobhall.model import ItemError, Job, Progress
+from jobhall.model_batches import Batch
+from jobhall.model_insight import JobAttempt, QueueStats
+from jobhall.model_types import JobType
+from jobhall.states import JobState
 from jobhall.worker_info import WorkerInfo
 
 T = TypeVar("T")
@@ -90,5 +94,70 @@ WORKERS: Table[WorkerInfo] = Table(
         Column(title="tasks", cell=tasks_text, right=True),
         Column(title="types", cell=lambda worker: " ".join(worker.job_types), fold=True),
         Column(title="last seen", cell=lambda worker: worker.last_seen_at, right=True),
+    ),
+)
+
+ATTEMPTS: Table[JobAttempt] = Table(
+    "attempts: no worker has begun it",
+    (
+        Column(title="attempt", cell=lambda it: it.attempt, right=True),
+        Column(title="worker", cell=lambda it: it.worker_name),
+        Column(title="outcome", cell=lambda it: it.outcome or "", width=9),
+        Column(title="started", cell=lambda it: it.started_at, right=True),
+        Column(title="ran for", cell=lambda it: it.ended_at - it.started_at if it.ended_at and it.started_at else None),
+        Column(title="item errors", cell=lambda it: it.item_error_count, right=True, optional=True),
+        Column(title="error", cell=lambda it: error_text(it.error) if it.error else "", fold=True, optional=True),
+    ),
+)
+
+JOB_TYPES: Table[JobType] = Table(
+    "job types match",
+    (
+        Column(title="name", cell=lambda it: it.name),
+        Column(title="namespace", cell=lambda it: it.namespace),
+        Column(title="version", cell=lambda it: it.version, right=True),
+        Column(title="workers", cell=lambda it: it.worker_count, right=True),
+        Column(title="waiting", cell=lambda it: it.counts.scheduled + it.counts.pending, right=True),
+        Column(
+            title="running", cell=lambda it: it.counts.claimed + it.counts.running + it.counts.cancelling, right=True
+        ),
+        Column(title="failed", cell=lambda it: it.counts.failed, right=True),
+        Column(title="paused", cell=lambda it: "paused" if it.paused else "", optional=True),
+    ),
+)
+
+BATCHES: Table[Batch] = Table(
+    "batches match",
+    (
+        Column(title="id", cell=lambda batch: batch.id, width=_UUID_WIDTH),
+        Column(title="name", cell=lambda batch: batch.name),
+        Column(title="state", cell=lambda batch: batch.state, width=10),
+        Column(title="jobs", cell=lambda batch: batch.counts.total, right=True),
+        Column(title="done", cell=lambda batch: _percent(batch.progress), right=True),
+        Column(title="failed", cell=lambda batch: batch.counts.failed, right=True, optional=True),
+        Column(title="age", cell=lambda batch: batch.created_at, right=True),
+    ),
+)
+
+
+def _percent(progress: Progress) -> str:
+    return "" if progress.percent is None else f"{progress.percent:.0f} %"
+
+
+def _in_state(state: JobState) -> Column[QueueStats]:
+    always = state in (JobState.PENDING, JobState.RUNNING)
+    return Column(title=state.name.lower(), cell=lambda it: it.counts.of(state), right=True, optional=not always)
+
+
+QUEUES: Table[QueueStats] = Table(
+    "jobs",
+    (
+        Column(title="namespace", cell=lambda it: it.namespace),
+        Column(title="type", cell=lambda it: it.job_type),
+        *(_in_state(state) for state in JobState if state),
+        Column(title="oldest", cell=lambda it: it.oldest_pending_age, right=True, optional=True),
+        Column(title="per second", cell=lambda it: it.completed_per_second, right=True, optional=True),
+        Column(title="failed per second", cell=lambda it: it.failed_per_second, right=True, optional=True),
+        Column(title="removed", cell=lambda it: it.removed.total, right=True, optional=True),
     ),
 )

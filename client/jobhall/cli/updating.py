@@ -26,9 +26,7 @@ def update(
     /,
     *,
     priority: Annotated[int | None, Parameter(help="-100 to 100, higher first.", allow_leading_hyphen=True)] = None,
-    at: Annotated[
-        str | None, Parameter(help="Not to be started before: in 10m, or a time; now means at once.")
-    ] = None,
+    at: Annotated[str | None, Parameter(help="Not to be started before: in 10m, or a time; now means at once.")] = None,
     start_deadline: Annotated[
         str | None, Parameter(help="Not to be started for the first time after: the same; none takes it away.")
     ] = None,

@@ -30,8 +30,9 @@ class Change:
     `sets` are the columns set to one constant, `adds` those incremented, `row_columns` those whose value differs from
     job to job (the values travel beside the key, in this order). `events` are logged in order, each with the state
     that it led to. `closes` tells how the attempt ended that was under way, where the job goes on without it: the
-    store keeps that attempt as history. The store itself derives `ready`, `held_by` and `terminal` from `target`,
-    raises `revision` by the number of events, and stamps `updated_at`.
+    store keeps that attempt as history; UNSPECIFIED: it goes on after all, and is history no more. The store itself
+    derives `ready`, `held_by` and `terminal` from `target`, raises `revision` by the number of events, and stamps
+    `updated_at`.
     """
 
     move: str
@@ -79,7 +80,7 @@ def merge(first: Change, second: Change) -> Change:
         adds=tuple(adds.items()),
         row_columns=kept + added,
         events=first.events + second.events,
-        closes=second.closes or first.closes,
+        closes=first.closes if second.closes is None else second.closes,
     )
 
 

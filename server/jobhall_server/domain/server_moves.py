@@ -205,6 +205,7 @@ def _take_back(source: JobState, unstarted: bool) -> Change:
         COUNTED if unstarted else (),
         ("session_key",),
         RUNNING,
+        AttemptOutcome.UNSPECIFIED,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from jobhall.states import AttemptOutcome, FailureKind, JobState
+from jobhall.states import WAITING_STATES, AttemptOutcome, FailureKind, JobState
 from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.job import JobRecord, Lease, LeaseState
 from jobhall_server.domain.moves import Decision, Refusal
@@ -187,6 +187,7 @@ def _complete(source: JobState, unstarted: bool, without_result: bool) -> Change
         COUNTED if unstarted else (),
         () if without_result else DIGEST,
         (RUNNING if unstarted else ()) + COMPLETED,
+        AttemptOutcome.UNSPECIFIED if source in WAITING_STATES else None,
     )
 
 

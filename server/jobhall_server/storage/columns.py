@@ -15,10 +15,12 @@ KEY = BigInteger().with_variant(Integer(), "sqlite")
 DUE_STATES = (JobState.SCHEDULED, JobState.CANCELLING)
 """States that the server itself moves on, so that a job in them is always due at some time."""
 
+UNSUCCESSFUL = TERMINAL - {JobState.COMPLETED}
+"""States of jobs that ended otherwise than they should."""
 
-def place_in_lease() -> tuple[Column[int], ...]:
-    """The key of what a task writes, numbered in its lease."""
-    names = ("job_key", "fence", "number")
+
+def keyed(*names: str) -> tuple[Column[int], ...]:
+    """The columns of a key of several."""
     return tuple(Column(name, KEY, primary_key=True, autoincrement=False) for name in names)
 
 
@@ -36,10 +38,14 @@ def job_checks(name: str) -> tuple[CheckConstraint, ...]:
     """What ties the columns to the state, after the table of moves."""
     return (
         CheckConstraint(_state_among(_known_states()), f"{name}_state_known"),
-        # One way only: a later job may be PENDING and held back, out of the ready index.
-        CheckConstraint(f"ready IS NULL OR state = {JobState.PENDING:d}", f"{name}_ready_is_pending"),
+        CheckConstraint(
+            f"(ready IS NOT NULL) = (state = {JobState.PENDING:d} AND held_back = 0)", f"{name}_ready_is_pending"
+        ),
         CheckConstraint(f"(held_by IS NOT NULL) = ({_state_among(HELD_STATES)})", f"{name}_held_by_a_session"),
         CheckConstraint(f"(terminal IS NOT NULL) = ({_state_among(TERMINAL)})", f"{name}_terminal_is_ended"),
+        CheckConstraint(
+            f"(unsuccessful IS NOT NULL) = ({_state_among(UNSUCCESSFUL)})", f"{name}_unsuccessful_is_not_completed"
+        ),
         CheckConstraint("lane BETWEEN 0 AND 1", f"{name}_lane_known"),
         # What nobody else moves on, the server does; what has ended, nobody.
         CheckConstraint(f"({_state_not_among(DUE_STATES)}) OR due_at IS NOT NULL", f"{name}_due_by_itself"),

@@ -191,14 +191,15 @@ class Group:
         self._staged.put(self._staged.checkpoint_progress, job_key, told)
 
     def save_failure(self, job_key: int, failure: JobFailure) -> None:
-        self._staged.put(self._staged.failures, job_key, failure)
+        job = self._jobs.get(job_key)
+        self._staged.put(self._staged.failures, (job_key, 0 if job is None else job.fence), failure)
 
     def save_progress(self, job_key: int, fence: int, progress: Progress) -> None:
-        self._staged.put(self._staged.progress, job_key, (fence, progress_text(progress)))
+        self._staged.put(self._staged.progress, (job_key, fence), progress_text(progress))
 
     def progress(self, job_key: int, fence: int) -> Progress | None:
-        staged_fence, told = self._staged.progress.get(job_key, (None, None))
-        if staged_fence != fence:
+        told = self._staged.progress.get((job_key, fence))
+        if told is None:
             statement = statements_jobs.saved_progress(self._execution.tables)
             told = self._execution.scalar(statement, job_key=job_key, fence=fence)
         return None if told is None else progress_of(told)

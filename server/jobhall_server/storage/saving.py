@@ -140,10 +140,10 @@ def _save_side_rows(execution: Execution, staged: Staged) -> None:
             )
     if staged.failures:
         names = ["kind", "code", "message", "retryable", "attempt", "details", "stack"]
-        rows = [(key, *attrgetter(*names)(failure)) for key, failure in staged.failures.items()]
-        _write(execution, statements_write.replace, tables.failures, _columns(["job_key", *names], rows))
+        rows = [(*lease, *attrgetter(*names)(failure)) for lease, failure in staged.failures.items()]
+        _write(execution, statements_write.replace, tables.failures, _columns(["job_key", "fence", *names], rows))
     if staged.progress:
-        rows = [(key, fence, text) for key, (fence, text) in staged.progress.items()]
+        rows = [(*lease, text) for lease, text in staged.progress.items()]
         _write(execution, statements_write.replace, tables.progress, _columns(["job_key", "fence", "data"], rows))
     place = ["job_key", "fence", "number"]
     if staged.item_errors:

@@ -14,6 +14,9 @@ V = TypeVar("V")
 
 _ABSENT: Final = object()
 
+LeaseKey = tuple[int, int]
+"""Job key, fence."""
+
 LeasePlace = tuple[int, int, int]
 """Job key, fence, number in the lease."""
 
@@ -31,8 +34,8 @@ class Staged:
         self.deleted: dict[int, None] = {}
         self.payloads: dict[PayloadKind, dict[int, Payload]] = {kind: {} for kind in PayloadKind}
         self.checkpoint_progress: dict[int, str | None] = {}
-        self.failures: dict[int, JobFailure] = {}
-        self.progress: dict[int, tuple[int, str]] = {}
+        self.failures: dict[LeaseKey, JobFailure] = {}
+        self.progress: dict[LeaseKey, str] = {}
         self.item_errors: dict[LeasePlace, ItemError] = {}
         self.logs: dict[LeasePlace, LogLine] = {}
         self.exclusions: dict[tuple[int, int], None] = {}

@@ -9,18 +9,21 @@ import sqlalchemy as sa
 
 from jobhall.states import HELD_STATES, TERMINAL_STATES, JobState
 from jobhall_server.domain.change import Change, Stamp
+from jobhall_server.storage.columns import UNSUCCESSFUL
 from jobhall_server.storage.dialect import as_json, in_keys, key_rows, value_rows
 from jobhall_server.storage.read_clauses import among_ids
 from jobhall_server.storage.schema import Tables
 
 _BY_KEY = (
     "key state queue_key namespace_key fence nonce lease session_key attempt max_attempts worker_losses "
-    "outcome_fence outcome_digest item_error_count revision due_at started_at releases rules job_id"
+    "outcome_fence outcome_digest item_error_count revision due_at started_at releases rules batch_key stats_key "
+    "start_deadline job_id"
 )
 RECORD_BY_KEY = tuple(_BY_KEY.split())
 """The columns of `JobRecord`, in its order; by id some more."""
 
-RECORD_BY_ID = (*RECORD_BY_KEY, "owner", "organization_id", "submit_digest", "created_at")
+_MORE_BY_ID = "owner organization_id submit_digest created_at labels access unique_key"
+RECORD_BY_ID = (*RECORD_BY_KEY, *_MORE_BY_ID.split())
 
 
 @lru_cache(maxsize=8)
@@ -117,13 +120,17 @@ def _derived(jobs: sa.Table, shape: ChangeShape, sets: dict[str, Any]) -> dict[s
     if target is not source:
         derived["state"] = sa.bindparam("target", type_=sa.BigInteger)
         if target is JobState.PENDING:
-            derived |= {"ready": _NOW, "ready_at": _NOW}
+            derived |= {"ready": sa.case((jobs.c.held_back == 0, _NOW)), "ready_at": _NOW}
         elif source is JobState.PENDING:
             derived["ready"] = sa.null()
         if target in TERMINAL_STATES:
             derived["terminal"] = _NOW
         elif source in TERMINAL_STATES:
             derived["terminal"] = sa.null()
+        if target in UNSUCCESSFUL:
+            derived["unsuccessful"] = _NOW
+        elif source in UNSUCCESSFUL:
+            derived["unsuccessful"] = sa.null()
     if target not in HELD_STATES:
         if source in HELD_STATES:
             derived["held_by"] = sa.null()
@@ -182,4 +189,5 @@ def delete_jobs(tables: Tables) -> sa.Delete:
 
 _NOW = sa.bindparam("now", type_=sa.BigInteger)
 
-_OF_THE_JOB = ("job_id", "namespace_key", "queue_key", "attempt", "worker", "owner", "organization_id", "labels")
+_OF_THE_JOB_NAMES = "job_id namespace_key queue_key attempt worker owner organization_id labels batch_key access"
+_OF_THE_JOB = tuple(_OF_THE_JOB_NAMES.split())

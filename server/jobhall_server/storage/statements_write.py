@@ -59,7 +59,7 @@ def log_submitted(tables: Tables) -> sa.Insert:
         "event_type": sa.bindparam("event_type", type_=sa.BigInteger),
         "at": jobs.c.created_at,
     }
-    same = "job_id namespace_key queue_key state revision attempt owner organization_id labels"
+    same = "job_id namespace_key queue_key state revision attempt owner organization_id labels batch_key access"
     values |= {name: jobs.c[name] for name in same.split()}
     source = sa.select(*values.values()).where(jobs.c.key.between(first, sa.bindparam("last", type_=sa.BigInteger)))
     return sa.insert(tables.events).from_select(list(values), source)

@@ -12,7 +12,7 @@ from jobhall_server.hall.views import PayloadKind
 from jobhall_server.storage.claims import PARAMETERS_BYTES_MAX
 from tests.support.memory.tables import Row, Tables
 
-_DESCRIBED = "max_attempts created_at labels path file_name file_size owner organization_id rules"
+_DESCRIBED = "max_attempts created_at labels path file_name file_size owner organization_id rules trace type_version"
 
 
 class Claims:
@@ -99,6 +99,7 @@ class Claims:
             parameters=parameters,
             checkpoint=checkpoint,
             progress=progress,
+            batch_id=self._tables.batches[row["batch_key"]].batch_id if row["batch_key"] is not None else "",
             **{name: row[name] for name in _DESCRIBED.split()},
         )
 

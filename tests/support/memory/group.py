@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from jobhall.states import EventType, FailureKind, JobState
+from jobhall.states import TERMINAL_STATES, AttemptOutcome, EventType, FailureKind, JobState
 from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.job import ItemError, JobFailure, JobRecord, LeaseState, NewJob, Payload
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import NewSession, SessionRecord, SessionState
-from jobhall_server.hall.store import Claimed, Unit, Want
+from jobhall_server.hall.store import Claimed, Holder, UniqueKey, Unit, Want
 from jobhall_server.hall.store import Group as GroupProtocol
 from jobhall_server.hall.views import EventRow, LogLine, PayloadKind
 from tests.support.memory.claims import Claims
+from tests.support.memory.names import Names
 from tests.support.memory.rows import moved_row, new_row, record_of
-from tests.support.memory.tables import Journal, Row, Session, Tables
+from tests.support.memory.tables import ClosedAttempt, Ended, Row, Session, Tables
 
 T = TypeVar("T")
 
@@ -28,14 +30,12 @@ class Move(NamedTuple):
     after: Row | None
 
 
-class Group(GroupProtocol):
+class Group(Names, GroupProtocol):
     """`hall.store.Group`. Its owner lets it decide all units, those with `after_save` last, and keeps or undoes it."""
 
     def __init__(self, tables: Tables, units: Iterable[Unit[Any]], *, now: int) -> None:
-        self._tables = tables
-        self._now = now
-        self._journal = Journal()
-        self._after_save = False
+        units = list(units)
+        super().__init__(tables, units, now=now)
         # What no unit named is not there, as in a database, where only that is loaded and locked.
         self._job_keys = {key for unit in units for key in unit.job_keys}
         self._session_keys = {key for unit in units for key in unit.session_keys}
@@ -46,10 +46,6 @@ class Group(GroupProtocol):
             self._session_keys |= {key for key, one in tables.sessions.items() if one.record.session_id in session_ids}
         self.last_event: int | None = None
         self.moves: list[Move] = []
-
-    @property
-    def now(self) -> int:
-        return self._now
 
     def decide(self, unit: Unit[T]) -> T:
         """What the unit answers; when it raises, what it had told the group is dropped."""
@@ -86,13 +82,46 @@ class Group(GroupProtocol):
         if before["state"] is not change.source or self._after_save:
             raise ValueError(f"{change.move} of job {job.key} in {before['state'].name} cannot be taken here")
         row = moved_row(before, change, values, self._now)
+        if change.closes is AttemptOutcome.UNSPECIFIED:
+            self._journal.remove(self._tables.attempts, (job.key, job.fence))
+        elif change.closes is not None:
+            self._close_attempt(before, row, change)
         self._journal.put(self._tables.jobs, job.key, row)
+        self._count_end(before, row)
         self.moves.append(Move(change.move, before, row))
         later = len(change.events)
         failed = any(name == "failure_kind" for name, _ in change.sets)
         for event_type, state in change.events:
             later -= 1
-            self._log(row, event_type, state, later=later, failed=failed and later == 0)
+            previous = _previous(before, change) if event_type is EventType.UPDATED else None
+            self._log(row, event_type, state, later=later, failed=failed and later == 0, previous=previous)
+
+    def _close_attempt(self, before: Row, after: Row, change: Change) -> None:
+        place = (before["key"], before["fence"])
+        again = change.source in TERMINAL_STATES
+        if again and place in self._tables.attempts:
+            return
+        failure = before if again else after
+        failed = change.closes is AttemptOutcome.FAILED
+        closed = ClosedAttempt(
+            attempt=before["attempt"] + max(0, dict(change.adds).get("attempt", 0)),
+            worker=before["worker"],
+            session_key=before["session_key"],
+            claimed_at=before["claimed_at"],
+            started_at=before["started_at"] or self._now,
+            ended_at=before["ended_at"] or self._now,
+            outcome=change.closes or AttemptOutcome.UNSPECIFIED,
+            failure_kind=failure["failure_kind"] if failed else FailureKind.UNSPECIFIED,
+            failure_code=failure["failure_code"] if failed else "",
+            item_error_count=before["item_error_count"],
+        )
+        self._journal.put(self._tables.attempts, place, closed)
+
+    def _count_end(self, before: Row, after: Row) -> None:
+        if after["state"] in TERMINAL_STATES and before["state"] is not after["state"]:
+            whose = (after["queue_key"], after["owner"], after["organization_id"], after["state"])
+            end = Ended(*whose, self._now // 60_000_000)
+            self._journal.put(self._tables.ended, end, self._tables.ended.get(end, 0) + 1)
 
     def insert_job(self, new: NewJob) -> int:
         assert not self._after_save
@@ -106,28 +135,58 @@ class Group(GroupProtocol):
         self._job_keys.add(key)
         if new.parameters is not None:
             self.save_payload(key, PayloadKind.PARAMETERS, new.parameters)
+        if new.unique_key is not None:
+            window = new.unique_window_us
+            self._journal.put(
+                self._tables.unique_keys, _unique(row), (key, None if window is None else self._now + window)
+            )
         self._log(row, EventType.SUBMITTED, row["state"])
         return key
 
-    def delete_job(self, job: JobRecord) -> None:
+    def delete_job(self, job: JobRecord, *, purged: bool = False) -> None:
         tables = self._tables
         row = tables.jobs[job.key]
         self._log(row, EventType.DELETED, row["state"], later=-1)
+        if purged:
+            self._count_purged(row)
         self._journal.remove(tables.jobs, job.key)
-        self.moves.append(Move("delete", row, None))
+        self.moves.append(Move("purge" if purged else "delete", row, None))
         self._journal.remove(tables.keys_of_ids, row["job_id"])
-        of_one_job: list[dict[int, Any]] = [
-            *tables.payloads.values(),
-            tables.checkpoints,
+        for table in (*tables.payloads.values(), tables.checkpoints):
+            self._journal.remove(table, job.key)  # type: ignore[arg-type]  # tables of different things by one key
+        many_of_one_job: list[dict[Any, Any]] = [
             tables.failures,
             tables.progress,
+            tables.attempts,
+            tables.log_drops,
+            tables.item_errors,
+            tables.logs,
+            tables.exclusions,
         ]
-        for table in of_one_job:
-            self._journal.remove(table, job.key)
-        many_of_one_job: list[dict[Any, Any]] = [tables.item_errors, tables.logs, tables.exclusions]
         for many in many_of_one_job:
             for place in [place for place in many if place[0] == job.key]:
                 self._journal.remove(many, place)
+        for unique in [unique for unique, (key, _) in tables.unique_keys.items() if key == job.key]:
+            self._journal.remove(tables.unique_keys, unique)
+
+    def _count_purged(self, row: Row) -> None:
+        tables, state = self._tables, row["state"]
+        whose = (row["queue_key"], row["owner"], row["organization_id"], state)
+        self._journal.put(tables.removed, whose, tables.removed.get(whose, 0) + 1)
+        if row["batch_key"] is not None:
+            member = (row["batch_key"], state)
+            self._journal.put(tables.purged, member, tables.purged.get(member, 0) + 1)
+
+    def holder(self, unique: UniqueKey) -> Holder | None:
+        key, until = self._tables.unique_keys.get(unique, (0, None))
+        row = self._tables.jobs.get(key)
+        self._job_keys.add(key)
+        return None if row is None else Holder(record_of(row), until)
+
+    def take_unique_key(self, job: JobRecord) -> None:
+        row = self._tables.jobs[job.key]
+        until = row["unique_until"]
+        self._journal.put(self._tables.unique_keys, _unique(row), (job.key, until))
 
     # --- what goes with a job ---
 
@@ -138,20 +197,25 @@ class Group(GroupProtocol):
         self._journal.put(self._tables.checkpoints, job_key, (state, progress))
 
     def save_failure(self, job_key: int, failure: JobFailure) -> None:
-        self._journal.put(self._tables.failures, job_key, failure)
+        fence = self._tables.jobs[job_key]["fence"]
+        self._journal.put(self._tables.failures, (job_key, fence), failure)
 
     def save_progress(self, job_key: int, fence: int, progress: Progress) -> None:
-        self._journal.put(self._tables.progress, job_key, (fence, progress))
+        self._journal.put(self._tables.progress, (job_key, fence), progress)
 
     def progress(self, job_key: int, fence: int) -> Progress | None:
-        of_fence, progress = self._tables.progress.get(job_key, (None, None))
-        return progress if of_fence == fence else self._tables.checkpoints.get(job_key, (None, None))[1]
+        progress = self._tables.progress.get((job_key, fence))
+        return progress or self._tables.checkpoints.get(job_key, (None, None))[1]
 
     def add_item_errors(self, job_key: int, fence: int, first_number: int, errors: Sequence[ItemError]) -> None:
         self._add_new(self._tables.item_errors, job_key, fence, first_number, errors)
 
     def add_logs(self, job_key: int, fence: int, first_number: int, lines: Sequence[LogLine]) -> None:
         self._add_new(self._tables.logs, job_key, fence, first_number, lines)
+
+    def drop_logs(self, job_key: int, fence: int, through_number: int) -> None:
+        known = self._tables.log_drops.get((job_key, fence), 0)
+        self._journal.put(self._tables.log_drops, (job_key, fence), max(known, through_number))
 
     def _add_new(
         self, table: dict[tuple[int, int, int], T], job_key: int, fence: int, first_number: int, items: Sequence[T]
@@ -222,38 +286,7 @@ class Group(GroupProtocol):
             self._journal.remove(tables.sessions, key)
         return len(events) + len(over[:limit])
 
-    # --- names ---
-
-    def namespace_key(self, name: str) -> int:
-        return self._named(self._tables.namespaces, name, "namespace")[0]
-
-    def job_type_key(self, namespace_key: int, name: str) -> tuple[int, bool]:
-        key, new = self._named(self._tables.job_types, (namespace_key, name), "job_type")
-        if new:
-            self._journal.put(self._tables.registered_at, key, self._now)
-        return key, new
-
-    def has_job_type(self, namespace: str, name: str) -> bool:
-        key = self._tables.namespaces.get(namespace)
-        return key is not None and (key, name) in self._tables.job_types
-
-    def queue_key(self, namespace_key: int, job_type_key: int) -> int:
-        return self._named(self._tables.queues, (namespace_key, job_type_key), "queue")[0]
-
     # --- in detail ---
-
-    def _named(self, table: dict[Any, int], name: object, counter: str) -> tuple[int, bool]:
-        known = table.get(name)
-        if known is not None:
-            return known, False
-        key = self._next(counter)
-        self._journal.put(table, name, key)
-        return key, True
-
-    def _next(self, counter: str) -> int:
-        number = self._tables.counters.get(counter, 0) + 1
-        self._journal.put(self._tables.counters, counter, number)
-        return number
 
     def _lease(self, row: Row, want: Want) -> Row:
         """The row as it is leased by a claim."""
@@ -277,8 +310,18 @@ class Group(GroupProtocol):
         self._log(leased, EventType.CLAIMED, JobState.CLAIMED)
         return leased
 
-    def _log(self, row: Row, event_type: EventType, state: JobState, *, later: int = 0, failed: bool = False) -> None:
+    def _log(
+        self,
+        row: Row,
+        event_type: EventType,
+        state: JobState,
+        *,
+        later: int = 0,
+        failed: bool = False,
+        previous: str | None = None,
+    ) -> None:
         """One event of a job after its move; `later` ones of the same move follow; `failed`: it tells the failure."""
+        batch = self._tables.batches.get(row["batch_key"])
         _, _, job_type = self._tables.queue(row["queue_key"])
         event = EventRow(
             number=self._next("event"),
@@ -297,6 +340,19 @@ class Group(GroupProtocol):
             organization_id=row["organization_id"],
             labels=row["labels"],
             at=self._now,
+            batch_id="" if batch is None else batch.batch_id,
+            access=row["access"],
+            previous=previous,
         )
         self._journal.put(self._tables.events, event.number, event)
         self.last_event = event.number
+
+
+def _unique(row: Row) -> UniqueKey:
+    return UniqueKey(row["queue_key"], row["organization_id"] or row["owner"], row["unique_key"])
+
+
+def _previous(before: Row, change: Change) -> str | None:
+    """What was before of that which filters and access rules name."""
+    told = {name: before[name] for name in ("labels", "access") if name in change.row_columns}
+    return json.dumps(told) if told else None

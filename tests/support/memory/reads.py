@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import TypeVar
 
-from jobhall.states import HELD_STATES, JobState
+from jobhall.states import HELD_STATES, WAITING_STATES, JobState
 from jobhall_server.domain.access import Principal, may_touch
-from jobhall_server.domain.job import ItemError, JobView, Lease
+from jobhall_server.domain.job import JobView, Lease
 from jobhall_server.domain.session import SessionRecord, SessionState
 from jobhall_server.hall.reads import Reads
 from jobhall_server.hall.views import (
@@ -16,30 +17,33 @@ from jobhall_server.hall.views import (
     Expired,
     HeldRow,
     JobFilter,
+    JobPage,
     JobTypeView,
-    LogLine,
+    ListOrder,
     LogPlace,
     Page,
     QueueView,
     SessionView,
 )
+from jobhall_server.hall.views import Place as ListPlace
 from jobhall_server.storage.statements_write import PAUSE_US
+from tests.support.memory.conditions import DESCENDING, matches, place_of
+from tests.support.memory.management import ManagementReads
 from tests.support.memory.rows import view_of
-from tests.support.memory.tables import Place, Row, Session, Tables
+from tests.support.memory.tables import Row, Session, Tables
 
 T = TypeVar("T")
 
 ROWS_MAX = 1000
 
-_TOLD = "due_at cancel_reason job_id queue_key owner organization_id labels"
+_TOLD = "due_at cancel_reason job_id queue_key owner organization_id labels type_version"
 
 
-class MemoryReads(Reads):
+class MemoryReads(ManagementReads, Reads):
     """`hall.store.Reads` over the tables. One process serves them: every other replica is gone."""
 
     def __init__(self, tables: Tables, *, now: Callable[[], int], replica_key: Callable[[], int]) -> None:
-        self._tables = tables
-        self._now = now
+        super().__init__(tables, now)
         self._replica_key = replica_key
 
     # --- jobs ---
@@ -52,27 +56,22 @@ class MemoryReads(Reads):
         rows = self._visible(principal, [self._tables.jobs[key] for key in keys if key is not None])
         return [view_of(self._tables, row, full=full) for row in rows]
 
-    async def jobs(self, principal: Principal, where: JobFilter, page: Page) -> list[JobView]:
-        rows = self._visible(principal, reversed(self._tables.jobs.values()))
+    async def jobs(self, principal: Principal, where: JobFilter, page: Page) -> JobPage:
+        rows = self._visible(principal, self._tables.jobs.values())
         views = [view_of(self._tables, row, full=False) for row in rows]
-        before = [view for view in views if page.before_key is None or view.key < page.before_key]
-        matching = [view for view in sorted(before, key=lambda view: -view.key) if _matches(view, where)]
-        return matching[page.skip : page.skip + min(page.size, ROWS_MAX)]
+        found = [(place_of(view, page.order), view) for view in views if matches(view, where)]
+        found.sort(key=itemgetter(0), reverse=page.order in DESCENDING)
+        left = [one for one in found if page.after is None or _lies_after(one[0], page.after, page.order)]
+        taken = left[page.skip : page.skip + min(page.size, ROWS_MAX)]
+        more = len(left) > page.skip + len(taken)
+        return JobPage([view for _, view in taken], taken[-1][0] if more and taken else None)
+
+    async def job_ids(self, principal: Principal, where: JobFilter, page: Page) -> tuple[list[str], ListPlace | None]:
+        found = await self.jobs(principal, where, page)
+        return [job.job_id for job in found.jobs], found.next
 
     def _visible(self, principal: Principal, rows: Iterable[Row]) -> list[Row]:
         return [row for row in rows if may_touch(principal, owner=row["owner"], organization_id=row["organization_id"])]
-
-    async def item_errors(self, job_key: int, *, after_number: int, limit: int) -> list[tuple[int, ItemError]]:
-        return self._of_newest_lease(self._tables.item_errors, job_key, after_number, limit)
-
-    async def log_lines(self, job_key: int, *, after_number: int, limit: int) -> list[tuple[int, LogLine]]:
-        return self._of_newest_lease(self._tables.logs, job_key, after_number, limit)
-
-    def _of_newest_lease(self, table: dict[Place, T], job_key: int, after: int, limit: int) -> list[tuple[int, T]]:
-        row = self._tables.jobs.get(job_key)
-        fence = -1 if row is None else row["fence"]
-        found = [(place[2], item) for place, item in table.items() if place[:2] == (job_key, fence)]
-        return sorted([pair for pair in found if pair[0] > after], key=lambda pair: pair[0])[: min(limit, ROWS_MAX)]
 
     # --- the log and the names ---
 
@@ -87,10 +86,7 @@ class MemoryReads(Reads):
 
     async def job_types(self, namespace: str | None = None) -> list[JobTypeView]:
         tables = self._tables
-        views = [
-            JobTypeView(key, tables.namespace(namespace_key), name, tables.registered_at[key])
-            for (namespace_key, name), key in tables.job_types.items()
-        ]
+        views = [known for known in tables.types.values() if not known.retired]
         views.sort(key=lambda view: (view.namespace, view.name))
         return [view for view in views if namespace in (None, view.namespace)]
 
@@ -122,7 +118,7 @@ class MemoryReads(Reads):
                 for one in sessions
                 if one.state is SessionState.ATTACHED and one.replica_key != self._replica_key()
             ),
-            due=_bounded(row["key"] for row in due if served or row["state"] is JobState.SCHEDULED),
+            due=_bounded(row["key"] for row in due if served or row["state"] in WAITING_STATES),
             drained=_bounded(one.key for one in sessions if served and _to_be_gone(one, now)),
         )
 
@@ -194,17 +190,5 @@ def _bounded(found: Iterable[T]) -> tuple[T, ...]:
     return tuple(found)[:ROWS_MAX]
 
 
-def _matches(job: JobView, where: JobFilter) -> bool:
-    return all(
-        (
-            where.namespace in (None, job.namespace),
-            not where.job_ids or job.job_id in where.job_ids,
-            not where.job_types or job.job_type in where.job_types,
-            not where.states or job.state in where.states,
-            not where.owners or job.owner in where.owners,
-            all(job.labels.get(key) == value for key, value in where.labels),
-            where.path is None or job.path == where.path,
-            where.created_after is None or job.created_at >= where.created_after,
-            where.created_before is None or job.created_at < where.created_before,
-        )
-    )
+def _lies_after(place: ListPlace, after: ListPlace, order: ListOrder) -> bool:
+    return place < after if order in DESCENDING else place > after

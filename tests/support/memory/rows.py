@@ -18,16 +18,16 @@ from tests.support.memory.tables import Row, Tables
 _RECORD = tuple(inspect.signature(JobRecord).parameters)
 _SUBMITTED = (
     "job_id namespace_key queue_key max_attempts owner organization_id created_by labels path file_name file_size "
-    "submit_digest rules"
+    "submit_digest rules batch_key start_deadline schedule_at unique_key retention_us access trace type_version"
 )
 _STAMPED = "ready ready_at created_at updated_at"
 _ZERO = "fence nonce lease attempt worker_losses releases excluded lane item_error_count outcome_fence outcome_digest"
-_ABSENT = "ready held_by terminal session_key due_at claimed_at started_at ended_at checkpoint_bytes"
+_ABSENT = "unique_until ready held_by terminal session_key due_at claimed_at started_at ended_at checkpoint_bytes"
 _EMPTY = "worker failure_code cancel_reason cancelled_by"
 _SHOWN = (
     "key job_id attempt due_at max_attempts worker_losses revision owner organization_id created_by created_at "
     "ready_at claimed_at started_at ended_at updated_at file_name file_size cancel_reason cancelled_by "
-    "item_error_count"
+    "item_error_count fence schedule_at start_deadline retention_us access trace"
 )
 _AS_SUBMITTED, _STAMPS, _COLUMNS_SHOWN = _SUBMITTED.split(), _STAMPED.split(), _SHOWN.split()
 _BLANK: Row = {
@@ -41,7 +41,9 @@ _WITHOUT_FAILURE = (JobState.COMPLETED, JobState.CANCELLED)
 
 
 def new_row(key: int, new: NewJob, now: int) -> Row:
-    """A job as its submit leaves it: ready."""
+    """A job as its submit leaves it: ready, held back, or waiting for its time."""
+    state, due_at = new.entry(now)
+    ready = now if state is JobState.PENDING else None
     content = None if new.parameters is None else new.parameters.content
     size = None if content is None else len(content.encode() if isinstance(content, str) else content)
     return {
@@ -49,7 +51,13 @@ def new_row(key: int, new: NewJob, now: int) -> Row:
         **{name: getattr(new, name) for name in _AS_SUBMITTED},
         **dict.fromkeys(_STAMPS, now),
         "key": key,
-        "state": JobState.PENDING,
+        "state": state,
+        "due_at": due_at,
+        "ready_at": ready,
+        "ready": None if new.held_back else ready,
+        "held_back": int(new.held_back),
+        "stats_key": 0,
+        "unique_until": None if new.unique_window_us is None else now + new.unique_window_us,
         "priority_order": -new.priority,
         "parameters_bytes": size,
     }
@@ -69,7 +77,7 @@ def moved_row(row: Row, change: Change, values: Values, now: int) -> Row:
     moved["revision"] = row["revision"] + len(change.events)
     if target is not source:
         ready = target is JobState.PENDING
-        moved["ready"] = now if ready else None
+        moved["ready"] = now if ready and not row["held_back"] else None
         moved["ready_at"] = now if ready else row["ready_at"]
         moved["terminal"] = now if target in TERMINAL_STATES else None
     moved["held_by"] = moved["session_key"] if target in HELD_STATES else None
@@ -107,15 +115,23 @@ def view_of(tables: Tables, row: Row, *, full: bool) -> JobView:
         parameters=_payload(tables, PayloadKind.PARAMETERS, key) if full else None,
         result=_payload(tables, PayloadKind.RESULT, key) if full else None,
         failure=_failure(tables, row) if full else None,
+        batch_id=_batch_id(tables, row),
+        unique_key=row["unique_key"] or "",
+        held_back=bool(row["held_back"]),
     )
 
 
 def _progress(tables: Tables, row: Row) -> Progress | None:
     """The present attempt's; until it says something, what the checkpoint that it starts from says."""
-    fence, progress = tables.progress.get(row["key"], (0, None))
-    if fence == row["fence"] or row["checkpoint_bytes"] is None:
-        return progress if fence == row["fence"] else None
+    progress = tables.progress.get((row["key"], row["fence"]))
+    if progress is not None or row["checkpoint_bytes"] is None:
+        return progress
     return tables.checkpoints[row["key"]][1]
+
+
+def _batch_id(tables: Tables, row: Row) -> str:
+    batch = tables.batches.get(row["batch_key"])
+    return "" if batch is None else batch.batch_id
 
 
 def _payload(tables: Tables, kind: PayloadKind, key: int) -> Payload | None:
@@ -126,7 +142,7 @@ def _failure(tables: Tables, row: Row) -> JobFailure | None:
     if not row["failure_kind"] or row["state"] in _WITHOUT_FAILURE:
         return None
     kind, code = FailureKind(row["failure_kind"]), row["failure_code"]
-    known = tables.failures.get(row["key"])
+    known = tables.failures.get((row["key"], row["fence"]))
     if known is not None and (known.kind, known.code) == (kind, code):
         return known
     return JobFailure(kind, "", code, attempt=row["attempt"])

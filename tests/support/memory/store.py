@@ -72,6 +72,7 @@ class MemoryStore(Store):
         self._in_flight = False
         self._closed = False
         self._listeners: list[Callable[[int], None]] = []
+        self._batch_listeners: list[Callable[[], None]] = []
         self._now = WrittenTime(clock, last_us=tables.served[None].last_at if tables.served else 0)
         self._replica_key = self._register()
         self._reads = read_by(MemoryReads(tables, now=self._now, replica_key=lambda: self._replica_key))
@@ -86,6 +87,9 @@ class MemoryStore(Store):
 
     def on_commit(self, callback: Callable[[int], None]) -> None:
         self._listeners.append(callback)
+
+    def on_batch_end(self, callback: Callable[[], None]) -> None:
+        self._batch_listeners.append(callback)
 
     def run(self, unit: Unit[T], *, refusable: bool = False) -> asyncio.Future[T]:
         answer: asyncio.Future[T] = self._loop.create_future()
@@ -148,15 +152,20 @@ class MemoryStore(Store):
         """One group; how to tell those who wait for it."""
         if not waiting or self._disk.busy():
             busy = DatabaseBusyError("the database is away", retry_after=timedelta(seconds=1))
-            return lambda: self._settle([(one.answer, None, busy) for one in waiting], None)
+            return lambda: self._settle([(one.answer, None, busy) for one in waiting], None, batch_ended=False)
         group = Group(self.tables, [one.unit for one in waiting], now=self.now())
         in_order = [one for one in waiting if not one.unit.after_save] + [one for one in waiting if one.unit.after_save]
         settled = [(one.answer, *_decided(group, one.unit)) for one in in_order]
+        group.finish()
         self._look_on(group.moves)
-        return lambda: self._settle(settled, group.last_event)
+        return lambda: self._settle(settled, group.last_event, batch_ended=group.batch_ended)
 
     def _settle(
-        self, settled: Sequence[tuple[asyncio.Future[Any], Any, Exception | None]], last_event: int | None
+        self,
+        settled: Sequence[tuple[asyncio.Future[Any], Any, Exception | None]],
+        last_event: int | None,
+        *,
+        batch_ended: bool,
     ) -> None:
         self._in_flight = False
         if self._waiting:
@@ -171,6 +180,9 @@ class MemoryStore(Store):
         if last_event is not None:
             for listener in self._listeners:
                 listener(last_event)
+        if batch_ended:
+            for batch_listener in self._batch_listeners:
+                batch_listener()
 
 
 class _Renew(Unit[bool]):

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeVar
 
 from jobhall.ids import new_id
+from jobhall.states import AttemptOutcome, JobState
+from jobhall_server.domain.batch import BatchRecord
 from jobhall_server.domain.job import ItemError, JobFailure, Payload
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import NewSession, SessionRecord
-from jobhall_server.hall.views import EventRow, LogLine, PayloadKind
+from jobhall_server.hall.store import UniqueKey
+from jobhall_server.hall.views import EventRow, JobTypeView, LogLine, PayloadKind
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -29,6 +32,31 @@ class Session(NamedTuple):
     created_at: int
 
 
+class ClosedAttempt(NamedTuple):
+    """An attempt that ended while its job went on; times microseconds UTC."""
+
+    attempt: int
+    worker: str
+    session_key: int
+    claimed_at: int
+    started_at: int
+    ended_at: int
+    outcome: AttemptOutcome
+    failure_kind: int
+    failure_code: str
+    item_error_count: int
+
+
+class Ended(NamedTuple):
+    """A job that came to its end in that minute, for the rates; whose it was."""
+
+    queue_key: int
+    owner: str
+    organization_id: str
+    state: JobState
+    minute: int
+
+
 class ServedTime(NamedTuple):
     """The service's one row: since when it has been there without a pause, and when that was last said."""
 
@@ -45,16 +73,30 @@ class Tables:
     keys_of_ids: dict[str, int] = field(default_factory=dict)
     payloads: dict[PayloadKind, dict[int, Payload]] = field(default_factory=lambda: {kind: {} for kind in PayloadKind})
     checkpoints: dict[int, tuple[Payload, Progress | None]] = field(default_factory=dict)
-    failures: dict[int, JobFailure] = field(default_factory=dict)
-    progress: dict[int, tuple[int, Progress]] = field(default_factory=dict)
+    failures: dict[tuple[int, int], JobFailure] = field(default_factory=dict)
+    """(job key, fence); of progress and attempts too."""
+    progress: dict[tuple[int, int], Progress] = field(default_factory=dict)
+    attempts: dict[tuple[int, int], ClosedAttempt] = field(default_factory=dict)
     item_errors: dict[Place, ItemError] = field(default_factory=dict)
     logs: dict[Place, LogLine] = field(default_factory=dict)
+    log_drops: dict[tuple[int, int], int] = field(default_factory=dict)
+    """The greatest number of a line that was not kept."""
     exclusions: dict[tuple[int, int], None] = field(default_factory=dict)
     """(job key, session key)"""
     events: dict[int, EventRow] = field(default_factory=dict)
     namespaces: dict[str, int] = field(default_factory=dict)
     job_types: dict[tuple[int, str], int] = field(default_factory=dict)
-    registered_at: dict[int, int] = field(default_factory=dict)
+    types: dict[int, JobTypeView] = field(default_factory=dict)
+    schemas: dict[tuple[int, int], tuple[str | None, str | None]] = field(default_factory=dict)
+    """By the type's key and version."""
+    unique_keys: dict[UniqueKey, tuple[int, int | None]] = field(default_factory=dict)
+    """The holder's key, and until when it holds at least."""
+    batches: dict[int, BatchRecord] = field(default_factory=dict)
+    purged: dict[tuple[int, JobState], int] = field(default_factory=dict)
+    """Jobs of a batch that are gone and still count, by its key and their state."""
+    removed: dict[tuple[int, str, str, JobState], int] = field(default_factory=dict)
+    """Purged jobs by queue, owner, organisation and state."""
+    ended: dict[Ended, int] = field(default_factory=dict)
     queues: dict[tuple[int, int], int] = field(default_factory=dict)
     sessions: dict[int, Session] = field(default_factory=dict)
     replicas: dict[int, int] = field(default_factory=dict)

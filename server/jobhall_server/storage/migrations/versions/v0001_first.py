@@ -1,6 +1,8 @@
-"""The first schema: jobs and what belongs to them, the event log, names, sessions, and the service's own rows."""
+"""The first schema: jobs and what belongs to them, the event log, what groups jobs, sessions, the service's rows."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,7 +11,8 @@ revision = "0001"
 down_revision = None
 
 KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-COUNTERS = ("event", "job", "session", "namespace", "job_type", "queue", "replica")
+COUNTERS = ("event", "job", "session", "namespace", "job_type", "queue", "replica", "stats", "batch")
+STATES = ("scheduled", "pending", "claimed", "running", "cancelling", "completed", "failed", "cancelled")
 
 
 def upgrade() -> None:
@@ -19,6 +22,7 @@ def upgrade() -> None:
     _of_one_job(prefix)
     _events(f"{prefix}events")
     _names(prefix)
+    _counted(prefix)
     _sessions(f"{prefix}sessions")
     _service(prefix)
 
@@ -45,9 +49,14 @@ def _jobs(name: str) -> None:
         _number("started_at", nullable=True),
         _number("releases", 0),
         sa.Column("rules", sa.Text),
+        _number("batch_key", nullable=True),
+        _number("stats_key", 0),
+        _number("start_deadline", nullable=True),
         _number("ready", nullable=True),
         _number("held_by", nullable=True),
         _number("terminal", nullable=True),
+        _number("unsuccessful", nullable=True),
+        _number("held_back", 0),
         _number("lane", 0),
         _number("priority_order", 0),
         _number("excluded", 0),
@@ -61,6 +70,9 @@ def _jobs(name: str) -> None:
         _number("failure_kind", 0),
         _words("failure_code", ""),
         sa.Column("labels", sa.Text),
+        sa.Column("access", sa.Text),
+        sa.Column("trace", sa.Text),
+        _number("type_version", 0),
         _number("created_at"),
         _number("ready_at", nullable=True),
         _number("claimed_at", nullable=True),
@@ -69,6 +81,10 @@ def _jobs(name: str) -> None:
         sa.Column("path", sa.Text),
         sa.Column("file_name", sa.Text),
         _number("file_size", nullable=True),
+        sa.Column("unique_key", sa.Text),
+        _number("unique_until", nullable=True),
+        _number("schedule_at", nullable=True),
+        _number("retention_us", nullable=True),
         _words("created_by", ""),
         _words("cancel_reason", ""),
         _words("cancelled_by", ""),
@@ -78,15 +94,20 @@ def _jobs(name: str) -> None:
     _partial_index(f"{name}_ready", name, ["queue_key", "lane", "priority_order", "ready", "key"], "ready IS NOT NULL")
     _partial_index(f"{name}_held_by", name, ["held_by", "lane"], "held_by IS NOT NULL")
     op.create_index(f"{name}_listed", name, ["namespace_key", "key"])
+    _partial_index(f"{name}_unsuccessful", name, ["namespace_key", "key"], "unsuccessful IS NOT NULL")
+    _partial_index(f"{name}_batch", name, ["batch_key", "key"], "batch_key IS NOT NULL")
     _partial_index(f"{name}_due", name, ["due_at"], "due_at IS NOT NULL")
 
 
 def _job_checks(name: str) -> tuple[sa.CheckConstraint, ...]:
     return (
         sa.CheckConstraint("state BETWEEN 1 AND 8", f"{name}_state_known"),
-        sa.CheckConstraint("ready IS NULL OR state = 2", f"{name}_ready_is_pending"),
+        sa.CheckConstraint("(ready IS NOT NULL) = (state = 2 AND held_back = 0)", f"{name}_ready_is_pending"),
         sa.CheckConstraint("(held_by IS NOT NULL) = (state BETWEEN 3 AND 5)", f"{name}_held_by_a_session"),
         sa.CheckConstraint("(terminal IS NOT NULL) = (state BETWEEN 6 AND 8)", f"{name}_terminal_is_ended"),
+        sa.CheckConstraint(
+            "(unsuccessful IS NOT NULL) = (state BETWEEN 7 AND 8)", f"{name}_unsuccessful_is_not_completed"
+        ),
         sa.CheckConstraint("lane BETWEEN 0 AND 1", f"{name}_lane_known"),
         sa.CheckConstraint("(state <> 1 AND state <> 5) OR due_at IS NOT NULL", f"{name}_due_by_itself"),
         sa.CheckConstraint("terminal IS NULL OR due_at IS NULL", f"{name}_terminal_is_not_due"),
@@ -99,9 +120,23 @@ def _of_one_job(prefix: str) -> None:
         more = [sa.Column("progress", sa.Text)] if kind == "checkpoints" else []
         content = (sa.Column("text", sa.Text), sa.Column("data", sa.LargeBinary))
         op.create_table(f"{prefix}{kind}", _key("job_key"), _words("content_type", ""), *more, *content, either)
+    _of_one_lease(prefix)
+    op.create_table(f"{prefix}exclusions", _key("job_key"), _key("session_key"), sqlite_with_rowid=False)
     op.create_table(
-        f"{prefix}failures",
+        f"{prefix}unique_keys",
         _key("job_key"),
+        _number("queue_key"),
+        sa.Column("scope", sa.Text, nullable=False),
+        sa.Column("text", sa.Text, nullable=False),
+        sa.UniqueConstraint("queue_key", "scope", "text", name=f"{prefix}unique_keys_held"),
+    )
+
+
+def _of_one_lease(prefix: str) -> None:
+    lease = ("job_key", "fence")
+    _clustered(
+        f"{prefix}failures",
+        *map(_key, lease),
         _number("kind"),
         _words("code", ""),
         _words("message", ""),
@@ -110,28 +145,39 @@ def _of_one_job(prefix: str) -> None:
         sa.Column("details", sa.Text),
         _words("stack", ""),
     )
-    op.create_table(f"{prefix}progress", _key("job_key"), _number("fence"), sa.Column("data", sa.Text, nullable=False))
-    place = ("job_key", "fence", "number")
-    op.create_table(
+    _clustered(f"{prefix}progress", *map(_key, lease), sa.Column("data", sa.Text, nullable=False))
+    _clustered(
         f"{prefix}item_errors",
-        *map(_key, place),
+        *map(_key, (*lease, "number")),
         _number("item_index", nullable=True),
         _words("item_key", ""),
         _words("code", ""),
         _words("message", ""),
-        sqlite_with_rowid=False,
     )
-    op.create_table(
+    _clustered(
         f"{prefix}logs",
-        *map(_key, place),
+        *map(_key, (*lease, "number")),
         _number("at"),
         _number("level"),
         _words("text", ""),
         sa.Column("raw", sa.LargeBinary),
         sa.Column("fields", sa.Text),
-        sqlite_with_rowid=False,
     )
-    op.create_table(f"{prefix}exclusions", _key("job_key"), _key("session_key"), sqlite_with_rowid=False)
+    _clustered(f"{prefix}log_drops", *map(_key, lease), _number("through_number"))
+    _clustered(
+        f"{prefix}attempts",
+        *map(_key, lease),
+        _number("attempt"),
+        _words("worker", ""),
+        _number("session_key", nullable=True),
+        _number("claimed_at", nullable=True),
+        _number("started_at"),
+        _number("ended_at"),
+        _number("outcome"),
+        _number("failure_kind", 0),
+        _words("failure_code", ""),
+        _number("item_error_count", 0),
+    )
 
 
 def _events(name: str) -> None:
@@ -153,6 +199,9 @@ def _events(name: str) -> None:
         _words("organization_id", ""),
         sa.Column("labels", sa.Text),
         _number("at"),
+        _number("batch_key", nullable=True),
+        sa.Column("access", sa.Text),
+        sa.Column("previous", sa.Text),
     )
 
 
@@ -169,8 +218,18 @@ def _names(prefix: str) -> None:
         _number("namespace_key"),
         sa.Column("name", sa.Text, nullable=False),
         _number("created_at"),
+        _number("updated_at", 0),
+        _words("description", ""),
+        *(sa.Column(name, sa.Text) for name in ("parameters_schema", "result_schema", "defaults")),
+        _number("version", 1),
+        _number("revision", 1),
+        _number("paused", 0),
+        _number("auto", 0),
+        _number("retired", 0),
         sa.UniqueConstraint("namespace_key", "name", name=f"{prefix}job_types_name"),
     )
+    schemas = (sa.Column(name, sa.Text) for name in ("parameters_schema", "result_schema"))
+    _clustered(f"{prefix}type_schemas", _key("job_type_key"), _key("version"), *schemas)
     op.create_table(
         f"{prefix}queues",
         _key("key"),
@@ -178,6 +237,53 @@ def _names(prefix: str) -> None:
         _number("job_type_key"),
         sa.UniqueConstraint("namespace_key", "job_type_key", name=f"{prefix}queues_pair"),
     )
+
+
+def _counted(prefix: str) -> None:
+    op.create_table(
+        f"{prefix}stats",
+        _key("key"),
+        _number("queue_key"),
+        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("organization_id", sa.Text, nullable=False),
+        *(_number(state, 0) for state in STATES),
+        *(_number(f"removed_{state}", 0) for state in STATES[-3:]),
+        *(_number(name, 0) for name in ("minute", "completed_now", "completed_before", "failed_now", "failed_before")),
+        sa.UniqueConstraint("queue_key", "owner", "organization_id", name=f"{prefix}stats_whose"),
+    )
+    _batches(f"{prefix}batches")
+
+
+def _batches(name: str) -> None:
+    op.create_table(
+        name,
+        _key("key"),
+        sa.Column("batch_id", sa.LargeBinary(16), nullable=False),
+        _number("namespace_key"),
+        _words("name", ""),
+        _number("closed", 0),
+        _number("active", 1),
+        _number("completion_policy"),
+        _number("completion", 0),
+        sa.Column("completion_job", sa.Text),
+        *(_words(column, "") for column in ("completion_job_id", "owner", "organization_id", "created_by")),
+        sa.Column("access", sa.Text),
+        _number("request_digest", 0),
+        *(_number(state, 0) for state in STATES),
+        *(_number(f"items_{kind}", 0) for kind in ("total", "processed", "succeeded", "failed")),
+        _number("created_at"),
+        _number("updated_at"),
+        _number("started_at", nullable=True),
+        _number("ended_at", nullable=True),
+        _number("revision", 1),
+        _number("sweep", 0),
+        _words("sweep_reason", ""),
+        _words("sweep_by", ""),
+    )
+    op.create_index(f"{name}_batch_id", name, ["batch_id"], unique=True)
+    op.create_index(f"{name}_listed", name, ["namespace_key", "key"])
+    due = "completion = 1 AND ended_at IS NOT NULL AND (completion_policy = 2 OR failed + cancelled = 0)"
+    _partial_index(f"{name}_at_work", name, ["key"], f"sweep <> 0 OR ({due})")
 
 
 def _sessions(name: str) -> None:
@@ -227,6 +333,10 @@ def _service(prefix: str) -> None:
 
 def _partial_index(name: str, table: str, columns: list[str], where: str) -> None:
     op.create_index(name, table, columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+
+
+def _clustered(name: str, *columns: sa.Column[Any]) -> None:
+    op.create_table(name, *columns, sqlite_with_rowid=False)
 
 
 def _key(name: str) -> sa.Column[int]:
