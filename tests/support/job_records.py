@@ -29,6 +29,7 @@ def job_record(
     rules: str | None = None,
     due_at: int | None = None,
     started_at: int | None = None,
+    start_deadline: int | None = None,
 ) -> JobRecord:
     """A job of that state; its lease is open where a session holds it, else spent. It falls due where it must."""
     held = state in HELD_STATES
@@ -58,6 +59,7 @@ def job_record(
         started_at=started_at,
         releases=releases,
         rules=rules,
+        start_deadline=start_deadline,
     )
 
 

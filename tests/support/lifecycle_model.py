@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from jobhall.limits import WORKER_LOSSES_MAX
-from jobhall.states import TERMINAL_STATES, AttemptOutcome, EventType, FailureKind, JobState, UniquePolicy
+from jobhall.states import TERMINAL_STATES, AttemptOutcome, EventType, FailureKind, JobState
 from jobhall_server.domain.job import Lease, LeaseState
-from jobhall_server.domain.moves import JobUpdate
 from jobhall_server.domain.rules import chance_of
 from jobhall_server.domain.session import Disposition
+from tests.support.lifecycle_callers import Jobs
 from tests.support.lifecycle_job import ModelJob, delay_of
 from tests.support.lifecycle_words import (
     CODE,
@@ -28,119 +28,8 @@ E = EventType
 RELEASES_FREE = 2
 
 
-class Model:
+class Model(Jobs):
     """All jobs; of sessions it only knows their keys."""
-
-    def __init__(self) -> None:
-        self.jobs: dict[str, ModelJob] = {}
-        self.deleted: list[ModelJob] = []
-        self.keys: dict[int, ModelJob] = {}
-        self.submitted = 0
-        self.holders: dict[tuple[int, str], ModelJob] = {}
-        """By queue and unique key."""
-
-    # --- callers ---
-
-    def submit(self, job: ModelJob, now: int, policy: UniquePolicy = UniquePolicy.REJECT) -> Answer:
-        known = self.jobs.get(job.job_id)
-        if known is not None:
-            return Answer.OK if known.content == job.content else Answer.JOB_ID_REUSED
-        holder = self._holder(job)
-        if holder is not None and policy is UniquePolicy.RETURN_EXISTING:
-            return Answer.OK
-        if holder is not None:
-            if policy is UniquePolicy.REJECT or holder.state not in (S.SCHEDULED, S.PENDING):
-                return Answer.UNIQUE_KEY_TAKEN
-            _ = self.delete(holder.job_id)
-        if job.unique is not None:
-            self.holders[job.queue, job.unique] = job
-        self.submitted += 1
-        job.order = self.submitted
-        self.jobs[job.job_id] = job
-        job.enter(now)
-        return Answer.OK
-
-    def _holder(self, job: ModelJob) -> ModelJob | None:
-        """The other job that has its unique key: one that has not ended, since no window is asked for here."""
-        holder = self.holders.get((job.queue, job.unique or ""))
-        live = holder is not None and holder.job_id in self.jobs and holder.state not in TERMINAL_STATES
-        return holder if live and holder is not job else None
-
-    def update(self, job_id: str, update: JobUpdate, now: int) -> Answer:
-        """Its turn, while it waits for it; its labels at any time."""
-        job = self.jobs.get(job_id)
-        if job is None:
-            return Answer.JOB_NOT_FOUND
-        turn = update.columns - {"labels"}
-        if turn and job.state in TERMINAL_STATES:
-            return Answer.JOB_TERMINAL
-        if turn and job.held:
-            return Answer.JOB_RUNNING
-        for name in update.columns:
-            setattr(job, name, getattr(update, name))
-        if update.columns != {"schedule_at"} or not self._rescheduled(job, now, moves=False):
-            job.tell(E.UPDATED)
-        if "schedule_at" in update.columns:
-            _ = self._rescheduled(job, now, moves=True)
-        elif turn:
-            job.due_at = job.waits_until(job.due_at if job.state is S.SCHEDULED else None)
-        return Answer.OK
-
-    def _rescheduled(self, job: ModelJob, now: int, *, moves: bool) -> bool:
-        """Whether its new schedule leads it elsewhere; with `moves` it goes there."""
-        later = job.schedule_at is not None and job.schedule_at > now
-        elsewhere = job.state is not (S.SCHEDULED if later else S.PENDING)
-        if moves and elsewhere:
-            job.state, job.ready_at = (S.SCHEDULED, job.ready_at) if later else (S.PENDING, now)
-            job.tell(E.SCHEDULED if later else E.READY)
-        if moves:
-            job.due_at = job.waits_until(job.schedule_at if later else None)
-        return elsewhere
-
-    def cancel(self, job_id: str, *, stop_at: int) -> Answer:
-        job = self.jobs.get(job_id)
-        if job is None:
-            return Answer.JOB_NOT_FOUND
-        if job.state in (S.COMPLETED, S.FAILED):
-            return Answer.JOB_TERMINAL
-        if job.state is S.RUNNING:
-            job.state, job.due_at = S.CANCELLING, stop_at
-            job.tell(E.CANCELLING)
-        elif job.state not in (S.CANCELLING, S.CANCELLED):
-            job.end(S.CANCELLED)
-        return Answer.OK
-
-    def retry(self, job_id: str, now: int) -> Answer:
-        """As if it were new, but for its fence, its history, what it has on record and where it had come."""
-        job = self.jobs.get(job_id)
-        if job is None:
-            return Answer.JOB_NOT_FOUND
-        if job.state is S.COMPLETED:
-            return Answer.JOB_TERMINAL
-        if job.state in (S.FAILED, S.CANCELLED):
-            if self._holder(job) is not None:
-                return Answer.UNIQUE_KEY_TAKEN
-            if job.unique is not None:
-                self.holders[job.queue, job.unique] = job
-            if job.started_at is not None:
-                _ = job.history.setdefault(job.fence, (job.attempt, AttemptOutcome[job.state.name]))
-            job.start_deadline = None
-            job.state, job.ready_at, job.failure, job.started_at = S.PENDING, now, FailureKind.UNSPECIFIED, None
-            job.attempt = job.losses = job.releases = job.item_errors = 0
-            job.excluded = False
-            job.tell(E.RETRIED)
-        return Answer.OK
-
-    def delete(self, job_id: str) -> Answer:
-        job = self.jobs.get(job_id)
-        if job is None:
-            return Answer.JOB_NOT_FOUND
-        if job.held:
-            return Answer.JOB_RUNNING
-        job.tell(E.DELETED)
-        self.deleted.append(self.jobs.pop(job_id))
-        self.keys = {key: known for key, known in self.keys.items() if known is not job}
-        return Answer.OK
 
     # --- workers ---
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from jobhall.states import HELD_STATES, WAITING_STATES, FailureKind, JobState
 from jobhall_server.domain import moves, server_moves, worker_moves
 from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.job import JobRecord, Lease, LeaseState
-from jobhall_server.domain.moves import MOVES, Decision, Refusal
+from jobhall_server.domain.moves import MOVES, Decision, JobUpdate, Refusal
 from jobhall_server.domain.rules import RetryPolicy, Rules
 from jobhall_server.domain.session import Disposition
 from jobhall_server.domain.worker_moves import NO_RESULT_DIGEST
@@ -38,6 +39,21 @@ def _due(job: JobRecord) -> tuple[Decision, Values]:
     return server_moves.fall_due(job, NOW + 10 * SECOND, 0.5)
 
 
+def _too_late(job: JobRecord) -> bool:
+    """Whether it waits and its time to begin is over by then."""
+    return job.state in WAITING_STATES and job.start_deadline is not None and not job.attempt
+
+
+def _update(job: JobRecord, **new: Any) -> tuple[Decision, Values]:
+    return moves.update(job, JobUpdate(frozenset(new), **new), NOW)
+
+
+def _moved(decided: tuple[Decision, Values], job: JobRecord) -> tuple[Decision, Values]:
+    """The decision, None where it leaves the job in its state."""
+    decision, values = decided
+    return (None, ()) if isinstance(decision, Change) and decision.target is job.state else (decision, values)
+
+
 def _resume(job: JobRecord, lease: Lease, *, started: bool) -> tuple[Decision, Values]:
     resumed = server_moves.resume(job, lease, session_key=SESSION, started=started, now=NOW)
     return resumed.change, resumed.values
@@ -62,10 +78,15 @@ WAYS: dict[str, tuple[Move, ...]] = {
     ),
     "take back": (lambda job, lease: _resume(job, lease, started=True),),
     "time out": (lambda job, _: _due(job) if job.state is S.RUNNING else (None, ()),),
-    "fall due": (lambda job, _: _due(job) if job.state is S.SCHEDULED else (None, ()),),
+    "fall due": (lambda job, _: _due(job) if job.state is S.SCHEDULED and not _too_late(job) else (None, ()),),
+    "expire": (lambda job, _: _due(job) if _too_late(job) else (None, ()),),
     "stop": (lambda job, _: _due(job) if job.state is S.CANCELLING else (None, ()),),
     "cancel": (lambda job, _: moves.cancel(job, reason="why", by="who", stop_at=NOW + SECOND),),
     "retry": (lambda job, _: (moves.retry(job), ()),),
+    "update": (
+        lambda job, _: _moved(_update(job, schedule_at=NOW + SECOND), job),
+        lambda job, _: _moved(_update(job, schedule_at=None), job),
+    ),
 }
 """The pure function of each move, with every choice that its caller has."""
 
@@ -89,6 +110,9 @@ def variants(state: JobState) -> Iterator[JobRecord]:
     for lease, losses, attempt, rules in product(leases, (0, 2), (1, 4), (None, AT_ONCE)):
         for due_at in (None, NOW) if timed else (None,):
             yield job_record(state, lease=lease, worker_losses=losses, attempt=attempt, rules=rules, due_at=due_at)
+    if state in (*WAITING_STATES, S.CLAIMED):
+        due_at = None if state is S.CLAIMED else NOW + SECOND
+        yield job_record(state, attempt=0, due_at=due_at, start_deadline=NOW + SECOND)
 
 
 PAIRS = [(move, state) for move in MOVES if move != "claim" for state in STATES]
@@ -112,7 +136,10 @@ def test_only_the_states_that_wait_for_a_time_have_one(state: JobState) -> None:
             if isinstance(decision, Change):
                 after = saved(job, decision, values).record
                 waits = after.state in (S.SCHEDULED, S.CANCELLING)
-                assert (after.due_at is not None) == waits or (job.due_at is not None and after.state is job.state)
+                if after.state is S.PENDING and not after.attempt:
+                    assert after.due_at == after.start_deadline
+                else:
+                    assert (after.due_at is not None) == waits or (job.due_at is not None and after.state is job.state)
 
 
 def test_every_move_but_the_claim_is_a_pure_function() -> None:

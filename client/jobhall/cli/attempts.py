@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from datetime import timedelta
+from typing import Annotated, Any, Literal, TypedDict
 
 from cyclopts import Parameter
 
@@ -12,8 +13,14 @@ from jobhall.cli.times import read_span
 from jobhall.model import RetryPolicy
 from jobhall.states import BackoffStrategy
 
-if TYPE_CHECKING:
-    from jobhall.calls import SubmitOptions
+
+class AttemptOptions(TypedDict):
+    """What a submit and the defaults of a type both take."""
+
+    max_attempts: int
+    retry_policy: RetryPolicy | None
+    run_timeout: timedelta | None
+    progress_timeout: timedelta | None
 
 
 @Parameter(name="*")
@@ -42,7 +49,7 @@ class Attempts:
     run_timeout: Annotated[str | None, Parameter(help="How long one attempt may run, such as 5m.")] = None
     progress_timeout: Annotated[str | None, Parameter(help="How long one may be silent, such as 90s.")] = None
 
-    def options(self) -> SubmitOptions:
+    def options(self) -> AttemptOptions:
         """The same as the SDK takes it."""
         if self.max_attempts == 0:
             raise UsageError("--max-attempts: 0 would never run it; 1 is to run it once")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -16,6 +16,9 @@ from jobhall.cli.lists import Limit, page_size_of, show_list
 from jobhall.cli.tables import BATCHES
 from jobhall.cli.times import read_span
 from jobhall.states import BatchState
+
+if TYPE_CHECKING:
+    from jobhall.calls import BatchPageOptions
 
 batch = App(name="batch", help="Groups jobs: creates batches, shows how far they are, waits for them.")
 batch.command(create)
@@ -63,16 +66,14 @@ def ls(
       jobhall batch ls --state processing
       jobhall batch ls --filter 'closed = false' --json
     """
-    from jobhall.calls import BatchPageOptions
-
-    options = BatchPageOptions(
-        namespace=namespace,
-        states=[BatchState[word.upper()] for word in state],
-        name=name,
-        owner=owner,
-        filter=filter,
-        page_size=page_size_of(limit),
-    )
+    options: BatchPageOptions = {
+        "namespace": namespace,
+        "states": [BatchState[word.upper()] for word in state],
+        "name": name,
+        "owner": owner,
+        "filter": filter,
+        "page_size": page_size_of(limit),
+    }
     with context.connect() as client:
         show_list(BATCHES, client.batches.list(**options), context, limit=limit)
     return Exit.OK

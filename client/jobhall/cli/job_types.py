@@ -91,21 +91,18 @@ def register(
     if parameters_schema == result_schema == "-":
         raise UsageError("standard input can be one of the schemas, not both")
     said: dict[str, Any] = {
-        "priority": priority,
-        **(attempts or Attempts()).options(),
-        "retention": read_span(retention, option="--retention"),
+        "namespace": namespace,
+        "description": description,
+        "parameters_schema": read_document(parameters_schema, option="--parameters-schema"),
+        "result_schema": read_document(result_schema, option="--result-schema"),
+        "replace": replace,
     }
+    defaults = JobDefaults(
+        priority=priority, retention=read_span(retention, option="--retention"), **(attempts or Attempts()).options()
+    )
     with context.connect() as client:
         try:
-            it = client.types.register(
-                name,
-                namespace=namespace,
-                description=description,
-                parameters_schema=read_document(parameters_schema, option="--parameters-schema"),
-                result_schema=read_document(result_schema, option="--result-schema"),
-                defaults=JobDefaults(**said),
-                replace=replace,
-            )
+            it = client.types.register(name, defaults=defaults, **said)
         except JobTypeSchemaConflictError as conflict:
             return _tell_conflict(conflict)
     return _said(it, "registered", context)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -14,6 +14,9 @@ from jobhall.cli.exits import Exit
 from jobhall.cli.lists import Limit, page_size_of, show_list
 from jobhall.cli.tables import JOBS
 from jobhall.cli.times import read_moment
+
+if TYPE_CHECKING:
+    from jobhall.calls import PageOptions
 
 
 def get(
@@ -68,22 +71,19 @@ def ls(
       jobhall ls --filter 'error_code = RATE_LIMITED AND priority > 0'
       jobhall ls --json --state running | jq .progress.percent
     """
-    page_size = page_size_of(limit)
-    from jobhall.calls import PageOptions
-
     now = datetime.now(UTC)
-    options = PageOptions(
-        namespace=namespace,
-        states=read_states(state),
-        job_types=job_type,
-        owner=owner,
-        labels=read_labels(label),
-        path=path,
-        batch_id=batch,
-        filter=filter,
-        order_by=_order(order_by),
-        page_size=page_size,
-    )
+    options: PageOptions = {
+        "namespace": namespace,
+        "states": read_states(state),
+        "job_types": job_type,
+        "owner": owner,
+        "labels": read_labels(label),
+        "path": path,
+        "batch_id": batch,
+        "filter": filter,
+        "order_by": _order(order_by),
+        "page_size": page_size_of(limit),
+    }
     if (moment := read_moment(since, option="--since", now=now)) is not None:
         options["created_after"] = moment
     if (moment := read_moment(until, option="--until", now=now)) is not None:

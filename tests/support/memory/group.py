@@ -349,7 +349,8 @@ class Group(Names, GroupProtocol):
 
 
 def _unique(row: Row) -> UniqueKey:
-    return UniqueKey(row["queue_key"], row["organization_id"] or row["owner"], row["unique_key"])
+    scope = unique_scope(owner=row["owner"], organization_id=row["organization_id"])
+    return UniqueKey(row["queue_key"], scope, row["unique_key"])
 
 
 def _previous(before: Row, change: Change) -> str | None:
