@@ -77,6 +77,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "UNCHANGED",
     "AccessControl",
     "ApiError",
     "AsyncClient",
@@ -129,7 +130,6 @@ __all__ = [
     "TaskReleased",
     "Timing",
     "TraceContext",
-    "UNCHANGED",
     "Unchanged",
     "UniquePolicy",
     "Visibility",

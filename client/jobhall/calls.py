@@ -220,10 +220,10 @@ def update_job(
     job_id: str,
     *,
     priority: int | Unchanged,
-    schedule_time: datetime | timedelta | None | Unchanged,
-    start_deadline: datetime | timedelta | None | Unchanged,
+    schedule_time: datetime | timedelta | Unchanged | None,
+    start_deadline: datetime | timedelta | Unchanged | None,
     labels: Mapping[str, str] | Unchanged,
-    access_control: AccessControl | None | Unchanged,
+    access_control: AccessControl | Unchanged | None,
     etag: str,
 ) -> Call[Job]:
     """Changes what is not UNCHANGED; the answer is the job as it then is."""
@@ -268,9 +268,7 @@ def cancel_jobs(selection: JobSelection, *, reason: str, dry_run: bool) -> BulkS
     namespace, text = selection.get("namespace", ""), filter_text(selection)
     return lambda jobs_max: unary(
         "JobService",
-        jobs_pb2.CancelJobsRequest(
-            namespace=namespace, filter=text, reason=reason, jobs_max=jobs_max, dry_run=dry_run
-        ),
+        jobs_pb2.CancelJobsRequest(namespace=namespace, filter=text, reason=reason, jobs_max=jobs_max, dry_run=dry_run),
         jobs_pb2.CancelJobsResponse,
         lambda answer: BulkOutcome(count=answer.cancelled_count, more=answer.more),
     )

@@ -59,9 +59,7 @@ def create_batch(new: NewBatch, *, validate_only: bool) -> Call[Batch]:
         batch_id=new.batch_id or ("" if validate_only else new_id()),
         name=new.name,
         # Without ids of their own the server makes them: the same batch again is then the same request.
-        jobs=[
-            submission_to_wire(job, job_id=job.job_id, field=f"jobs[{index}]") for index, job in enumerate(new.jobs)
-        ],
+        jobs=[submission_to_wire(job, job_id=job.job_id, field=f"jobs[{index}]") for index, job in enumerate(new.jobs)],
         closed=new.closed,
         active=new.active,
         completion_job=_completion_job_to_wire(new.completion_job, field="completion_job"),
@@ -107,9 +105,9 @@ def update_batch(
     name: str | Unchanged,
     closed: bool | Unchanged,
     active: bool | Unchanged,
-    completion_job: Submission | None | Unchanged,
+    completion_job: Submission | Unchanged | None,
     completion_policy: CompletionPolicy | Unchanged,
-    access_control: AccessControl | None | Unchanged,
+    access_control: AccessControl | Unchanged | None,
     etag: str,
 ) -> Call[Batch]:
     """Changes what is not UNCHANGED; the answer is the batch as it then is."""

@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from jobhall.calls import Call, Page, unary
+from jobhall.filters import TypeSelection, type_filter_text
 from jobhall.model_types import JobDefaults, JobType
 from jobhall.v1 import job_type_pb2
 from jobhall.v1 import job_type_service_pb2 as types_pb2
@@ -45,13 +46,17 @@ def get_job_type(name: str, *, namespace: str) -> Call[JobType]:
     return _job_type_call(types_pb2.GetJobTypeRequest(namespace=namespace, name=name), types_pb2.GetJobTypeResponse)
 
 
-def list_job_types(*, namespace: str, filter_text: str, order_by: str, page_token: str) -> Call[Page[JobType]]:
+def list_job_types(selection: TypeSelection, *, page_token: str) -> Call[Page[JobType]]:
     """Reads one page of the job types that may be submitted in the namespace."""
+    request = types_pb2.ListJobTypesRequest(
+        namespace=selection.get("namespace", ""),
+        filter=type_filter_text(selection),
+        order_by=selection.get("order_by", ""),
+        page_token=page_token,
+    )
     return unary(
         "JobTypeService",
-        types_pb2.ListJobTypesRequest(
-            namespace=namespace, filter=filter_text, order_by=order_by, page_token=page_token
-        ),
+        request,
         types_pb2.ListJobTypesResponse,
         lambda answer: Page([job_type_from_wire(it) for it in answer.job_types], answer.next_page_token),
     )

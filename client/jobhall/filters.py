@@ -61,6 +61,18 @@ class BatchSelection(TypedDict, total=False):
     """More conditions, as filter text."""
 
 
+class TypeSelection(TypedDict, total=False):
+    """Conditions on job types; all that are given must hold."""
+
+    namespace: str
+    """Whose, and those of `@global`; empty means `default`, `-` everywhere."""
+    paused: bool
+    filter: str
+    """More conditions, as filter text."""
+    order_by: str
+    """`name` where it is left out, `name desc`, `create_time` or `create_time desc`."""
+
+
 class WorkerSelection(TypedDict, total=False):
     """Conditions on workers; all that are given must hold."""
 
@@ -97,10 +109,15 @@ def batch_filter_text(selection: BatchSelection) -> str:
     return _joined(
         _any_of("state", [state.name for state in selection.get("states", ())]),
         *_equal_terms(selection, "owner", "name"),
-        *(f"{name} = {'true' if value else 'false'}" for name in ("active", "closed") if (value := selection.get(name)) is not None),
+        *_truth_terms(selection, "active", "closed"),
         *_bound_terms(selection, "create_time", "created_after", "created_before"),
         selection.get("filter", ""),
     )
+
+
+def type_filter_text(selection: TypeSelection) -> str:
+    """The same of job types."""
+    return _joined(*_truth_terms(selection, "paused"), selection.get("filter", ""))
 
 
 def worker_filter_text(selection: WorkerSelection) -> str:
@@ -121,6 +138,10 @@ def _joined(*terms: str) -> str:
 
 def _equal_terms(selection: Mapping[str, Any], *names: str) -> list[str]:
     return [f"{name} = {_quoted(selection[name])}" for name in names if selection.get(name)]
+
+
+def _truth_terms(selection: Mapping[str, Any], *names: str) -> list[str]:
+    return [f"{name} = {'true' if selection[name] else 'false'}" for name in names if name in selection]
 
 
 def _bound_terms(

@@ -63,6 +63,19 @@ RETRY_MAX_DELAY: Final = timedelta(minutes=10)
 RETRY_MULTIPLIER: Final = 2.0
 RETRY_JITTER: Final = 0.2
 """The share of each delay that is random."""
+UNIQUE_KEY_BYTES_MAX: Final = 255
+RETENTION_MAX: Final = timedelta(days=36_500)
+"""The longest time that a job may ask to be kept after its end."""
+ACCESS_SUBJECTS_MAX: Final = 100
+"""In each list of an AccessControl."""
+SUBJECT_BYTES_MAX: Final = 255
+TRACEPARENT_BYTES_MAX: Final = 255
+"""Version 00 has 55; later ones may append to it."""
+TRACESTATE_BYTES_MAX: Final = 512
+
+SCHEMA_BYTES_MAX: Final = 64 * 1024
+"""A job type's JSON Schema."""
+SCHEMA_DEPTH_MAX: Final = 64
 
 # --- what a task may report ---
 STEP_BYTES_MAX: Final = 255

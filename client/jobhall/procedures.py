@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from jobhall import calls
-from jobhall.calls import Call
-from jobhall.errors import ApiError, Code, JobFailedError, JobTimeoutError
-from jobhall.limits import BATCH_GET_MAX, WAIT_TIMEOUT_DEFAULT
+from jobhall import calls, calls_batches
+from jobhall.calls import BulkStep, Call
+from jobhall.errors import ApiError, BatchTimeoutError, Code, FieldInvalidError, JobFailedError, JobTimeoutError
+from jobhall.limits import BATCH_GET_MAX, BULK_JOBS_MAX, WAIT_TIMEOUT_DEFAULT
 from jobhall.model import Job, Jobs
+from jobhall.model_batches import Batch
+from jobhall.model_insight import BulkOutcome
 from jobhall.retry import CallRetry, may_try_again
-from jobhall.states import JobState
+from jobhall.states import BatchState, JobState
 
 _GRACE_SECONDS = 3.0
+_POLL_FIRST_SECONDS = 0.1
+_POLL_GROWTH = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,44 @@ class Procedures:
             waiting = [*answer.remaining_ids, *later]
         return Jobs(tuple(found), tuple(missing))
 
+    def bulk(self, step: BulkStep, *, jobs_max: int | None, dry_run: bool) -> Procedure[BulkOutcome]:
+        """Changes all jobs of a filter, or so many, in as many steps as that takes; a dry run is one step."""
+        if jobs_max is not None and jobs_max < 1:
+            raise FieldInvalidError("jobs_max", f"is {jobs_max}; leave it out to change all")
+        count = 0
+        while True:
+            room = BULK_JOBS_MAX if jobs_max is None else min(BULK_JOBS_MAX, jobs_max - count)
+            outcome = yield from self.call(step(room))
+            count += outcome.count
+            # A step that changed nothing would change nothing again.
+            if dry_run or not outcome.more or not outcome.count or count == jobs_max:
+                return replace(outcome, count=count)
+
+    def wait_for_batch(self, batch_id: str, *, timeout_seconds: float | None, poll_seconds: float) -> Procedure[Batch]:
+        """Waits until the batch has ended, asking ever less often; outages are waited out as those of a job are."""
+        wait = _Wait("batch", batch_id, timeout_seconds, poll_seconds, self.clock())
+        state = BatchState.UNSPECIFIED
+        delay = _POLL_FIRST_SECONDS
+        while True:
+            error: ApiError | None = None
+            try:
+                batch = yield from self.call(calls_batches.get_batch(batch_id), until=wait.until)
+            except ApiError as failure:
+                if state is BatchState.UNSPECIFIED or not _passes(failure):
+                    raise
+                error = failure
+            else:
+                if batch.done:
+                    return batch
+                state = batch.state
+            wait.check(self.clock(), state, error)
+            yield Pause(wait.shortened(min(delay, poll_seconds), self.clock()))
+            delay *= _POLL_GROWTH
+
     def wait_for_job(self, job_id: str, *, timeout_seconds: float | None, poll_seconds: float | None) -> Procedure[Job]:
         """Waits until the job has ended; once the server has answered, outages of any length are waited out too."""
-        wait = _Wait(job_id, timeout_seconds, poll_seconds or WAIT_TIMEOUT_DEFAULT.total_seconds(), self.clock())
+        poll = poll_seconds or WAIT_TIMEOUT_DEFAULT.total_seconds()
+        wait = _Wait("job", job_id, timeout_seconds, poll, self.clock())
         state = JobState.UNSPECIFIED
         failures = early = 0
         while True:
@@ -101,7 +140,9 @@ class Procedures:
 
 @dataclass(frozen=True, slots=True)
 class _Wait:
-    job_id: str
+    noun: str
+    """What is waited for: job or batch."""
+    id: str
     timeout_seconds: float | None
     poll_seconds: float
     began_at: float
@@ -119,12 +160,13 @@ class _Wait:
             return span_seconds
         return max(0.0, min(span_seconds, self.began_at + self.timeout_seconds - now))
 
-    def check(self, now: float, state: JobState, cause: ApiError | None = None) -> None:
+    def check(self, now: float, state: JobState | BatchState, cause: ApiError | None = None) -> None:
         if self.timeout_seconds is None or now < self.began_at + self.timeout_seconds:
             return
-        details = {"job_id": self.job_id, "timeout": self.timeout_seconds, "state": state.name}
-        message = f"job {self.job_id} was still {state.name} after {self.timeout_seconds:g} s; it goes on"
-        raise JobTimeoutError(message, details) from cause
+        details = {f"{self.noun}_id": self.id, "timeout": self.timeout_seconds, "state": state.name}
+        message = f"{self.noun} {self.id} was still {state.name} after {self.timeout_seconds:g} s; it goes on"
+        error = JobTimeoutError if self.noun == "job" else BatchTimeoutError
+        raise error(message, details) from cause
 
 
 def client_closed() -> ApiError:

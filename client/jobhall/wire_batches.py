@@ -25,8 +25,7 @@ def batch_from_wire(message: batch_pb2.Batch, *, job_ids: Iterable[str] = ()) ->
         counts=counts_from_wire(message.counts),
         progress=progress_from_wire(message.progress),
         completion_job=submission_from_wire(message.completion_job) if message.HasField("completion_job") else None,
-        completion_policy=enum_from_wire(CompletionPolicy, message.completion_policy)
-        or CompletionPolicy.ALL_COMPLETED,
+        completion_policy=enum_from_wire(CompletionPolicy, message.completion_policy) or CompletionPolicy.ALL_COMPLETED,
         completion_job_id=message.completion_job_id,
         created_at=time_from_wire(message, "create_time"),
         started_at=time_from_wire(message, "start_time"),

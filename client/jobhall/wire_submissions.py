@@ -163,9 +163,7 @@ def _rare_to_wire(submission: Submission, field: str) -> job_pb2.JobSubmission:
         retention=span_to_wire(submission.retention, field=f"{field}.retention"),
         access_control=access_control_to_wire(submission.access_control),
         trace_context=(
-            None
-            if trace is None
-            else job_pb2.TraceContext(traceparent=trace.traceparent, tracestate=trace.tracestate)
+            None if trace is None else job_pb2.TraceContext(traceparent=trace.traceparent, tracestate=trace.tracestate)
         ),
     )
 

@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from jobhall.errors import ApiError
-from jobhall.states import HELD_STATES, TERMINAL_STATES, EventType, FailureKind, JobState
+from jobhall.states import HELD_STATES, TERMINAL_STATES, AttemptOutcome, EventType, FailureKind, JobState, UniquePolicy
 from jobhall_server.domain.access import ANYBODY
 from jobhall_server.domain.job import NewJob
+from jobhall_server.domain.moves import JobUpdate
 from jobhall_server.domain.rules import NO_RULES, Backoff, RetryPolicy, Rules
-from jobhall_server.hall.jobs import _CancelJob, _DeleteJob, _RetryJob
+from jobhall_server.hall.job_units import CancelJob, DeleteJob, RetryJob, UpdateJob
 from jobhall_server.hall.leases import FallDue, Fallen
-from jobhall_server.hall.submits import SubmitJobs
+from jobhall_server.hall.submits import Special, SubmitJobs
 from tests.support.lifecycle_job import ModelJob
 from tests.support.lifecycle_sessions import CHANCES
 from tests.support.lifecycle_words import CODE, Answer
@@ -24,7 +25,7 @@ from tests.support.stores import ENGINES
 
 COLUMNS = (
     "state attempt fence worker_losses releases lease held_by revision item_error_count priority_order max_attempts "
-    "failure_kind checkpoint_bytes excluded due_at started_at ready"
+    "failure_kind checkpoint_bytes excluded due_at started_at ready start_deadline labels"
 )
 EXAMPLES = {"sqlite": 80, "memory": 300}
 STEPS = 40
@@ -42,7 +43,6 @@ KIND = st.tuples(st.integers(0, 1), st.integers(-1, 1), st.sampled_from((1, 2, 4
 """Of a job: which queue, its priority, its attempts, its rules."""
 GRACE_US = 3
 EVENT_STATES = {
-    EventType.SUBMITTED: JobState.PENDING,
     EventType.READY: JobState.PENDING,
     EventType.RETRIED: JobState.PENDING,
     **{EventType[state.name]: state for state in JobState if state not in (JobState.UNSPECIFIED, JobState.PENDING)},
@@ -64,13 +64,76 @@ class Lifecycle(Workers):
 
     # --- clients ---
 
+    @rule(
+        queue=st.integers(0, 1),
+        after=st.none() | st.integers(0, 4),
+        within=st.none() | st.integers(5, 9),
+        unique=st.sampled_from((None, "a", "b")),
+        policy=st.sampled_from(UniquePolicy).filter(bool),
+        alone=st.booleans(),
+    )
+    def submit_with_conditions(
+        self,
+        queue: int,
+        after: int | None,
+        within: int | None,
+        unique: str | None,
+        policy: UniquePolicy,
+        *,
+        alone: bool,
+    ) -> None:
+        """Not before its time, not begun after another, the only one with its key."""
+        self.job_ids.append(str(UUID(int=2**64 + len(self.job_ids))))
+        job = new_job(self.job_ids[-1], self.queues[queue])._replace(
+            schedule_at=None if after is None else self.now + after,
+            start_deadline=None if within is None else self.now + within,
+            unique_key=unique,
+        )
+        expected = self.model.submit(self.modelled(job), self.now, policy)
+        special = {0: Special("job", "", policy)}
+        unit = SubmitJobs(ANYBODY, [job], atomic=False, special=special)
+        self.store.plan(unit, lambda answers: told_all(answers, expected), alone=alone)
+
+    @rule(
+        data=st.data(),
+        columns=st.frozensets(st.sampled_from(("priority", "schedule_at", "start_deadline", "labels")), min_size=1),
+        priority=st.integers(-1, 1),
+        after=st.none() | st.integers(-1, 4),
+        within=st.none() | st.integers(5, 9),
+        labels=st.sampled_from((None, '{"team": "red"}')),
+        alone=st.booleans(),
+    )
+    def update(
+        self,
+        data: st.DataObject,
+        columns: frozenset[str],
+        priority: int,
+        after: int | None,
+        within: int | None,
+        labels: str | None,
+        *,
+        alone: bool,
+    ) -> None:
+        job_id = data.draw(
+            st.sampled_from(self.model.in_states((JobState.SCHEDULED, JobState.PENDING)) or self.job_ids)
+        )
+        update = JobUpdate(
+            columns,
+            priority,
+            None if after is None else self.now + after,
+            None if within is None else self.now + within,
+            labels,
+        )
+        expected = self.model.update(job_id, update, self.now)
+        self.store.plan(UpdateJob(ANYBODY, job_id, update, ""), lambda answer: told(answer, expected), alone=alone)
+
     @rule(kinds=st.lists(KIND, min_size=1, max_size=2), alone=st.booleans())
     def submit(self, kinds: list[tuple[int, int, int, int]], *, alone: bool) -> None:
         new = []
         for queue, priority, max_attempts, rules in kinds:
             self.job_ids.append(str(UUID(int=2**64 + len(self.job_ids))))
             job = new_job(self.job_ids[-1], self.queues[queue], priority, max_attempts, rules=RULES[rules])
-            assert self.model.submit(self.modelled(job, RULES[rules])) is Answer.OK
+            assert self.model.submit(self.modelled(job, RULES[rules]), self.now) is Answer.OK
             new.append(job)
         self.store.plan(
             SubmitJobs(ANYBODY, new, atomic=True), lambda answers: told_all(answers, Answer.OK), alone=alone
@@ -82,14 +145,15 @@ class Lifecycle(Workers):
         job_id = data.draw(st.sampled_from(self.job_ids))
         known = self.model.jobs.get(job_id)
         job = new_job(job_id, known.queue if known else self.queues[0], content=1 if same else 2)
-        expected = self.model.submit(self.modelled(job))
+        expected = self.model.submit(self.modelled(job), self.now)
         self.store.plan(
             SubmitJobs(ANYBODY, [job], atomic=False), lambda answers: told_all(answers, expected), alone=alone
         )
 
     def modelled(self, job: NewJob, rules: Rules = NO_RULES) -> ModelJob:
         facts = (job.queue_key, job.priority, job.max_attempts, job.submit_digest)
-        return ModelJob(job.job_id, 0, *facts, self.now, rules)
+        asked = {"schedule_at": job.schedule_at, "start_deadline": job.start_deadline, "unique": job.unique_key}
+        return ModelJob(job.job_id, 0, *facts, self.now, rules, **asked)
 
     @rule(data=st.data(), alone=st.booleans())
     def cancel(self, data: st.DataObject, *, alone: bool) -> None:
@@ -97,7 +161,7 @@ class Lifecycle(Workers):
 
     def cancelled(self, job_id: str, *, alone: bool) -> None:
         expected = self.model.cancel(job_id, stop_at=self.now + GRACE_US)
-        unit = _CancelJob(ANYBODY, job_id, "why", GRACE_US, "")
+        unit = CancelJob(ANYBODY, job_id, "why", GRACE_US, "")
         self.store.plan(unit, lambda answer: told(answer, expected), alone=alone)
 
     @rule(data=st.data(), alone=st.booleans(), etag=st.sampled_from(("", "right", "old")))
@@ -107,10 +171,10 @@ class Lifecycle(Workers):
         job = self.model.jobs.get(job_id)
         revision = len(job.events) if job else 1
         if etag == "old" and job:
-            unit, expected = _RetryJob(ANYBODY, job_id, str(revision - 1)), Answer.ETAG_MISMATCH
+            unit, expected = RetryJob(ANYBODY, job_id, str(revision - 1)), Answer.ETAG_MISMATCH
         else:
             unit, expected = (
-                _RetryJob(ANYBODY, job_id, str(revision) if etag else ""),
+                RetryJob(ANYBODY, job_id, str(revision) if etag else ""),
                 self.model.retry(job_id, self.now),
             )
         self.store.plan(unit, lambda answer: told(answer, expected), alone=alone)
@@ -125,10 +189,10 @@ class Lifecycle(Workers):
         if what == "cancel":
             self.cancelled(job_id, alone=alone)
         elif what == "delete, read before" and job and job.state not in HELD_STATES:
-            self.store.plan(_DeleteJob(ANYBODY, job_id, revision - 1), equals(expected=False), alone=alone)
+            self.store.plan(DeleteJob(ANYBODY, job_id, revision - 1), equals(expected=False), alone=alone)
         else:
             expected = self.model.delete(job_id)
-            unit = _DeleteJob(ANYBODY, job_id, revision)
+            unit = DeleteJob(ANYBODY, job_id, revision)
             self.store.plan(unit, lambda answer: told(answer, expected), alone=alone)
 
     # --- time ---
@@ -184,6 +248,7 @@ class Lifecycle(Workers):
             self.the_store_is_where_the_model_is()
             for job in self.model.jobs.values():
                 view = self.store.read(job.job_id)
+                assert self.store.attempts(view.key) == attempts_of(job)
                 told_failure = view.failure.kind if view.failure else FailureKind.UNSPECIFIED
                 hidden = job.state in (JobState.COMPLETED, JobState.CANCELLED)
                 assert told_failure is (FailureKind.UNSPECIFIED if hidden else job.failure)
@@ -219,7 +284,16 @@ def shown(job: ModelJob) -> tuple[object, ...]:
     asked = (-job.priority, job.max_attempts)
     kept = (job.failure, job.checkpoint_bytes, int(job.excluded))
     ready = job.ready_at if job.state is JobState.PENDING else None
-    return (job.state, *counters, *asked, *kept, job.due_at, job.started_at, ready)
+    return (job.state, *counters, *asked, *kept, job.due_at, job.started_at, ready, job.start_deadline, job.labels)
+
+
+def attempts_of(job: ModelJob) -> list[tuple[int, int, AttemptOutcome]]:
+    """What ListAttempts shows: fence, number and outcome."""
+    found = dict(job.history)
+    if job.started_at is not None and job.fence not in found:
+        ended = job.state in TERMINAL_STATES
+        found[job.fence] = (job.attempt, AttemptOutcome[job.state.name] if ended else AttemptOutcome.UNSPECIFIED)
+    return [(fence, *told) for fence, told in sorted(found.items())]
 
 
 def told(answer: object, expected: Answer) -> None:

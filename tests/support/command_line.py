@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,32 @@ class Hall:
 
     def start(self, name: str, *arguments: str) -> Program:
         return self.processes.start(name, [COMMAND, *arguments], address=self.address)
+
+    def on_terminal(self, *arguments: str, typed: str = "", **variables: str) -> tuple[int, str]:
+        """The exit code, and what the command writes where all its streams are a terminal at which that is typed."""
+        leader, follower = pty.openpty()
+        try:
+            os.write(leader, typed.encode())
+            process = subprocess.Popen(
+                [COMMAND, *arguments],
+                cwd=self.folder,
+                env=self.environment() | variables,
+                stdin=follower,
+                stdout=follower,
+                stderr=follower,
+            )
+        finally:
+            os.close(follower)
+        written = bytearray()
+        try:
+            while chunk := os.read(leader, 4096):
+                written += chunk
+        except OSError:
+            pass  # Linux says EIO when the last writer has closed its end.
+        finally:
+            os.close(leader)
+            process.wait(timeout=30)
+        return process.returncode, written.decode()
 
     def work(self, module: str) -> Program:
         """A worker of that module, once it is there."""

@@ -13,7 +13,13 @@ from google.protobuf.message import Message
 
 from jobhall import CallRetry, Client
 from jobhall.errors import ApiError
-from jobhall.v1 import admin_service_pb2, job_service_pb2, job_type_service_pb2, worker_service_pb2
+from jobhall.v1 import (
+    admin_service_pb2,
+    batch_service_pb2,
+    job_service_pb2,
+    job_type_service_pb2,
+    worker_service_pb2,
+)
 from jobhall.wire_errors import status_from_error
 from tests.support.waiting import eventually
 
@@ -23,6 +29,7 @@ SERVICES = [
     module.DESCRIPTOR.services_by_name[name]
     for module, name in (
         (job_service_pb2, "JobService"),
+        (batch_service_pb2, "BatchService"),
         (job_type_service_pb2, "JobTypeService"),
         (worker_service_pb2, "WorkerService"),
         (admin_service_pb2, "AdminService"),

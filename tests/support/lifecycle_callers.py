@@ -57,6 +57,8 @@ class Jobs:
             return Answer.JOB_TERMINAL
         if turn and job.held:
             return Answer.JOB_RUNNING
+        if job.attempt == 0 and self._never_in_time(job, update):
+            return Answer.FIELD_INVALID
         for name in update.columns:
             setattr(job, name, getattr(update, name))
         if update.columns != {"schedule_at"} or not self._rescheduled(job, now, moves=False):
@@ -66,6 +68,14 @@ class Jobs:
         elif turn:
             job.due_at = job.waits_until(job.due_at if job.state is S.SCHEDULED else None)
         return Answer.OK
+
+    def _never_in_time(self, job: ModelJob, update: JobUpdate) -> bool:
+        """Whether it could not begin any more, by the times that it would have."""
+        deadline = update.start_deadline if "start_deadline" in update.columns else job.start_deadline
+        at = job.due_at if job.state is S.SCHEDULED and job.due_at != job.start_deadline else None
+        if "schedule_at" in update.columns:
+            at = update.schedule_at
+        return at is not None and deadline is not None and at >= deadline
 
     def _rescheduled(self, job: ModelJob, now: int, *, moves: bool) -> bool:
         """Whether its new schedule leads it elsewhere; with `moves` it goes there."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from jobhall.errors import ApiError
-from jobhall.states import EventType, JobState
+from jobhall.states import AttemptOutcome, EventType, JobState
 from jobhall_server.domain.access import ANYBODY
 from jobhall_server.domain.job import JobView
 from jobhall_server.hall.store import Store, Unit
@@ -88,6 +88,11 @@ class PlannedStore:
         view = self._wait(self._store.reads.job(ANYBODY, job_id))
         assert view is not None
         return view
+
+    def attempts(self, job_key: int) -> list[tuple[int, int, AttemptOutcome]]:
+        """The history of the job: fence, number and outcome of each attempt."""
+        found = self._wait(self._store.reads.attempts(job_key, after_fence=0, limit=1000))
+        return [(one.fence, one.attempt, one.outcome) for one in found]
 
     def jobs(self, columns: str) -> dict[str, tuple[Any, ...]]:
         """These columns of every job's row, by the job's id."""

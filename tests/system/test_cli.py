@@ -1,8 +1,6 @@
 """The `jobhall` command as a user has it: real processes, a real server, pipes and terminals."""
 
 import json
-import os
-import pty
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -190,8 +188,8 @@ def test_a_watch_of_named_jobs_ends_with_them(hall: Hall) -> None:
 
 @pytest.mark.usefixtures("worker")
 def test_on_a_terminal_there_are_bars_and_colours_unless_unwanted(hall: Hall) -> None:
-    coloured = on_terminal(hall, "submit", "count", "-p", "rows=40", "--wait")
-    table = on_terminal(hall, "ls", "--limit", "3", NO_COLOR="1")
+    _, coloured = hall.on_terminal("submit", "count", "-p", "rows=40", "--wait")
+    _, table = hall.on_terminal("ls", "--limit", "3", NO_COLOR="1")
 
     assert "40/40 rows" in coloured
     assert "rows/s" in coloured
@@ -253,28 +251,3 @@ def test_a_worker_stops_when_asked(hall: Hall, how: signal.Signals) -> None:
 
     assert worker.stop(how) == 0
     assert "serves" in worker.output
-
-
-def on_terminal(hall: Hall, *arguments: str, **variables: str) -> str:
-    """What the command writes when its standard output is a terminal."""
-    leader, follower = pty.openpty()
-    try:
-        process = subprocess.Popen(
-            [COMMAND, *arguments],
-            cwd=hall.folder,
-            env=hall.environment() | variables,
-            stdout=follower,
-            stderr=subprocess.STDOUT,
-        )
-    finally:
-        os.close(follower)
-    written = bytearray()
-    try:
-        while chunk := os.read(leader, 4096):
-            written += chunk
-    except OSError:
-        pass  # Linux says EIO when the last writer has closed its end.
-    finally:
-        os.close(leader)
-        process.wait(timeout=30)
-    return written.decode()

@@ -191,6 +191,9 @@ def test_more_running_jobs_than_rows_cost_no_more_bars() -> None:
         (600, "10 min"),
         (7500, "2 h 5 min"),
         (7200, "2 h"),
+        (47 * 3600, "47 h"),
+        (76 * 3600, "3 d 4 h"),
+        (7 * 86400, "7 d"),
     ],
 )
 def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:

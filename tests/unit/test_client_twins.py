@@ -4,12 +4,13 @@ import inspect
 
 import pytest
 
-from jobhall import aio, client
+from jobhall import aio, aio_batches, aio_jobs, client, client_batches, client_jobs
 
 ASYNC_ONLY = {"submit_stream"}
 TWINS = [
     (client.Client, aio.AsyncClient),
-    (client.JobsApi, aio.AsyncJobsApi),
+    (client_jobs.JobsApi, aio_jobs.AsyncJobsApi),
+    (client_batches.BatchesApi, aio_batches.AsyncBatchesApi),
     (client.JobTypesApi, aio.AsyncJobTypesApi),
     (client.WorkersApi, aio.AsyncWorkersApi),
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from jobhall.limits import WORKER_LOSSES_MAX
-from jobhall.states import EventType, FailureKind, JobState
+from jobhall.states import AttemptOutcome, EventType, FailureKind, JobState
 from jobhall_server.domain import moves, server_moves, worker_moves
 from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.job import JobRecord, LeaseState
@@ -198,10 +198,15 @@ def test_an_accept_clears_the_item_errors_of_the_attempt_before() -> None:
     assert then.record.item_error_count == 0
 
 
-def test_a_release_makes_the_start_undone() -> None:
-    _, then = after(job_record(S.RUNNING), "release")
+def test_a_release_takes_its_attempt_back_and_is_kept_as_history() -> None:
+    """Its attempt is not counted, but who looks at the job's attempts sees that it began, and when."""
+    running = job_record(S.RUNNING, start_deadline=NOW)
 
-    assert then.record.started_at is None
+    change, then = after(running, "release")
+
+    assert change.closes is AttemptOutcome.RELEASED
+    assert (then.record.attempt, then.record.started_at) == (0, running.started_at)
+    assert then.record.start_deadline is None
 
 
 @pytest.mark.parametrize("state", [S.CLAIMED, S.RUNNING, S.CANCELLING])

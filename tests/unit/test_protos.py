@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobhall import errors, states
-from jobhall.v1 import error_pb2, event_pb2, job_pb2, job_service_pb2, worker_pb2, worker_service_pb2
+from jobhall.v1 import batch_pb2, error_pb2, event_pb2, job_pb2, job_service_pb2, worker_pb2, worker_service_pb2
 
 PROTOS = Path(__file__).resolve().parents[2] / "protos" / "jobhall" / "v1"
 FILES: list[FileDescriptor] = [
@@ -29,6 +29,12 @@ WORDS = [
     (states.EventType, event_pb2.EventType),
     (states.BackoffStrategy, job_pb2.BackoffStrategy),
     (states.WorkerState, worker_pb2.WorkerState),
+    (states.Visibility, job_pb2.Visibility),
+    (states.UniquePolicy, job_pb2.UniquePolicy),
+    (states.AttemptOutcome, job_pb2.AttemptOutcome),
+    (states.BatchState, batch_pb2.BatchState),
+    (states.CompletionPolicy, batch_pb2.CompletionPolicy),
+    (states.WaitReasonKind, job_service_pb2.WaitReasonKind),
 ]
 LISTS_OF_EVENTS = {"ListJobEventsRequest"}  # pages by cursor, as the watch does
 AWKWARD_FIELDS = {

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from jobhall.errors import CursorMismatchError, FieldInvalidError
 from jobhall.states import JobState
-from jobhall_server.hall.tokens import cursor, cursor_number, digest, page_place, page_token
-from jobhall_server.hall.views import JobFilter, LogPlace
+from jobhall_server.hall.tokens import cursor, cursor_number, digest, named_place, page_place, page_token
+from jobhall_server.hall.views import JobFilter, LogPlace, Place
 
 PLACES = st.integers(0, 2**59)
 LOG = LogPlace("log-1", first=5, last=40)
@@ -22,20 +22,42 @@ HOSTILE = [
     "____",
     *(
         base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-        for text in ("p", "p.", "p1", "p-1.0", "p².0", f"p{'9' * 5000}.0", "c", "c².log-1", f"c{'9' * 5000}.log-1")
+        for text in (
+            "p",
+            "p.",
+            "p1",
+            "p[1,2].0",
+            "p[².0",
+            f"p[{'9' * 5000}].0",
+            "c",
+            "c².log-1",
+            f"c{'9' * 5000}.log-1",
+        )
     ),
 ]
 
 
-@given(PLACES, st.text(), st.text())
-def test_a_page_token_leads_back_to_its_place(place: int, namespace: str, path: str) -> None:
+@given(st.builds(Place, PLACES, PLACES), st.text(), st.text())
+def test_a_page_token_leads_back_to_its_place(place: Place, namespace: str, path: str) -> None:
     request = JobFilter(namespace=namespace, path=path)
 
     assert page_place(page_token(place, "jobs", request), "jobs", request) == place
 
 
+@given(st.text(), PLACES)
+def test_a_place_in_a_list_by_names_is_a_name_and_no_time(name: str, key: int) -> None:
+    token = page_token((name, key), "batches")
+
+    assert named_place(token, "batches") == (name, key)
+    with pytest.raises(FieldInvalidError):
+        page_place(token, "batches")
+    with pytest.raises(FieldInvalidError):
+        named_place(page_token(Place(1, key), "batches"), "batches")
+
+
 def test_no_token_is_the_first_page() -> None:
     assert page_place("", "jobs", JobFilter()) is None
+    assert named_place("", "batches") is None
 
 
 @pytest.mark.parametrize(
@@ -48,7 +70,7 @@ def test_no_token_is_the_first_page() -> None:
     ],
 )
 def test_a_page_token_of_another_request_is_refused(other: JobFilter) -> None:
-    token = page_token(7, "jobs", JobFilter(namespace="a"))
+    token = page_token(Place(0, 7), "jobs", JobFilter(namespace="a"))
 
     with pytest.raises(FieldInvalidError) as caught:
         page_place(token, "jobs", other)
@@ -58,7 +80,7 @@ def test_a_page_token_of_another_request_is_refused(other: JobFilter) -> None:
 
 def test_a_page_token_of_another_list_is_refused() -> None:
     with pytest.raises(FieldInvalidError):
-        page_place(page_token(7, "logs", "job-1"), "item_errors", "job-1")
+        page_place(page_token(Place(0, 7), "logs", "job-1"), "item_errors", "job-1")
 
 
 def test_a_page_token_is_good_in_every_process() -> None:
@@ -72,9 +94,9 @@ def test_a_page_token_is_good_in_every_process() -> None:
         if list(frozenset(pair)) != list(frozenset(reversed(pair)))
     )
 
-    token = page_token(7, "jobs", JobFilter(job_types=one))
+    token = page_token(Place(0, 7), "jobs", JobFilter(job_types=one))
 
-    assert page_place(token, "jobs", JobFilter(job_types=other)) == 7
+    assert page_place(token, "jobs", JobFilter(job_types=other)) == Place(0, 7)
 
 
 @pytest.mark.parametrize("token", HOSTILE)
@@ -91,13 +113,27 @@ def test_no_text_at_all_breaks_the_reader_of_page_tokens(token: str) -> None:
 
 def test_a_page_token_with_the_right_mark_and_an_impossible_place_is_refused() -> None:
     """The mark keeps mistakes out, not malice: it is no secret."""
-    mark = base64.urlsafe_b64decode(page_token(1, "jobs") + "==").decode().partition(".")[2]
+    mark = base64.urlsafe_b64decode(page_token(Place(1, 1), "jobs") + "==").decode().rpartition(".")[2]
 
-    for place in ("²", "9" * 5000, "9" * 30, "-1", ""):
+    for place in (
+        "²",
+        "9" * 5000,
+        "[]",
+        "[1]",
+        "[1,-1]",
+        "[-1,1]",
+        "[1,2,3]",
+        "[1,1.0]",
+        "[true,1]",
+        f"[{2**63},1]",
+        "[" * 90_000,
+    ):
         token = base64.urlsafe_b64encode(f"p{place}.{mark}".encode()).decode().rstrip("=")
 
         with pytest.raises(FieldInvalidError):
             page_place(token, "jobs")
+        with pytest.raises(FieldInvalidError):
+            named_place(token, "jobs")
 
 
 @given(st.integers(0, 40))

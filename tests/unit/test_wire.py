@@ -21,11 +21,11 @@ from jobhall import (
     Progress,
     RetryPolicy,
     Submission,
+    Submitted,
     Visibility,
 )
 from jobhall.errors import FieldInvalidError, JobTypeNotFoundError, PayloadTooLargeError
 from jobhall.limits import PAYLOAD_BYTES_MAX
-from jobhall.model import Submitted
 from jobhall.v1 import event_pb2, job_pb2
 from jobhall.v1 import job_service_pb2 as pb
 from jobhall.wire import (
@@ -38,11 +38,10 @@ from jobhall.wire import (
     outcome_from_wire,
     progress_from_wire,
     progress_to_wire,
-    retry_policy_from_wire,
-    submission_to_wire,
     watch_update_from_wire,
 )
 from jobhall.wire_errors import status_from_error
+from jobhall.wire_submissions import retry_policy_from_wire, submission_to_wire
 from jobhall.wire_values import (
     duration_from_wire,
     payload_from_wire,

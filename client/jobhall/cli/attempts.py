@@ -29,20 +29,20 @@ class Attempts:
     """The options, as the command line has them; what is not given is left to the job's type."""
 
     max_attempts: Annotated[
-        int | None, Parameter(help="Starts at most, worker losses included; 4 if not given, 1: never run twice.")
+        int | None, Parameter(help="Starts at most, worker losses included; 4 by default, 1: never run twice.")
     ] = None
     retry_delay: Annotated[
-        str | None, Parameter(help="Wait before the second attempt, such as 10s; 1s if not given.")
+        str | None, Parameter(help="Wait before the second attempt, such as 10s; 1s by default.")
     ] = None
-    retry_max_delay: Annotated[str | None, Parameter(help="Never wait longer; 10m if not given.")] = None
+    retry_max_delay: Annotated[str | None, Parameter(help="Never wait longer; 10m by default.")] = None
     retry_strategy: Annotated[
         Literal["exponential", "linear", "fixed"] | None,
-        Parameter(help="How the wait grows; exponential if not given."),
+        Parameter(help="How the wait grows; exponential by default."),
     ] = None
-    retry_multiplier: Annotated[
-        float | None, Parameter(help="How steeply, where it is exponential; 2 if not given.")
-    ] = None
-    retry_jitter: Annotated[float | None, Parameter(help="Random share of each wait, 0 to 1; 0.2 if not given.")] = None
+    retry_multiplier: Annotated[float | None, Parameter(help="How steeply, where it is exponential; 2 by default.")] = (
+        None
+    )
+    retry_jitter: Annotated[float | None, Parameter(help="Random share of each wait, 0 to 1; 0.2 by default.")] = None
     no_retry_code: Annotated[
         tuple[str, ...], Parameter(name="--no-retry-code", help="A failure of this code is final; repeat it for more.")
     ] = ()

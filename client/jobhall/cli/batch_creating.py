@@ -63,7 +63,7 @@ def create(
     if not completion and (completion_parameters is not None or completion_policy):
         raise UsageError("--completion-parameters and --completion-policy go with a --completion")
     parameters = read_json(completion_parameters, option="--completion-parameters")
-    first, *others = list(_parts(read_jobs(jobs))) or [[]]
+    first, *others = list(in_calls(read_jobs(jobs))) or [[]]
     if others and batch_id:
         raise UsageError("a batch with more jobs than fit into one call cannot have an id of your own")
     with context.connect() as client:
@@ -88,7 +88,7 @@ def read_completion_policy(name: str | None) -> CompletionPolicy | None:
     return CompletionPolicy[name.replace("-", "_").upper()] if name else None
 
 
-def _parts(jobs: Sequence[tuple[Submission, int]]) -> Iterator[list[Submission]]:
+def in_calls(jobs: Sequence[tuple[Submission, int]]) -> Iterator[list[Submission]]:
     """The jobs in lists that one call can take; each comes with its size in bytes."""
     part: list[Submission] = []
     size = 0

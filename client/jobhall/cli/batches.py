@@ -18,7 +18,7 @@ from jobhall.cli.times import read_span
 from jobhall.states import BatchState
 
 if TYPE_CHECKING:
-    from jobhall.calls import BatchPageOptions
+    from jobhall.calls_batches import BatchPageOptions
 
 batch = App(name="batch", help="Groups jobs: creates batches, shows how far they are, waits for them.")
 batch.command(create)

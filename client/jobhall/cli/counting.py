@@ -12,8 +12,6 @@ from jobhall.cli.tables import QUEUES
 from jobhall.model_insight import QueueStats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from jobhall.model_insight import JobStats
 
 
@@ -40,21 +38,19 @@ def stats(
     """
     with context.connect() as client:
         found = client.jobs.stats(namespace=namespace, job_types=job_type, owner=owner)
-    context.output.table(QUEUES, _lines(found), whole=found)
+    entries = [*found.queues, total_of(found)] if found.queues else []
+    context.output.table(QUEUES, entries, whole=found)
     return Exit.OK
 
 
-def _lines(stats: JobStats) -> Iterator[QueueStats]:
-    yield from stats.queues
-    if stats.queues:
-        yield QueueStats(
-            namespace="",
-            job_type="total",
-            counts=stats.total,
-            oldest_pending_age=max(
-                (it.oldest_pending_age for it in stats.queues if it.oldest_pending_age), default=None
-            ),
-            completed_per_second=sum(it.completed_per_second for it in stats.queues),
-            failed_per_second=sum(it.failed_per_second for it in stats.queues),
-            removed=stats.removed,
-        )
+def total_of(stats: JobStats) -> QueueStats:
+    """All its queues as if they were one."""
+    return QueueStats(
+        namespace="",
+        job_type="total",
+        counts=stats.total,
+        oldest_pending_age=max((it.oldest_pending_age for it in stats.queues if it.oldest_pending_age), default=None),
+        completed_per_second=sum(it.completed_per_second for it in stats.queues),
+        failed_per_second=sum(it.failed_per_second for it in stats.queues),
+        removed=stats.removed,
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 from jobhall.cli.arguments import read_json, read_text, source_of
 from jobhall.cli.exits import UsageError
-from jobhall.cli.schedules import read_unique_policy
+from jobhall.cli.schedules import UNIQUE_POLICIES
 from jobhall.cli.times import read_due, read_span
 from jobhall.submission import Submission
 
@@ -64,10 +64,9 @@ def _due(value: Any, where: str) -> Any:
 
 
 def _policy(value: Any, where: str) -> Any:
-    try:
-        return read_unique_policy(str(value))
-    except KeyError:
-        raise UsageError(f"{where}: {value!r} is none of return-existing, reject, replace-pending") from None
+    if str(value) not in UNIQUE_POLICIES:
+        raise UsageError(f"{where}: {value!r} is none of {', '.join(UNIQUE_POLICIES)}")
+    return UNIQUE_POLICIES[value]
 
 
 _TEXT = _of(str, "text")

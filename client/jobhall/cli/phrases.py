@@ -113,7 +113,7 @@ def log_text(entry: LogEntry) -> str:
 
 
 def duration_text(span: timedelta) -> str:
-    """`850 ms`, `4.2 s`, `3 min 20 s`, `2 h 5 min`."""
+    """`850 ms`, `4.2 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
     total = span.total_seconds()
     if total < 1:
         return f"{total * 1000:.0f} ms"
@@ -121,7 +121,9 @@ def duration_text(span: timedelta) -> str:
         return f"{total:.1f} s".replace(".0 s", " s")
     if total < 3600:
         return f"{total // 60:.0f} min {total % 60:.0f} s".removesuffix(" 0 s")
-    return f"{total // 3600:.0f} h {total % 3600 // 60:.0f} min".removesuffix(" 0 min")
+    if total < 48 * 3600:
+        return f"{total // 3600:.0f} h {total % 3600 // 60:.0f} min".removesuffix(" 0 min")
+    return f"{total // 86400:.0f} d {total % 86400 // 3600:.0f} h".removesuffix(" 0 h")
 
 
 def shown(value: Any) -> str:

@@ -15,6 +15,8 @@ from jobhall.states import UniquePolicy
 if TYPE_CHECKING:
     from jobhall.calls import SubmitOptions
 
+UNIQUE_POLICIES = {policy.name.replace("_", "-").lower(): policy for policy in UniquePolicy if policy}
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +47,6 @@ class Schedule:
             "start_deadline": read_due(self.start_deadline, option="--start-deadline", now=now),
             "retention": read_span(self.retention, option="--retention"),
             "unique_key": self.unique_key,
-            "unique_policy": read_unique_policy(self.unique_policy),
+            "unique_policy": UNIQUE_POLICIES[self.unique_policy] if self.unique_policy else UniquePolicy.UNSPECIFIED,
             "unique_window": read_span(self.unique_window, option="--unique-window"),
         }
-
-
-def read_unique_policy(name: str | None) -> UniquePolicy:
-    """`replace-pending` as its member; the contract's own choice where none was given."""
-    return UniquePolicy[name.replace("-", "_").upper()] if name else UniquePolicy.UNSPECIFIED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Any, TypeVar
@@ -39,6 +39,9 @@ _STYLES = {
 }
 """Of states, outcomes and levels, by name."""
 
+_GAP = 2
+_NARROWEST = 6
+
 
 class Screen:
     """Writes to standard output, as wide as the terminal is; NO_COLOR is rich's to respect."""
@@ -72,11 +75,18 @@ class Screen:
             self._console.print(f"no {table.noun}", style="dim")
             return
         shown = [index for index, column in enumerate(table.columns) if _worth(column, [row[index] for row in rows])]
+        columns, rows = [table.columns[index] for index in shown], [[row[index] for index in shown] for row in rows]
         grid = Grid(box=None, header_style="bold", pad_edge=False)
-        for index in shown:
-            _add_column(grid, table.columns[index])
+        for column, width in zip(columns, _widths(columns, rows, room=self._console.width), strict=True):
+            grid.add_column(
+                column.title,
+                justify="right" if column.right else "left",
+                no_wrap=not column.fold,
+                overflow="fold" if column.fold else "ellipsis",
+                width=width,
+            )
         for row in rows:
-            grid.add_row(*(row[index] for index in shown))
+            grid.add_row(*row)
         self._console.print(grid)
 
     def said(self, it: Any, *words: Cell) -> None:  # noqa: ARG002 - the words are of it
@@ -116,14 +126,18 @@ def _styled(value: IntEnum) -> Text:
 
 
 def _worth(column: Column[T], cells: list[Text]) -> bool:
-    return not column.optional or any(cell.plain not in ("", "0") for cell in cells)
+    return not column.piped_only and len({cell.plain for cell in cells} - {"", "0"}) >= column.distinct_min
 
 
-def _add_column(grid: Grid, column: Column[T]) -> None:
-    grid.add_column(
-        column.title,
-        justify="right" if column.right else "left",
-        no_wrap=not column.fold,
-        overflow="fold" if column.fold else "ellipsis",
-        min_width=column.width,
-    )
+def _widths(columns: Sequence[Column[T]], rows: Sequence[Sequence[Text]], *, room: int) -> list[int]:
+    """Numbers, ids and states are never cut; the texts share what is left of the line, the short ones first."""
+    widths = [
+        max(len(line) for line in [*column.title.split("\n"), *(row[index].plain for row in rows)])
+        for index, column in enumerate(columns)
+    ]
+    texts = sorted((index for index, column in enumerate(columns) if column.elastic), key=lambda index: widths[index])
+    left = room - _GAP * (len(columns) - 1) - sum(width for index, width in enumerate(widths) if index not in texts)
+    for place, index in enumerate(texts):
+        widths[index] = min(widths[index], max(left // (len(texts) - place), _NARROWEST))
+        left -= widths[index]
+    return widths

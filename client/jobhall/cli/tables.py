@@ -30,12 +30,14 @@ class Column(Generic[T]):
     title: str
     cell: Callable[[T], Cell]
     right: bool = False
+    elastic: bool = False
+    """On a terminal it is cut where there is no room for it."""
     fold: bool = False
-    """On a terminal it goes on below itself where it is too long; else it is cut."""
-    width: int | None = None
-    """Never narrower on a terminal."""
-    optional: bool = False
-    """Left out on a terminal where it has nothing to say of any entry."""
+    """It goes on below itself instead; goes with `elastic`."""
+    piped_only: bool = False
+    """Left out on a terminal."""
+    distinct_min: int = 0
+    """Left out on a terminal where it says fewer different things than this; nothing and 0 are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +63,13 @@ def cell_text(value: Cell) -> str:
     return str(value)
 
 
-_UUID_WIDTH = 36
-
 JOBS: Table[Job] = Table(
     "jobs match",
     (
-        Column(title="id", cell=lambda job: job.id, width=_UUID_WIDTH),
-        Column(title="type", cell=lambda job: job.job_type),
-        Column(title="state", cell=lambda job: job.state, width=9),
-        Column(title="progress", cell=lambda job: progress_text(job.progress)),
+        Column(title="id", cell=lambda job: job.id),
+        Column(title="type", cell=lambda job: job.job_type, elastic=True),
+        Column(title="state", cell=lambda job: job.state),
+        Column(title="progress", cell=lambda job: progress_text(job.progress), elastic=True),
         Column(title="attempt", cell=lambda job: job.attempt or "", right=True),
         Column(title="age", cell=lambda job: job.created_at, right=True),
     ),
@@ -79,20 +79,20 @@ ITEM_ERRORS: Table[ItemError] = Table(
     "item errors",
     (
         Column(title="item", cell=lambda error: error.index, right=True),
-        Column(title="key", cell=lambda error: error.key, fold=True),
-        Column(title="code", cell=lambda error: error.code, fold=True),
-        Column(title="message", cell=lambda error: error.message, fold=True),
+        Column(title="key", cell=lambda error: error.key, elastic=True, fold=True),
+        Column(title="code", cell=lambda error: error.code, elastic=True, fold=True),
+        Column(title="message", cell=lambda error: error.message, elastic=True, fold=True),
     ),
 )
 
 WORKERS: Table[WorkerInfo] = Table(
     "workers match",
     (
-        Column(title="id", cell=lambda worker: worker.id, width=_UUID_WIDTH),
-        Column(title="name", cell=lambda worker: worker.name),
-        Column(title="state", cell=lambda worker: worker.state, width=8),
+        Column(title="id", cell=lambda worker: worker.id),
+        Column(title="name", cell=lambda worker: worker.name, elastic=True),
+        Column(title="state", cell=lambda worker: worker.state),
         Column(title="tasks", cell=tasks_text, right=True),
-        Column(title="types", cell=lambda worker: " ".join(worker.job_types), fold=True),
+        Column(title="types", cell=lambda worker: " ".join(worker.job_types), elastic=True, fold=True),
         Column(title="last seen", cell=lambda worker: worker.last_seen_at, right=True),
     ),
 )
@@ -101,20 +101,26 @@ ATTEMPTS: Table[JobAttempt] = Table(
     "attempts: no worker has begun it",
     (
         Column(title="attempt", cell=lambda it: it.attempt, right=True),
-        Column(title="worker", cell=lambda it: it.worker_name),
-        Column(title="outcome", cell=lambda it: it.outcome or "", width=9),
+        Column(title="worker", cell=lambda it: it.worker_name, elastic=True),
+        Column(title="outcome", cell=lambda it: it.outcome or ""),
         Column(title="started", cell=lambda it: it.started_at, right=True),
         Column(title="ran for", cell=lambda it: it.ended_at - it.started_at if it.ended_at and it.started_at else None),
-        Column(title="item errors", cell=lambda it: it.item_error_count, right=True, optional=True),
-        Column(title="error", cell=lambda it: error_text(it.error) if it.error else "", fold=True, optional=True),
+        Column(title="item errors", cell=lambda it: it.item_error_count, right=True, distinct_min=1),
+        Column(
+            title="error",
+            cell=lambda it: error_text(it.error) if it.error else "",
+            elastic=True,
+            fold=True,
+            distinct_min=1,
+        ),
     ),
 )
 
 JOB_TYPES: Table[JobType] = Table(
     "job types match",
     (
-        Column(title="name", cell=lambda it: it.name),
-        Column(title="namespace", cell=lambda it: it.namespace),
+        Column(title="name", cell=lambda it: it.name, elastic=True, fold=True),
+        Column(title="namespace", cell=lambda it: it.namespace, elastic=True, fold=True),
         Column(title="version", cell=lambda it: it.version, right=True),
         Column(title="workers", cell=lambda it: it.worker_count, right=True),
         Column(title="waiting", cell=lambda it: it.counts.scheduled + it.counts.pending, right=True),
@@ -122,19 +128,19 @@ JOB_TYPES: Table[JobType] = Table(
             title="running", cell=lambda it: it.counts.claimed + it.counts.running + it.counts.cancelling, right=True
         ),
         Column(title="failed", cell=lambda it: it.counts.failed, right=True),
-        Column(title="paused", cell=lambda it: "paused" if it.paused else "", optional=True),
+        Column(title="paused", cell=lambda it: "paused" if it.paused else "", distinct_min=1),
     ),
 )
 
 BATCHES: Table[Batch] = Table(
     "batches match",
     (
-        Column(title="id", cell=lambda batch: batch.id, width=_UUID_WIDTH),
-        Column(title="name", cell=lambda batch: batch.name),
-        Column(title="state", cell=lambda batch: batch.state, width=10),
+        Column(title="id", cell=lambda batch: batch.id),
+        Column(title="name", cell=lambda batch: batch.name, elastic=True),
+        Column(title="state", cell=lambda batch: batch.state),
         Column(title="jobs", cell=lambda batch: batch.counts.total, right=True),
         Column(title="done", cell=lambda batch: _percent(batch.progress), right=True),
-        Column(title="failed", cell=lambda batch: batch.counts.failed, right=True, optional=True),
+        Column(title="failed", cell=lambda batch: batch.counts.failed, right=True, distinct_min=1),
         Column(title="age", cell=lambda batch: batch.created_at, right=True),
     ),
 )
@@ -146,18 +152,20 @@ def _percent(progress: Progress) -> str:
 
 def _in_state(state: JobState) -> Column[QueueStats]:
     always = state in (JobState.PENDING, JobState.RUNNING)
-    return Column(title=state.name.lower(), cell=lambda it: it.counts.of(state), right=True, optional=not always)
+    return Column(
+        title=state.name.lower(), cell=lambda it: it.counts.of(state), right=True, distinct_min=0 if always else 1
+    )
 
 
 QUEUES: Table[QueueStats] = Table(
     "jobs",
     (
-        Column(title="namespace", cell=lambda it: it.namespace),
-        Column(title="type", cell=lambda it: it.job_type),
+        Column(title="namespace", cell=lambda it: it.namespace, elastic=True, fold=True, distinct_min=2),
+        Column(title="type", cell=lambda it: it.job_type, elastic=True, fold=True),
         *(_in_state(state) for state in JobState if state),
-        Column(title="oldest", cell=lambda it: it.oldest_pending_age, right=True, optional=True),
-        Column(title="per second", cell=lambda it: it.completed_per_second, right=True, optional=True),
-        Column(title="failed per second", cell=lambda it: it.failed_per_second, right=True, optional=True),
-        Column(title="removed", cell=lambda it: it.removed.total, right=True, optional=True),
+        Column(title="oldest", cell=lambda it: it.oldest_pending_age, right=True, distinct_min=1),
+        Column(title="per\nsecond", cell=lambda it: it.completed_per_second, right=True, distinct_min=1),
+        Column(title="failed per second", cell=lambda it: it.failed_per_second, right=True, piped_only=True),
+        Column(title="removed", cell=lambda it: it.removed.total, right=True, piped_only=True),
     ),
 )

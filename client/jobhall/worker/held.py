@@ -71,6 +71,9 @@ class HeldTask:
     progress_number: int = 0
     lines: deque[LogEntry] | None = None
     lines_dropped: int = 0
+    """How many there was no room for; it only grows, as the handler's threads write it."""
+    lines_missed: int = 0
+    """How many of these were said to be missing."""
     lines_number: int = 0
     """How many lines of log were numbered."""
     item_errors: deque[ItemError] | None = None

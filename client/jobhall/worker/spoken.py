@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TypeVar
 
-from jobhall.v1.job_pb2 import ItemError, LogEntry
+from jobhall.v1.job_pb2 import LOG_LEVEL_WARNING, ItemError, LogEntry
 from jobhall.v1.task_pb2 import TaskItemErrors, TaskLog, TaskUpdate
 from jobhall.worker.held import HeldTask
 
@@ -16,17 +16,26 @@ _Message = TypeVar("_Message", ItemError, LogEntry)
 def spoken(task: HeldTask, bytes_max: int) -> Iterator[tuple[HeldTask, TaskUpdate | TaskLog]]:
     """What the task's threads left but progress, numbered, in items of at most so many bytes."""
     yield from _spoken_item_errors(task, bytes_max)
-    if task.lines:
-        for lines in _cut(task.lines, bytes_max):
-            first = task.lines_number + 1
-            task.lines_number += len(lines)
-            yield task, TaskLog(lease_token=task.token, first_number=first, log_entries=lines)
-        # The numbers of those that were dropped stay free: the gap tells how many they were.
-        dropped, task.lines_dropped = task.lines_dropped, 0
-        task.lines_number += dropped
+    if task.lines or task.lines_dropped > task.lines_missed:
+        yield from _spoken_lines(task, bytes_max)
     if task.checkpoints:
         task.checkpoint_waits = True
         yield task, task.checkpoints.popleft()
+
+
+def _spoken_lines(task: HeldTask, bytes_max: int) -> Iterator[tuple[HeldTask, TaskUpdate | TaskLog]]:
+    for lines in _cut(task.lines or deque(), bytes_max):
+        first = task.lines_number + 1
+        task.lines_number += len(lines)
+        yield task, TaskLog(lease_token=task.token, first_number=first, log_entries=lines)
+    if missed := task.lines_dropped - task.lines_missed:
+        # The numbers of those that were dropped stay free but the last, under which a line says how many they were: so
+        # they are counted even where no other line follows.
+        task.lines_missed += missed
+        task.lines_number += missed
+        text = f"{missed} lines of this log are missing here: they came faster than the worker could send them"
+        line = LogEntry(level=LOG_LEVEL_WARNING, message=text)
+        yield task, TaskLog(lease_token=task.token, first_number=task.lines_number, log_entries=[line])
 
 
 def _spoken_item_errors(task: HeldTask, bytes_max: int) -> Iterator[tuple[HeldTask, TaskUpdate | TaskLog]]:

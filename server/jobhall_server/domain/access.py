@@ -42,6 +42,11 @@ def may_touch(principal: Principal, *, owner: str, organization_id: str) -> bool
     return bool(organization_id) and principal.organization_id == organization_id
 
 
+def unique_scope(*, owner: str, organization_id: str) -> str:
+    """Within what a unique key holds, beside its queue: the organisation, else the owner, whatever their names."""
+    return f"o:{organization_id}" if organization_id else f"u:{owner}"
+
+
 @dataclass(frozen=True, slots=True)
 class AccessRules:
     """Who may do what with a job or batch besides its owner; subjects in each list."""

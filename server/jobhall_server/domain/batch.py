@@ -125,6 +125,8 @@ class BatchRecord:
     sweep_reason: str = ""
     """Of a CANCEL: what callers said, and who."""
     sweep_by: str = ""
+    sweep_after: int = 0
+    """The job key up to which it is done, so that no restart does it twice to a job."""
 
     @property
     def state(self) -> BatchState:

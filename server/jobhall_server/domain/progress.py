@@ -22,8 +22,12 @@ class Progress:
     unit: str = ""
     details: str | None = None
     """A JSON text, or None."""
+    number: int | None = None
+    """Counts the reports of one task from 1; None: by order of arrival."""
     reported_at: int | None = None
     """When the server took it, microseconds UTC."""
+    recent_per_second: float | None = None
+    """Items over about the last ten seconds before it, as the server has seen them come; None: too few words yet."""
 
     @property
     def percent_done(self) -> float | None:
@@ -34,9 +38,13 @@ class Progress:
             return 100.0 * self.processed / self.total
         return None
 
+    def late(self, known: Progress | None) -> bool:
+        """Whether its task said `known` after it."""
+        return known is not None and self.number is not None and known.number is not None and self.number < known.number
+
     def fault(self) -> str | None:
         """What is contradictory in it, naming the field and both values; None when it may be kept."""
-        for name in ("step_index", "step_count", "total", "processed", "succeeded", "failed"):
+        for name in ("step_index", "step_count", "total", "processed", "succeeded", "failed", "number"):
             value = getattr(self, name)
             if value is not None and value < 0:
                 return f"{name} is {value}; it cannot be below zero"

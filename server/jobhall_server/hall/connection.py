@@ -17,15 +17,14 @@ from jobhall.errors import ApiError, DrainingError, InternalError, WorkerDrained
 from jobhall.states import JobState
 from jobhall_server.domain.access import Principal
 from jobhall_server.domain.job import Lease
-from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import NewSession, SessionRecord
 from jobhall_server.hall.checks import job_id
-from jobhall_server.hall.frames import Assignment, Cancel, Capacity, FrameIn, FrameOut, Hello, ReportKind, Reports
-from jobhall_server.hall.held import HeldTask, Overdue
+from jobhall_server.hall.frames import Assignment, Cancel, Capacity, FrameIn, FrameOut, Hello, LogsBody, Reports
+from jobhall_server.hall.held import Batch, HeldTask, Overdue
 from jobhall_server.hall.leases import LoseTasks, ReturnTasks
 from jobhall_server.hall.registry import Served
 from jobhall_server.hall.repairs import Repair
-from jobhall_server.hall.reports import JudgeReports
+from jobhall_server.hall.reports import Judged, JudgeReports
 from jobhall_server.hall.session import UNSENT_BYTES_MAX, SessionMachine
 from jobhall_server.hall.sessions import DetachSession, check_hello
 from jobhall_server.hall.store import Claimed
@@ -73,7 +72,7 @@ class Connection:
             self._pump = asyncio.create_task(self._run(frame), name=f"worker-stream {frame.worker_name}")
         else:
             if isinstance(frame, Reports):
-                self._publish_progress(frame)
+                self._publish_progress()
             elif isinstance(frame, Capacity) and self.session is not None:
                 self._hall.dispatcher.nudge()
             self._work.set()
@@ -364,6 +363,8 @@ class Connection:
                     return  # They were never acked: the worker sends them again.
                 await asyncio.sleep(RETRY_COMMIT_SECONDS)
                 continue
+            if self._hall.feed.logs_wanted:
+                self._publish_logs(batch, judged)
             self.machine.committed(judged)
             self._wake.set()
             self._hall.dispatcher.nudge(judged.ready_queues)
@@ -380,12 +381,16 @@ class Connection:
         self.forget(leases)
         self._hall.dispatcher.nudge(ready)
 
-    def _publish_progress(self, frame: Reports) -> None:
+    def _publish_progress(self) -> None:
         holdings = self.machine.holdings
-        for report in frame.items:
-            if report.kind is ReportKind.PROGRESS:
-                task = holdings.tasks.get(report.token)
-                if task is not None and holdings.progress.latest.get(task.facts.lease.job_key) is report.body:
-                    assert isinstance(report.body, Progress)
-                    queue = self._hall.registry.queue(task.facts.queue_key)
-                    self._hall.feed.publish_progress(task.facts, queue, report.body)
+        for token, job_key in holdings.progress.untold().items():
+            facts = holdings.tasks[token].facts
+            queue = self._hall.registry.queue(facts.queue_key)
+            self._hall.feed.publish_progress(facts, queue, holdings.progress.latest[job_key])
+
+    def _publish_logs(self, batch: Batch, judged: Judged) -> None:
+        for place, report in enumerate(batch.reports):
+            task = self.machine.holdings.tasks.get(report.token)
+            if isinstance(report.body, LogsBody) and task is not None and place not in judged.refused:
+                queue = self._hall.registry.queue(task.facts.queue_key)
+                self._hall.feed.publish_logs(task.facts, queue, report.body, at=self._hall.clock.now_us())

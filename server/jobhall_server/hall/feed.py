@@ -16,8 +16,9 @@ from jobhall.errors import ApiError, DrainingError, WatcherLimitError
 from jobhall.states import EventType, FailureKind, JobState
 from jobhall_server.domain.access import Principal, may_touch
 from jobhall_server.domain.progress import Progress
+from jobhall_server.hall.frames import LogsBody
 from jobhall_server.hall.store import Claimed, Store
-from jobhall_server.hall.views import EventRow, HeldRow, JobFilter, QueueView
+from jobhall_server.hall.views import EventRow, HeldRow, JobFilter, LogLine, QueueView
 
 K = TypeVar("K")
 
@@ -28,25 +29,39 @@ QUEUED_MAX = 2000
 """Events that wait for one watcher; one that is further behind reads the log at its own cursor."""
 
 
+LIVE = frozenset({EventType.PROGRESS, EventType.LOG})
+"""Events that are never stored: best effort, for who watches now."""
+LOG_LINES_TOLD_MAX = 100
+LOG_LENGTH_TOLD_MAX = 256 * 1024
+"""What one LOG event holds at most; of more that comes meanwhile the oldest lines are left out. Their numbers show the
+gap, and ListJobLogs has them.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class WatchEvent:
-    """One event for a watcher; `progress` only in PROGRESS, whose row has number 0."""
+    """One event for a watcher; `progress` only in PROGRESS, numbered `lines` only in LOG. Their rows have number 0."""
 
     row: EventRow
     progress: Progress | None = None
+    lines: tuple[tuple[int, LogLine], ...] = ()
 
 
 class Subscription:
-    """What waits for one watcher. `since` is the event after which the queue tells everything."""
+    """What waits for one watcher. `since` is the event after which the queue tells everything; `live` are those of LIVE
+    that it wants.
+    """
 
-    def __init__(self, principal: Principal, where: JobFilter, since: int) -> None:
+    def __init__(self, principal: Principal, where: JobFilter, since: int, live: frozenset[EventType] = LIVE) -> None:
         self.principal = principal
         self.where = where
         self.since = since
         self.rows: deque[EventRow] = deque()
-        self.progress: dict[int, WatchEvent] = {}
+        self.live: dict[tuple[EventType, int, int], WatchEvent] = {}
+        """By type, job and attempt."""
         self.overflowed = False
         self.wake = asyncio.Event()
+        self._wants = live
 
     def offer(self, row: EventRow) -> None:
         """Queue an event that the filter and the access rules let through."""
@@ -59,13 +74,19 @@ class Subscription:
             self.rows.append(row)
         self.wake.set()
 
-    def offer_progress(self, event: WatchEvent) -> None:
-        """Keep the newest progress of a job, of so many jobs at most: a watcher that does not read hears of no more."""
-        if len(self.progress) >= QUEUED_MAX and event.row.job_key not in self.progress:
+    def offer_live(self, event: WatchEvent) -> None:
+        """Keep the newest progress of a job and its newest lines, of so many jobs at most: a watcher that does not read
+        hears of no more.
+        """
+        row = event.row
+        if row.event_type not in self._wants or not matches(self.where, row) or not visible(self.principal, row):
             return
-        if matches(self.where, event.row) and visible(self.principal, event.row):
-            self.progress[event.row.job_key] = event
-            self.wake.set()
+        place = (row.event_type, row.job_key, row.attempt)
+        known = self.live.get(place)
+        if known is None and len(self.live) >= QUEUED_MAX:
+            return
+        self.live[place] = event if known is None or not event.lines else _merged(known, event)
+        self.wake.set()
 
 
 @dataclass(slots=True)
@@ -110,6 +131,7 @@ class Feed:
         self._watchers_max = watchers_max
         self._index = _Index()
         self._count = 0
+        self._log_watchers = 0
         self._head = 0
         self._position = 0
         self._stirred = asyncio.Event()
@@ -158,24 +180,43 @@ class Feed:
     def publish_progress(self, task: Claimed | HeldRow, queue: QueueView, progress: Progress) -> None:
         """Tell watchers how far a running task is; best effort."""
         if self._count:
-            event = WatchEvent(_progress_row(task, queue, progress.reported_at or 0), progress)
-            for subscription in self._index.find(event.row):
-                subscription.offer_progress(event)
+            self._publish(WatchEvent(_live_row(EventType.PROGRESS, task, queue, progress.reported_at or 0), progress))
+
+    @property
+    def logs_wanted(self) -> bool:
+        """Whether anybody follows logs here."""
+        return self._log_watchers > 0
+
+    def publish_logs(self, task: Claimed | HeldRow, queue: QueueView, log: LogsBody, *, at: int) -> None:
+        """Tell watchers what a running task has written to its log, as far as it is kept; best effort."""
+        lines = _newest(tuple(enumerate(log.kept, log.first_number)))
+        if lines:
+            self._publish(WatchEvent(_live_row(EventType.LOG, task, queue, at), lines=lines))
+
+    def _publish(self, event: WatchEvent) -> None:
+        for subscription in self._index.find(event.row):
+            subscription.offer_live(event)
 
     @contextmanager
-    def subscribe(self, principal: Principal, where: JobFilter) -> Iterator[Subscription]:
-        """Everything after `since` is queued until the context ends; WatcherLimitError when there are too many."""
+    def subscribe(
+        self, principal: Principal, where: JobFilter, *, live: frozenset[EventType] = frozenset()
+    ) -> Iterator[Subscription]:
+        """Everything after `since` is queued until the context ends, and what comes of `live`; WatcherLimitError when
+        there are too many.
+        """
         if self._count >= self._watchers_max:
             raise WatcherLimitError(f"{self._count} watches are open, the limit; close some, or ask another replica")
-        subscription = Subscription(principal, where, self._position)
+        subscription = Subscription(principal, where, self._position, live)
         places = self._index.places(where)
         for place in places:
             place.add(subscription)
         self._count += 1
+        self._log_watchers += EventType.LOG in live
         try:
             yield subscription
         finally:
             self._count -= 1
+            self._log_watchers -= EventType.LOG in live
             for place in places:
                 place.discard(subscription)
             self._index.prune(where)
@@ -227,14 +268,30 @@ def visible(principal: Principal, row: EventRow) -> bool:
     return may_touch(principal, owner=row.owner, organization_id=row.organization_id)
 
 
-def _progress_row(job: Claimed | HeldRow, queue: QueueView, at: int) -> EventRow:
+def _merged(known: WatchEvent, event: WatchEvent) -> WatchEvent:
+    return WatchEvent(event.row, lines=_newest(known.lines + event.lines))
+
+
+def _newest(lines: tuple[tuple[int, LogLine], ...]) -> tuple[tuple[int, LogLine], ...]:
+    """Those of the lines that one event holds; at least the last."""
+    size, first = 0, len(lines)
+    while first and len(lines) - first < LOG_LINES_TOLD_MAX:
+        line = lines[first - 1][1]
+        size += len(line.text) + len(line.fields or "") + len(line.raw or b"")
+        if size > LOG_LENGTH_TOLD_MAX and first < len(lines):
+            break
+        first -= 1
+    return lines[first:]
+
+
+def _live_row(event_type: EventType, job: Claimed | HeldRow, queue: QueueView, at: int) -> EventRow:
     return EventRow(
         number=0,
         job_key=job.lease.job_key,
         job_id=job.job_id,
         namespace=queue.namespace,
         job_type=queue.job_type,
-        event_type=EventType.PROGRESS,
+        event_type=event_type,
         state=JobState.RUNNING,
         revision=0,
         attempt=job.attempt,

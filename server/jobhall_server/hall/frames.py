@@ -8,7 +8,7 @@ from enum import Enum, IntEnum
 from typing import NamedTuple
 
 from jobhall.errors import ApiError
-from jobhall.limits import STREAM_MESSAGE_BYTES_TARGET, UNACKED_BYTES_MAX, UNACKED_ITEMS_MAX
+from jobhall.limits import LOG_LINES_KEPT_MAX, STREAM_MESSAGE_BYTES_TARGET, UNACKED_BYTES_MAX, UNACKED_ITEMS_MAX
 from jobhall_server.domain.job import ItemError, JobFailure, Payload
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import Disposition
@@ -42,6 +42,16 @@ class LogsBody(NamedTuple):
 
     first_number: int
     lines: Sequence[LogLine]
+
+    @property
+    def through_number(self) -> int:
+        """The number of the last line."""
+        return self.first_number + len(self.lines) - 1
+
+    @property
+    def kept(self) -> Sequence[LogLine]:
+        """Those that are kept; the newest beyond the bound are only counted."""
+        return self.lines[: max(0, LOG_LINES_KEPT_MAX - self.first_number + 1)]
 
 
 class CompletedBody(NamedTuple):

@@ -124,8 +124,10 @@ class Hall:
         if error is not None:
             log.error("work_failed", work=task.get_name(), exc_info=error)
 
-    def with_live_progress(self, job: JobView) -> JobView:
-        """The job with the newest progress that its worker reported to this process, ahead of the stored one."""
+    def shown(self, job: JobView) -> JobView:
+        """The job as callers see it: with the newest progress that its worker reported to this process, ahead of the
+        stored one.
+        """
         progress = self.workers.progress(job.key) if job.state.held else None
         return job if progress is None else replace(job, progress=progress)
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from jobhall_server.domain.job import Lease
 from jobhall_server.domain.progress import Progress
+from jobhall_server.domain.timing import Pace
 from jobhall_server.hall.frames import Cancel, Report, ReportKind
 from jobhall_server.hall.store import Claimed
 from jobhall_server.hall.views import HeldRow
 
+K = TypeVar("K", bytes, int)
 
 @dataclass(slots=True, eq=False)
 class HeldTask:
@@ -98,12 +101,23 @@ class LiveProgress:
     def __init__(self) -> None:
         self.latest: dict[int, Progress] = {}
         """By job key."""
+        self._paces: dict[int, Pace] = {}
         self._unsaved: dict[bytes, int] = {}
+        self._untold: dict[bytes, int] = {}
 
     def report(self, token: bytes, job_key: int, progress: Progress) -> None:
-        """The latest wins."""
-        self.latest[job_key] = progress
-        self._unsaved[token] = job_key
+        """The latest wins: by its number, where it has one."""
+        if progress.late(self.latest.get(job_key)):
+            return
+        self.latest[job_key] = paced(self._paces, job_key, progress)
+        self._unsaved[token] = self._untold[token] = job_key
+
+    def untold(self) -> Mapping[bytes, int]:
+        """Tasks, with the keys of their jobs, that reported since this was asked last."""
+        untold = self._untold
+        if untold:
+            self._untold = {}
+        return untold
 
     def ending(self, token: bytes) -> None:
         """The outcome brings the last progress with it."""
@@ -113,7 +127,9 @@ class LiveProgress:
         """The task is not held any more."""
         if self.latest:
             self.latest.pop(job_key, None)
+            self._paces.pop(job_key, None)
             self._unsaved.pop(token, None)
+            self._untold.pop(token, None)
 
     def speaking(self, job_keys: AbstractSet[int]) -> set[int]:
         """Those of the jobs of which something is not saved yet."""
@@ -128,6 +144,14 @@ class LiveProgress:
         """What is not saved yet, as reports that nobody waits for."""
         unsaved, self._unsaved = self._unsaved, {}
         return [Report(0, token, ReportKind.PROGRESS, self.latest[job_key]) for token, job_key in unsaved.items()]
+
+
+def paced(paces: dict[K, Pace], key: K, progress: Progress) -> Progress:
+    """The progress of the task `key`, with what it and those before it say of its pace."""
+    if not progress.processed or progress.reported_at is None:
+        return progress
+    recent = paces.setdefault(key, Pace()).take(progress.reported_at, progress.processed)
+    return progress if recent is None else replace(progress, recent_per_second=recent)
 
 
 def cancel_of(row: HeldRow, now_us: int) -> Cancel:

@@ -10,7 +10,7 @@ from jobhall_server.hall import checks
 from jobhall_server.hall.registry import split_job_type
 from jobhall_server.hall.store import Group, Unit
 from jobhall_server.hall.tokens import page_place, page_token
-from jobhall_server.hall.views import JobTypeView
+from jobhall_server.hall.views import JobTypeView, Place
 
 if TYPE_CHECKING:
     from jobhall_server.hall.hall import Hall
@@ -46,9 +46,10 @@ class JobTypes:
             for job_type in await self._hall.store.reads.job_types()
             if places is None or job_type.namespace in places
         ]
-        start = page_place(page_token_text, "job_types", namespace) or 0
+        place = page_place(page_token_text, "job_types", namespace)
+        start = 0 if place is None else place.key
         end = start + (page_size or PAGE_SIZE_DEFAULT)
-        return found[start:end], page_token(end, "job_types", namespace) if end < len(found) else ""
+        return found[start:end], page_token(Place(0, end), "job_types", namespace) if end < len(found) else ""
 
 
 class _RegisterJobType(Unit[bool]):

@@ -96,9 +96,21 @@ class Reads(Protocol):
         """One batch; one that is being deleted exists no more."""
 
     async def batches(
-        self, principal: Principal, where: BatchFilter, *, order: BatchOrder, after: tuple[str, int] | None, limit: int
+        self,
+        principal: Principal,
+        where: BatchFilter,
+        *,
+        order: BatchOrder,
+        after: tuple[str, int] | None,
+        limit: int,
+        skip: int = 0,
     ) -> list[BatchView]:
-        """Matching batches after that place: the name (empty where the list is by time) and key of the last one."""
+        """Matching batches after that place, `skip` left out: the name (empty where the list is by time) and key of the
+        last one.
+        """
+
+    async def members(self, batch_key: int, *, after_key: int) -> list[int]:
+        """The keys of the batch's next jobs after that one, in order; 500 at most, none at the end."""
 
     async def batches_at_work(self) -> list[BatchRecord]:
         """Batches with a sweep to go on with or a completion job to submit; at most 1,000."""

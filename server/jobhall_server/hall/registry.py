@@ -56,6 +56,10 @@ class Registry:
         """The queue of that key, which every job of this process has come by."""
         return self._by_key[key]
 
+    def type_of(self, queue: QueueView) -> JobTypeView:
+        """The type of the queue's jobs, as this process knows it."""
+        return self._types[queue.type_namespace, queue.job_type]
+
     def queues(self) -> Collection[QueueView]:
         """All that are known."""
         return self._by_key.values()

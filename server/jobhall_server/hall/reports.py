@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from jobhall.errors import ApiError, LeaseLostError, ResultConflictError
-from jobhall.limits import ITEM_ERRORS_KEPT_MAX, LOG_LINES_KEPT_MAX
+from jobhall.limits import ITEM_ERRORS_KEPT_MAX
 from jobhall.states import JobState
 from jobhall_server.domain import worker_moves
 from jobhall_server.domain.change import Change, Values
@@ -53,6 +53,8 @@ class JudgeReports(Unit[Judged]):
         self._leases = [Lease.parse(report.token) for report in reports]
         self.chance = chance
         self.session_key = session_key
+        self.in_order = session_key is not None
+        """On a stream no word overtakes another."""
         self.job_keys = tuple({lease.job_key for lease in self._leases if lease is not None})
 
     def decide(self, group: Group) -> Judged:
@@ -172,9 +174,12 @@ def _take_accepted(taking: _Taking) -> Refusal | None:
 
 def _take_progress(taking: _Taking) -> Refusal | None:
     assert isinstance(taking.report.body, Progress)
+    progress, lease = taking.report.body, taking.lease
     refusal = taking.heard()
-    if refusal is None:
-        taking.group.save_progress(taking.job.key, taking.lease.fence, taking.report.body)
+    if refusal is None and (
+        taking.unit.in_order or not progress.late(taking.group.progress(lease.job_key, lease.fence))
+    ):
+        taking.group.save_progress(lease.job_key, lease.fence, progress)
     return refusal
 
 
@@ -193,11 +198,13 @@ def _take_item_errors(taking: _Taking) -> Refusal | None:
 
 def _take_logs(taking: _Taking) -> Refusal | None:
     assert isinstance(taking.report.body, LogsBody)
-    first, lines = taking.report.body
+    log = taking.report.body
     refusal = taking.heard()
-    kept = lines[: max(0, LOG_LINES_KEPT_MAX - first + 1)]
-    if refusal is None and kept:
-        taking.group.add_logs(taking.job.key, taking.lease.fence, first, kept)
+    if refusal is None:
+        if log.kept:
+            taking.group.add_logs(taking.job.key, taking.lease.fence, log.first_number, log.kept)
+        if len(log.kept) < len(log.lines):
+            taking.group.drop_logs(taking.job.key, taking.lease.fence, log.through_number)
     return refusal
 
 
@@ -212,7 +219,9 @@ def _take_checkpoint(taking: _Taking) -> Refusal | None:
             progress = taking.group.progress(job.key, taking.lease.fence)
         else:
             taking.group.save_progress(job.key, taking.lease.fence, progress)
-        taking.group.save_checkpoint(job.key, state, progress)
+        # The next attempt counts its reports anew.
+        known = progress and replace(progress, number=None, recent_per_second=None)
+        taking.group.save_checkpoint(job.key, state, known)
     return refusal
 
 

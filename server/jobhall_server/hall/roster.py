@@ -12,7 +12,7 @@ from jobhall_server.domain.session import SessionState
 from jobhall_server.hall import checks
 from jobhall_server.hall.registry import split_job_type
 from jobhall_server.hall.tokens import page_place, page_token
-from jobhall_server.hall.views import SessionView
+from jobhall_server.hall.views import Place, SessionView
 
 if TYPE_CHECKING:
     from jobhall_server.hall.hall import Hall
@@ -68,13 +68,14 @@ class Roster:
         self, where: WorkerFilter, *, page_size: int, page_token_text: str, skip: int
     ) -> tuple[list[SessionView], str]:
         """A page of matching workers, newest first, and the token of the next one (empty at the end)."""
-        place = page_place(page_token_text, "workers", where)
-        left_out = skip if place is None else 0
+        start = page_place(page_token_text, "workers", where)
+        left_out = skip if start is None else 0
+        after_key = None if start is None else start.key
         found: list[SessionView] = []
         while len(found) < page_size + left_out:
-            some = await self._reads.sessions(after_key=place, limit=_READ_AT_ONCE)
+            some = await self._reads.sessions(after_key=after_key, limit=_READ_AT_ONCE)
             for session in some:
-                place = session.record.key
+                after_key = session.record.key
                 if _matches(where, session):
                     found.append(session)
                     if len(found) == page_size + left_out:
@@ -83,7 +84,7 @@ class Roster:
                 break
         page = found[left_out:]
         more = len(found) == page_size + left_out
-        return page, page_token(page[-1].record.key, "workers", where) if more else ""
+        return page, page_token(Place(0, page[-1].record.key), "workers", where) if more else ""
 
     async def drain(self, worker_id: str, *, timeout_seconds: float | None, reason: str) -> SessionView:
         """Let it finish what it holds, at most for so long (None: `drain_timeout`), and leave; WorkerNotFoundError."""

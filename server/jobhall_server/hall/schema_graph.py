@@ -1,155 +1,258 @@
-"""A JSON Schema as a graph of its parts, and how much work it is to check a value against it, counted before it is done.
+"""A JSON Schema as a graph of its parts: which of them look at one value, and which at the values inside it.
 
-Whoever registers a schema is not trusted, and neither is who submits: a small schema can ask for work that doubles with
-each level (`$defs` that name the next one twice, `unevaluatedProperties` over `anyOf`), and the validator, once begun,
-cannot be stopped. So its work is counted first, exactly as if it never stopped early: how often each part is looked at
-for each value. Where that is far more than any honest use needs, the value is refused instead. Measured: a look costs
-5 to 10 ns, comparing with an object in `enum` 150 ns, a character under the worst linear-time pattern of 60 characters
-220 ns; so 10 million units take a third of a second at the very worst, and an honest payload of 1 MiB has one.
+It says no to what no validator should be given: references out of the schema, parts that lead back to themselves
+without going into the value, and rows of parts so long that they could overflow a stack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
 Json = Any
-"""What orjson reads: the schema's author decides what is in it."""
+"""What orjson reads: its author decides what is in it."""
 
-IN_PLACE_MAX = 64
-"""Parts that are looked at for one value, each because the one before says so; deeper ones could overflow the stack."""
+CHAIN_MAX = 64
+"""Parts that look at one value because of one another."""
 PARTS_MAX = 4096
 PATTERNS_MAX = 100
-VALUE_DEPTH_MAX = 128
-"""Levels of a value; times IN_PLACE_MAX it is what the validator's stack was seen to bear."""
-_STATES_KEPT_SIZE = 200_000
-
-_ONE = ("not", "if", "then", "else")
-_LISTS = ("allOf", "anyOf", "oneOf")
-_MAPS = ("dependentSchemas", "dependencies")
-_DEFINITIONS = ("$defs", "definitions")
+_REPEATED = re.compile(r"\{(\d+)(?:,(\d*))?\}")
+_ONE_IN_PLACE = ("not", "if", "then", "else")
+_LIST_IN_PLACE = ("allOf", "anyOf", "oneOf")
+_MAP_IN_PLACE = ("dependentSchemas", "dependencies")
+_REFERENCES = ("$ref", "$dynamicRef")
+_OLDER = ("$recursiveRef", "$recursiveAnchor")
 
 
 class SchemaError(Exception):
-    """What is wrong with a schema, and where in it."""
+    """What is wrong with a schema, and where in it: a JSON pointer."""
 
     def __init__(self, pointer: str, what: str) -> None:
-        super().__init__(f"{what} (at {pointer or 'its root'})")
+        super().__init__(f"at {pointer}: {what}" if pointer else what)
 
 
 @dataclass(eq=False, slots=True)
 class Part:
-    """One subschema: what it does itself, and which others it looks at, for the value itself and for those within."""
+    """One subschema: which others it looks at, for the value itself and for those within, and what it costs beside."""
 
     pointer: str
-    looks: int = 1
+    units: int = 1
     per_character: int = 0
-    """Of a string: each of its characters costs so much, since there is a pattern."""
+    """Of a string, since there is a pattern."""
     per_name_character: int = 0
-    unique: int = 0
+    """Of an object's keys, the same."""
+    unique: bool = False
     twice: bool = False
-    """`unevaluated...` asks once more which of the in-place parts hold."""
+    """`unevaluated…` asks a second time which of the parts in place hold."""
     in_place: list[Part] = field(default_factory=list)
+    sure: list[Part] = field(default_factory=list)
+    """Those of them that must hold."""
     named: dict[str, Part] = field(default_factory=dict)
     other_names: list[Part] = field(default_factory=list)
     every_name: list[Part] = field(default_factory=list)
+    names: list[Part] = field(default_factory=list)
+    """For the keys themselves."""
     first: list[Part] = field(default_factory=list)
     rest: list[Part] = field(default_factory=list)
     every_item: list[Part] = field(default_factory=list)
-    rank: int = 0
-    """Greater than that of every part which it looks at in place."""
-
-
-class Effort(NamedTuple):
-    """What checking one value takes: `units` of about ten nanoseconds, `looks` each of which may end in an error, the
-    looks at values at each depth added up (`layers`), and the depth; None of them where it is too much to count.
-    """
-
-    units: int
-    looks: int
-    layers: int
-    depth: int
-
-
-class _State:
-    """Which parts look at a value, and how often each."""
-
-    __slots__ = ("counts", "items", "looks", "names", "per_character", "per_name_character", "size", "unique", "units")
-
-    def __init__(self, counts: dict[Part, int]) -> None:
-        self.counts = counts
-        self.size = len(counts)
-        self.looks = sum(counts.values())
-        self.units = sum(part.looks * count for part, count in counts.items())
-        self.per_character = sum(part.per_character * count for part, count in counts.items())
-        self.per_name_character = sum(part.per_name_character * count for part, count in counts.items())
-        self.unique = sum(part.unique * count for part, count in counts.items())
-        self.names: dict[str, _State] = {}
-        self.items: dict[int, _State] = {}
+    chain: int = 0
+    """How long the longest row of parts is that look in place because of this one."""
 
 
 class Graph:
-    """The parts of one schema that passed the meta-schema; SchemaError says why it cannot be taken all the same."""
+    """The parts of a schema; SchemaError says why it cannot be taken. `conforms` raises it for what the meta-schema does
+    not allow: of the document, and of whatever else a reference makes a schema.
+    """
 
-    def __init__(self, schema: Json) -> None:
-        self._document = schema
+    def __init__(self, document: Json, conforms: Callable[[str, Json], None]) -> None:
+        self._conforms = conforms
+        self._document = document
         self._parts: dict[str, Part] = {}
-        self._anchors: dict[str, str] = {}
+        self._unread: list[tuple[Part, Json]] = []
+        self._anchors: dict[str, Part] = {}
+        self._references: list[tuple[Part, str]] = []
         self._patterns = 0
-        self._states: dict[frozenset[tuple[Part, int]], _State] = {}
-        self._states_size = 0
-        self._find_anchors()
-        self.root = self._part("")
-        self.chain = 0
+        conforms("", document)
+        self.root = self._part("", document)
+        self._read_all()
+        self._link()
+        self._order()
+        self.chain = max(part.chain for part in self._parts.values())
         """The longest row of parts that look at one value because of one another."""
-        self._rank()
 
-    def effort(self, value: Json, *, units_max: int) -> Effort | None:
-        """The work of checking the value; None when it is more than `units_max`, or the value is too deep."""
-        state = self._state({self.root: 1})
-        layer: list[tuple[_State, Json]] = [(state, value)]
-        seen: set[_State] = set()
-        units = looks = layers = depth = 0
-        while layer:
-            depth += 1
-            if depth > VALUE_DEPTH_MAX:
-                return None
-            below: list[tuple[_State, Json]] = []
-            unique = most = 0
-            for state, inner in layer:
-                if state not in seen:
-                    seen.add(state)
-                    units += 50 * state.size  # What it takes to find out, the first time.
-                units += state.units
-                looks += state.looks
-                most, unique = max(most, state.looks), max(unique, state.unique)
-                if isinstance(inner, dict):
-                    units += len(inner) + state.per_name_character * sum(map(len, inner))
-                    below += [(self._named(state, name), child) for name, child in inner.items()]
-                elif isinstance(inner, list):
-                    below += self._items(state, inner)
-                elif isinstance(inner, str):
-                    units += state.per_character * len(inner)
-                if units > units_max:
-                    return None
-            layers += most
-            units += unique * 5 * len(below)
-            layer = below
-        return None if units > units_max else Effort(units, looks, layers, depth)
+    def within(self, part: Part, value: Json) -> Iterator[tuple[str | int, Part, Json]]:
+        """The values inside for which the part, or what it refers to, names a subschema that must hold."""
+        sure = [part]
+        for holder in sure:
+            sure += [other for other in holder.sure if other not in sure]
+            if isinstance(value, dict):
+                for name, child in holder.named.items():
+                    if name in value:
+                        yield name, child, value[name]
+            elif isinstance(value, list):
+                for place, inner in enumerate(value):
+                    for child in holder.first[place : place + 1] or holder.rest:
+                        yield place, child, inner
 
-    # --- the parts ---
+    # --- reading the schema ---
 
-    def _part(self, pointer: str) -> Part:
-        known = self._parts.get(pointer)
-        if known is None:
+    def _part(self, pointer: str, schema: Json) -> Part:
+        part = self._parts.get(pointer)
+        if part is None:
             if len(self._parts) >= PARTS_MAX:
-                raise SchemaError(pointer, f"it has more than {PARTS_MAX} subschemas")
-            known = self._parts[pointer] = Part(pointer)
-            schema = self._resolve(pointer)
+                raise SchemaError("", f"has more than {PARTS_MAX} subschemas")
+            part = self._parts[pointer] = Part(pointer)
+            self._unread.append((part, schema))
+        return part
+
+    def _read_all(self) -> None:
+        while self._unread:
+            part, schema = self._unread.pop()
             if isinstance(schema, dict):
-                self._read(known, schema)
+                self._read(part, schema)
             elif not isinstance(schema, bool):
-                raise SchemaError(pointer, "it is named by a $ref, and is no schema")
-        return known
+                raise SchemaError(part.pointer, "a reference leads here, and this is no schema")
+
+    def _read(self, part: Part, schema: dict[str, Json]) -> None:
+        self._check_words(part, schema)
+        within = _Within(self._part, part.pointer, schema)
+        part.sure = within.list("allOf")
+        part.in_place = [child for name in _LIST_IN_PLACE[1:] for child in within.list(name)] + part.sure
+        part.in_place += [child for name in _ONE_IN_PLACE for child in within.one(name)]
+        part.in_place += [child for name in _MAP_IN_PLACE for child in within.map(name).values()]
+        part.named = within.map("properties")
+        part.every_name = list(within.map("patternProperties").values())
+        part.other_names = within.one("additionalProperties") + within.one("unevaluatedProperties")
+        part.names = within.one("propertyNames")
+        part.first = within.list("prefixItems")
+        part.rest = within.one("items")
+        part.every_item = within.one("contains") + within.one("unevaluatedItems")
+        _ = within.map("$defs"), within.map("definitions")
+        part.twice = bool(schema.keys() & {"unevaluatedProperties", "unevaluatedItems"})
+        part.unique = schema.get("uniqueItems") is True
+        part.units = _own_units(schema)
+        part.per_character = self._pattern_units([schema["pattern"]] if "pattern" in schema else [])
+        part.per_name_character = self._pattern_units(schema.get("patternProperties", ()))
+        for name in _REFERENCES:
+            if name in schema:
+                self._references.append((part, schema[name]))
+
+    def _check_words(self, part: Part, schema: dict[str, Json]) -> None:
+        if part.pointer and "$id" in schema:
+            raise SchemaError(part.pointer, "only the whole schema may have an $id; write `#/$defs/…`")
+        if older := next((name for name in _OLDER if name in schema), None):
+            raise SchemaError(part.pointer, f"{older} is of an older draft; use $ref, or $dynamicRef")
+        for name in ("$anchor", "$dynamicAnchor"):
+            if name in schema and self._anchors.setdefault(schema[name], part) is not part:
+                raise SchemaError(part.pointer, f"the anchor {schema[name][:80]!r} is there twice")
+
+    def _pattern_units(self, patterns: Iterable[str]) -> int:
+        units = 0
+        for pattern in patterns:
+            self._patterns += 1
+            states = len(pattern)
+            for low, high in _REPEATED.findall(pattern):
+                states *= max(1, min(int((high or low)[:6]), 10_000))
+            units += 1 + states // 16
+        if self._patterns > PATTERNS_MAX:
+            raise SchemaError("", f"has more than {PATTERNS_MAX} patterns")
+        return units
+
+    def _link(self) -> None:
+        """Follow the references; what they lead to may bring more."""
+        while self._references:
+            part, reference = self._references.pop()
+            target = self._target(part, reference)
+            self._read_all()
+            part.in_place.append(target)
+            part.sure.append(target)
+
+    def _target(self, part: Part, reference: str) -> Part:
+        if not reference.startswith("#"):
+            raise SchemaError(part.pointer, f"{reference[:80]!r} is elsewhere; a reference must begin with `#`")
+        pointer = unquote(reference[1:])
+        if pointer and not pointer.startswith("/"):
+            if (anchor := self._anchors.get(pointer)) is None:
+                raise SchemaError(part.pointer, f"there is no anchor {pointer[:80]!r}")
+            return anchor
+        found = self._document
+        for step in _steps(pointer):
+            if isinstance(found, dict) and step in found:
+                found = found[step]
+            elif isinstance(found, list) and step.isdecimal() and int(step[:9]) < len(found):
+                found = found[int(step[:9])]
+            else:
+                raise SchemaError(part.pointer, f"{reference[:80]!r} leads nowhere")
+        if pointer not in self._parts:
+            self._conforms(pointer, found)
+        return self._part(pointer, found)
+
+    def _order(self) -> None:
+        """How long the rows of parts in place are, from their ends; a part that is left over leads to itself."""
+        parents: dict[Part, list[Part]] = defaultdict(list)
+        open_ends = {part: len(part.in_place) for part in self._parts.values()}
+        for part in self._parts.values():
+            for child in part.in_place:
+                parents[child].append(part)
+        done = [part for part, count in open_ends.items() if not count]
+        while done:
+            part = done.pop()
+            part.chain = 1 + max((child.chain for child in part.in_place), default=0)
+            if part.chain > CHAIN_MAX:
+                raise SchemaError(part.pointer, f"more than {CHAIN_MAX} subschemas in a row look at the same value")
+            del open_ends[part]
+            for parent in parents[part]:
+                open_ends[parent] -= 1
+                if not open_ends[parent]:
+                    done.append(parent)
+        if open_ends:
+            where = min(open_ends, key=lambda part: part.pointer).pointer
+            raise SchemaError(where, "leads back to itself without going into the value")
+
+
+class _Within:
+    """The subschemas that one names by its keywords."""
+
+    def __init__(self, part: Callable[[str, Json], Part], pointer: str, schema: dict[str, Json]) -> None:
+        self._part_at = part
+        self._pointer = pointer
+        self._schema = schema
+
+    def one(self, keyword: str) -> list[Part]:
+        """A keyword's own one, if it is there."""
+        return [self._part(self._schema[keyword], keyword)] if keyword in self._schema else []
+
+    def list(self, keyword: str) -> list[Part]:
+        """Those in a keyword's list."""
+        return [self._part(schema, keyword, str(place)) for place, schema in enumerate(self._schema.get(keyword, ()))]
+
+    def map(self, keyword: str) -> dict[str, Part]:
+        """Those of a keyword by name; `dependencies` may have lists of names beside them."""
+        found = self._schema.get(keyword, {})
+        return {name: self._part(found[name], keyword, name) for name in found if not isinstance(found[name], list)}
+
+    def _part(self, schema: Json, *steps: str) -> Part:
+        return self._part_at(self._pointer + pointer_of(steps), schema)
+
+
+def pointer_of(steps: Iterable[str | int]) -> str:
+    """The JSON pointer of those steps."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+def _steps(pointer: str) -> list[str]:
+    return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+
+
+def _own_units(schema: dict[str, Json]) -> int:
+    """What a subschema costs at each look beside what it names: comparisons, and names to be found."""
+    units = 1 + len(schema.get("required", ())) + len(schema.get("properties", ()))
+    units += sum(map(len, schema.get("dependentRequired", {}).values()))
+    options = schema.get("enum", ())
+    if any(isinstance(option, (dict, list)) for option in options):
+        units += 15 * len(options)
+    return units

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
+from jobhall_server.domain.access import unique_scope
 from jobhall_server.domain.batch import BatchRecord, NewBatch
 from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.job import ItemError, JobFailure, JobRecord, Lease, NewJob, Payload
@@ -69,6 +70,12 @@ class UniqueKey(NamedTuple):
     queue_key: int
     scope: str
     text: str
+
+    @classmethod
+    def of(cls, job: JobRecord | NewJob) -> UniqueKey:
+        """That of a job that has one; of a record, one that was loaded by its id."""
+        scope = unique_scope(owner=job.owner, organization_id=job.organization_id)
+        return cls(job.queue_key, scope, job.unique_key or "")
 
 
 class Holder(NamedTuple):
@@ -200,9 +207,9 @@ class Group(Protocol):
     def delete_batch(self, batch: BatchRecord) -> None:
         """Remove a batch that has no jobs any more."""
 
-    def hold_back(self, batch_key: int, *, held_back: bool, limit: int) -> int:
-        """Take at most `limit` of the batch's jobs that have not ended out of the claims' sight, or put them back into
-        it; only in a unit with `after_save`. Answers how many were left to do it to, that is, 0 at the end.
+    def hold_back(self, job_keys: Sequence[int], *, held_back: bool) -> None:
+        """Take those jobs out of the claims' sight, or put them back into it, but for COMPLETED ones; only in a unit
+        with `after_save`. One that ended stays held back if it is retried.
         """
 
     def queue_key(self, namespace_key: int, job_type_key: int) -> int:

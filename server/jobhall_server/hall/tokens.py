@@ -6,13 +6,15 @@ import base64
 import binascii
 import dataclasses
 import hashlib
+import json
 import re
 
 from jobhall.errors import CursorMismatchError, FieldInvalidError
-from jobhall_server.hall.views import LogPlace
+from jobhall_server.hall.views import LogPlace, Place
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 """A place that fits into 63 bits; a token made up by a caller may hold anything."""
+_PLACE_MAX = 2**63 - 1
 
 
 def digest(*parts: object) -> int:
@@ -24,19 +26,46 @@ def digest(*parts: object) -> int:
     return int.from_bytes(hasher.digest(), "big") >> 1
 
 
-def page_token(place: int, *request: object) -> str:
+def page_token(place: tuple[int | str, int], *request: object) -> str:
     """The token for what follows `place` in the list that `request` describes."""
-    return _encode(f"p{place}.{_mark(request)}")
+    return _encode(f"p{json.dumps(place, separators=(',', ':'))}.{_mark(request)}")
 
 
-def page_place(token: str, *request: object) -> int | None:
+def page_place(token: str, *request: object) -> Place | None:
     """Where the page starts; None for an empty token. FieldInvalidError when it is not from this very list."""
     if not token:
         return None
-    place, _, mark = _decode(token).removeprefix("p").partition(".")
-    if not _NUMBER.fullmatch(place) or mark != _mark(request):
-        raise FieldInvalidError("page_token", "not from an answer to this very request; start again without one")
-    return int(place)
+    at, key = _placed(token, request)
+    if type(at) is not int or not 0 <= at <= _PLACE_MAX:
+        raise _not_ours()
+    return Place(at, key)
+
+
+def named_place(token: str, *request: object) -> tuple[str, int] | None:
+    """The same of a list that is ordered by names."""
+    if not token:
+        return None
+    name, key = _placed(token, request)
+    if type(name) is not str:
+        raise _not_ours()
+    return name, key
+
+
+def _placed(token: str, request: tuple[object, ...]) -> tuple[object, int]:
+    text, _, mark = _decode(token).rpartition(".")
+    if not text.startswith("p[") or mark != _mark(request):
+        raise _not_ours()
+    try:
+        at, key = json.loads(text[1:])
+    except (ValueError, RecursionError):
+        raise _not_ours() from None
+    if type(key) is not int or not 0 <= key <= _PLACE_MAX:
+        raise _not_ours()
+    return at, key
+
+
+def _not_ours() -> FieldInvalidError:
+    return FieldInvalidError("page_token", "not from an answer to this very request; start again without one")
 
 
 def cursor(place: LogPlace, number: int) -> str:

@@ -18,12 +18,14 @@ from jobhall.states import JobState
 from jobhall_server.domain.access import Principal
 from jobhall_server.domain.job import Lease
 from jobhall_server.domain.progress import Progress
+from jobhall_server.domain.timing import Pace
 from jobhall_server.domain.session import NewSession, SessionRecord
-from jobhall_server.hall.frames import Assignment, Cancel, Report, ReportKind
-from jobhall_server.hall.held import cancel_of
+from jobhall_server.hall.frames import Assignment, Cancel, LogsBody, Report, ReportKind
+from jobhall_server.hall.held import cancel_of, paced
 from jobhall_server.hall.leases import ReturnTasks
 from jobhall_server.hall.outbox import assignment_bytes, cancels_within
 from jobhall_server.hall.registry import Served
+from jobhall_server.hall.reports import OUTCOMES
 from jobhall_server.hall.store import Claimed, Want
 from jobhall_server.hall.unary_units import (
     AcceptTasks,
@@ -42,6 +44,8 @@ log = structlog.get_logger(__name__)
 
 _CANCELS_BYTES_MAX = 1024 * 1024
 """Of cancels in one answer."""
+_PACES_MAX = 10_000
+"""Tasks whose pace is remembered between two reports."""
 _RENEWED_PER_TTL = 3
 """A claim that waits for long renews its session so often within its time to live."""
 
@@ -130,6 +134,7 @@ class Unary:
         self._lease_us = round(lease_seconds * 1e6)
         self._auto_register = auto_register
         self._seats: set[_Seat] = set()
+        self._paces: dict[bytes, Pace] = {}
 
     @property
     def accept_us(self) -> int:
@@ -169,7 +174,7 @@ class Unary:
 
         SessionExpiredError: nothing was taken.
         """
-        sound = [report for report in reports if not _faulty(report)]
+        sound = [self._with_pace(report) for report in reports if not _faulty(report)]
         bad = [report.token for report in reports if _faulty(report)]
         judged, session = await self._hall.store.run(ReportSession(session_id, sound, chance=random.random()))
         self._hall.dispatcher.nudge(judged.ready_queues)
@@ -180,7 +185,7 @@ class Unary:
             else:
                 refused.append((sound[place], error))
         held = await self._held(session)
-        self._publish(sound, held)
+        self._publish([report for place, report in enumerate(sound) if place not in judged.refused], held)
         return Reported(refused, bad, self._cancels(held), _expires_at(session))
 
     async def beat(self, session_id: str, tokens: Sequence[bytes]) -> Beaten:
@@ -300,12 +305,29 @@ class Unary:
         cancels = (cancel_of(row, now_us) for row in held if row.state is JobState.CANCELLING)
         return cancels_within(_CANCELS_BYTES_MAX, cancels)
 
+    def _with_pace(self, report: Report) -> Report:
+        if report.kind in OUTCOMES:
+            self._paces.pop(report.token, None)
+        if not isinstance(report.body, Progress):
+            return report
+        progress = paced(self._paces, report.token, report.body)
+        if len(self._paces) > _PACES_MAX:
+            # The oldest: its task has likely ended without a word.
+            del self._paces[next(iter(self._paces))]
+        return report._replace(body=progress)
+
     def _publish(self, reports: Sequence[Report], held: Sequence[HeldRow]) -> None:
         rows = {row.lease.token(): row for row in held}
+        feed = self._hall.feed
         for report in reports:
             row = rows.get(report.token)
-            if row is not None and isinstance(report.body, Progress):
-                self._hall.feed.publish_progress(row, self._hall.registry.queue(row.queue_key), report.body)
+            if row is None:
+                continue
+            queue = self._hall.registry.queue(row.queue_key)
+            if isinstance(report.body, Progress):
+                feed.publish_progress(row, queue, report.body)
+            elif isinstance(report.body, LogsBody) and feed.logs_wanted:
+                feed.publish_logs(row, queue, report.body, at=self._hall.clock.now_us())
 
 
 def _expires_at(session: SessionRecord | None) -> int | None:

@@ -114,6 +114,11 @@ class JobTypeView:
     retired: bool = False
     """Deleted: only its old jobs still know it. Never in lists."""
 
+    @property
+    def plain(self) -> bool:
+        """Whether it says nothing of its jobs: neither schemas nor defaults."""
+        return self.parameters_schema is self.result_schema is self.defaults is None
+
 
 @dataclass(frozen=True, slots=True)
 class QueueView:

@@ -12,12 +12,12 @@ from jobhall.states import EventType, JobState
 from jobhall_server.domain.access import Principal
 from jobhall_server.domain.job import JobView
 from jobhall_server.hall import tokens
-from jobhall_server.hall.feed import READ_AT_ONCE, Feed, Subscription, WatchEvent, matches, visible
+from jobhall_server.hall.feed import LIVE, READ_AT_ONCE, Feed, Subscription, WatchEvent, matches, visible
 from jobhall_server.hall.reads import Reads
 from jobhall_server.hall.views import EventRow, JobFilter, LogPlace, Page
 
-PROGRESS_EVERY_SECONDS = 0.1
-"""How often a watcher is told of progress; what comes between is merged, the latest wins."""
+LIVE_EVERY_SECONDS = 0.1
+"""How often a watcher is told of progress and log lines; what comes between is merged, the latest wins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,9 @@ async def watch(feed: Feed, reads: Reads, principal: Principal, request: WatchRe
         raise FieldNotSupportedError("stop_when_terminal", "only together with job_ids")
     place = await reads.log_place()
     after, reset = _start(request, place)
-    with feed.subscribe(principal, request.where) as subscription:
+    types = request.event_types
+    live = LIVE & types if types else frozenset({EventType.PROGRESS})
+    with feed.subscribe(principal, request.where, live=live) as subscription:
         watcher = _Watcher(feed, reads, principal, request, subscription, place, after)
         yield WatchUpdate(tokens.cursor(place, after), reset=reset)
         if request.include_snapshot or reset:
@@ -80,6 +82,7 @@ class _Watcher:
         self._subscription = subscription
         self._place = place
         self._after = after
+        self._live_at = 0.0
         self._open = set(request.where.job_ids) if request.stop_when_terminal else set()
 
     async def snapshot(self) -> AsyncIterator[WatchUpdate]:
@@ -89,15 +92,15 @@ class _Watcher:
             jobs = await self._reads.jobs_by_id(self._principal, sorted(where.job_ids))
             yield self._update(jobs=[job for job in jobs if _job_matches(where, job)], snapshot_complete=True)
             return
-        before_key = None
+        place = None
         while True:
-            page = Page(READ_AT_ONCE // 4, before_key)
-            jobs = await self._reads.jobs(self._principal, _unfinished(where), page)
-            if len(jobs) < page.size:
-                yield self._update(jobs=jobs, snapshot_complete=True)
+            found = await self._reads.jobs(self._principal, _unfinished(where), Page(READ_AT_ONCE // 4, place))
+            place = found.next
+            if place is None:
+                yield self._update(jobs=found.jobs, snapshot_complete=True)
                 return
-            yield self._update(jobs=jobs)
-            before_key = jobs[-1].key
+            if found.jobs:
+                yield self._update(jobs=found.jobs)
 
     async def follow(self) -> AsyncIterator[WatchUpdate]:
         """Events after the cursor, and a bookmark when there were none for a while."""
@@ -119,22 +122,34 @@ class _Watcher:
                 async for update in self._catch_up(self._feed.position):
                     yield update
             rows = [row for row in subscription.rows if row.number > self._after]
-            progress = list(subscription.progress.values())
             subscription.rows.clear()
-            subscription.progress.clear()
             subscription.wake.clear()
-            if rows or progress:
-                yield self._tell(rows, progress)
-                if not rows:
-                    # Progress alone: let some gather, the latest wins.
-                    await _pause(subscription, PROGRESS_EVERY_SECONDS)
-                continue
-            try:
-                await asyncio.wait_for(subscription.wake.wait(), bookmark_seconds)
-            except TimeoutError:
-                if not subscription.rows and not subscription.overflowed:
-                    self._after = max(self._after, self._feed.position)
-                    yield self._update()
+            live = self._live(rows)
+            if rows or live:
+                yield self._tell(rows, live)
+            elif subscription.live:
+                await _pause(subscription, self._live_at - asyncio.get_running_loop().time())
+            else:
+                try:
+                    await asyncio.wait_for(subscription.wake.wait(), bookmark_seconds)
+                except TimeoutError:
+                    if not subscription.rows and not subscription.overflowed:
+                        self._after = max(self._after, self._feed.position)
+                        yield self._update()
+
+    def _live(self, rows: Sequence[EventRow]) -> list[WatchEvent]:
+        """Progress and log lines that may be told again; those of a job that ends, with its end."""
+        waiting = self._subscription.live
+        if not waiting:
+            return []
+        now = asyncio.get_running_loop().time()
+        if now >= self._live_at:
+            self._live_at = now + LIVE_EVERY_SECONDS
+            told = list(waiting.values())
+            waiting.clear()
+            return told
+        ended = {row.job_key for row in rows if row.state.terminal}
+        return [waiting.pop(place) for place in [*waiting] if place[1] in ended]
 
     async def _catch_up(self, until: int) -> AsyncIterator[WatchUpdate]:
         """Read the log from the watcher's own place up to event `until`."""
@@ -148,7 +163,7 @@ class _Watcher:
                 yield self._tell(wanted, [])
             self._after = max(self._after, rows[-1].number)
 
-    def _tell(self, rows: Sequence[EventRow], progress: Sequence[WatchEvent]) -> WatchUpdate:
+    def _tell(self, rows: Sequence[EventRow], live: Sequence[WatchEvent]) -> WatchUpdate:
         if rows:
             self._after = rows[-1].number
         for row in rows:
@@ -156,8 +171,7 @@ class _Watcher:
                 self._open.discard(row.job_id)
         types = self._request.event_types
         events = [WatchEvent(row) for row in rows if not types or row.event_type in types]
-        events.extend(event for event in progress if not types or EventType.PROGRESS in types)
-        return self._update(events=events)
+        return self._update(events=[*events, *live])
 
     def _update(
         self, *, events: Sequence[WatchEvent] = (), jobs: Sequence[JobView] = (), snapshot_complete: bool = False

@@ -230,6 +230,7 @@ def progress_in(message: job_pb2.Progress) -> Progress:
         failed=message.items_failed,
         unit=message.unit,
         details=details,
+        number=message.number or None,
         reported_at=time.time_ns() // 1000,
     )
 
@@ -254,6 +255,7 @@ def progress_out(progress: Progress, *, basic: bool = False, as_reported: bool =
     message.unit = progress.unit
     if progress.details is not None:
         message.details.CopyFrom(struct(progress.details))
+    message.number = progress.number or 0
     if progress.reported_at is not None:
         message.update_time.CopyFrom(timestamp(progress.reported_at))
     return message

@@ -20,7 +20,7 @@ from jobhall_server.hall.views import JobFilter
 from jobhall_server.hall.watch import WatchRequest, WatchUpdate, watch
 from jobhall_server.rpc.caller import principal
 from jobhall_server.rpc.convert import progress_out, refuse_set, timestamp
-from jobhall_server.rpc.convert_jobs import basic_job_out
+from jobhall_server.rpc.convert_jobs import basic_job_out, log_line_out
 from jobhall_server.rpc.pages import how_many_fit
 
 M = TypeVar("M", bound=Message)
@@ -119,6 +119,7 @@ def event_out(event: WatchEvent) -> event_pb2.JobEvent:
         attributes.labels.update(json.loads(row.labels))
     if event.progress is not None:
         message.progress.CopyFrom(progress_out(event.progress))
+    message.log_entries.extend(log_line_out(line, number=number, attempt=row.attempt) for number, line in event.lines)
     return message
 
 

@@ -15,8 +15,8 @@ KEY = BigInteger().with_variant(Integer(), "sqlite")
 DUE_STATES = (JobState.SCHEDULED, JobState.CANCELLING)
 """States that the server itself moves on, so that a job in them is always due at some time."""
 
-UNSUCCESSFUL = TERMINAL - {JobState.COMPLETED}
-"""States of jobs that ended otherwise than they should."""
+ASIDE = frozenset({JobState.SCHEDULED, JobState.FAILED, JobState.CANCELLED})
+"""States in which a job stands aside from the way that most go; one that is PENDING and held back does, too."""
 
 
 def keyed(*names: str) -> tuple[Column[int], ...]:
@@ -43,9 +43,7 @@ def job_checks(name: str) -> tuple[CheckConstraint, ...]:
         ),
         CheckConstraint(f"(held_by IS NOT NULL) = ({_state_among(HELD_STATES)})", f"{name}_held_by_a_session"),
         CheckConstraint(f"(terminal IS NOT NULL) = ({_state_among(TERMINAL)})", f"{name}_terminal_is_ended"),
-        CheckConstraint(
-            f"(unsuccessful IS NOT NULL) = ({_state_among(UNSUCCESSFUL)})", f"{name}_unsuccessful_is_not_completed"
-        ),
+        CheckConstraint("aside IS NULL OR aside = state", f"{name}_aside_in_its_state"),
         CheckConstraint("lane BETWEEN 0 AND 1", f"{name}_lane_known"),
         # What nobody else moves on, the server does; what has ended, nobody.
         CheckConstraint(f"({_state_not_among(DUE_STATES)}) OR due_at IS NOT NULL", f"{name}_due_by_itself"),

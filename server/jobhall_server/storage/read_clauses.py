@@ -31,10 +31,10 @@ class Sight(Enum):
         return cls.OWN_AND_ORGANIZATION if principal.organization_id else cls.OWN
 
 
-def visible(jobs: sa.Table, sight: Sight) -> Condition:
-    """The access clause of a statement that reads jobs; its values are those of `caller`."""
-    own = jobs.c.owner == sa.bindparam("caller_subject", type_=sa.Text)
-    organization = jobs.c.organization_id == sa.bindparam("caller_organization", type_=sa.Text)
+def visible(owned: sa.Table, sight: Sight) -> Condition:
+    """The access clause of a statement that reads jobs or batches; its values are those of `caller`."""
+    own = owned.c.owner == sa.bindparam("caller_subject", type_=sa.Text)
+    organization = owned.c.organization_id == sa.bindparam("caller_organization", type_=sa.Text)
     return {Sight.ALL: sa.true(), Sight.OWN: own, Sight.OWN_AND_ORGANIZATION: own | organization}[sight]
 
 

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from jobhall.states import EventType, FailureKind, JobState, LogLevel
-from jobhall_server.domain.job import ItemError, JobFailure, JobView, Lease, Payload, TaskView
+from jobhall.states import AttemptOutcome, EventType, FailureKind, JobState, LogLevel
+from jobhall_server.domain.job import AttemptView, ItemError, JobFailure, JobView, Lease, Payload, TaskView
 from jobhall_server.domain.rules import rules_of
 from jobhall_server.domain.session import SessionRecord, SessionState
-from jobhall_server.hall.views import EventRow, HeldRow, LogLine, SessionView
+from jobhall_server.hall.views import EventRow, HeldRow, JobTypeView, LogLine, SessionView
 from jobhall_server.storage.codec import STATES, id_of_hex, progress_of
 from jobhall_server.storage.connections import Row
 from jobhall_server.storage.statements_write import SESSION
@@ -49,10 +49,18 @@ class JobRow(NamedTuple):
     cancelled_by: str
     item_error_count: int
     worker: str
+    schedule_at: int | None
+    start_deadline: int | None
+    unique_key: str | None
+    retention_us: int | None
+    access: str | None
+    trace: str | None
+    held_back: int
     namespace: str
     job_type: str
     job_type_namespace: str
     session_id: str | None
+    batch_id: bytes | str | None
     progress: str | None
 
 
@@ -65,16 +73,22 @@ class FullRow(NamedTuple):
     result_text: str | None
     result_data: bytes | None
     result_content_type: str | None
-    failure_kind: int | None
-    failure_message: str
-    failure_code: str
-    failure_retryable: int
-    failure_details: str | None
-    failure_stack: str
-    failure_attempt: int
+
+
+class KeptFailure(NamedTuple):
+    """What follows a FullRow, and an attempt: a row of `failures`, empty where there is none."""
+
+    kind: int | None
+    message: str
+    code: str
+    retryable: int
+    details: str | None
+    stack: str
+    attempt: int
 
 
 _JOB_COLUMNS = len(JobRow._fields)
+_FULL_COLUMNS = _JOB_COLUMNS + len(FullRow._fields)
 _EVENT_TYPES = tuple(EventType)
 _FAILURE_KINDS = tuple(FailureKind)
 _WITHOUT_FAILURE = (JobState.COMPLETED, JobState.CANCELLED)
@@ -86,12 +100,15 @@ _SESSION_STATE = SESSION.index("state")
 def job_view(row: Row) -> JobView:
     """The job in a row: BASIC, or in full when the row goes on after a JobRow."""
     job = JobRow._make(row[:_JOB_COLUMNS])
-    full = FullRow._make(row[_JOB_COLUMNS:]) if len(row) > _JOB_COLUMNS else None
+    full, kept = None, None
+    if len(row) > _JOB_COLUMNS:
+        full = FullRow._make(row[_JOB_COLUMNS:_FULL_COLUMNS])
+        kept = KeptFailure._make(row[_FULL_COLUMNS:])
     if STATES[job.state] in _WITHOUT_FAILURE:
         job = job._replace(failure_kind=int(FailureKind.UNSPECIFIED), failure_code="")
     return JobView(
         key=job.key,
-        job_id=_job_id(job.job_id),
+        job_id=id_of(job.job_id),
         namespace=job.namespace,
         job_type=job.job_type,
         job_type_namespace=job.job_type_namespace,
@@ -123,9 +140,48 @@ def job_view(row: Row) -> JobView:
         item_error_count=job.item_error_count,
         progress=progress_of(job.progress) if job.progress else None,
         current_task=_task(job),
-        parameters=full and _payload(full.parameters_text, full.parameters_data, full.parameters_content_type),
-        result=full and _payload(full.result_text, full.result_data, full.result_content_type),
-        failure=full and _failure(job, full),
+        fence=job.fence,
+        schedule_at=job.schedule_at,
+        start_deadline=job.start_deadline,
+        batch_id=id_of(job.batch_id) if job.batch_id else "",
+        unique_key=job.unique_key or "",
+        retention_us=job.retention_us,
+        access=job.access,
+        trace=job.trace,
+        held_back=bool(job.held_back),
+        parameters=full and payload(full.parameters_text, full.parameters_data, full.parameters_content_type),
+        result=full and payload(full.result_text, full.result_data, full.result_content_type),
+        failure=kept and _failure(job.failure_kind, job.failure_code, job.attempt, kept),
+    )
+
+
+def id_of(stored: bytes | str) -> str:
+    """The id of its bytes, or of their digits where the row came in JSON."""
+    return id_of_hex(stored if isinstance(stored, str) else stored.hex())
+
+
+def payload(text: str | None, data: bytes | None, content_type: str | None) -> Payload | None:
+    """Content of either kind; None where there is none."""
+    content: Any = text if data is None else data
+    return None if content is None else Payload(content, content_type or "")
+
+
+def attempt(row: Row) -> AttemptView:
+    """An attempt, of `statements_read_history.attempts`."""
+    number, fence, worker, _, claimed_at, started_at, ended_at, errors, outcome, kind, code, session_id, *rest = row
+    progress, *kept = rest
+    return AttemptView(
+        attempt=number,
+        fence=fence,
+        worker=worker,
+        session_id=session_id or "",
+        claimed_at=claimed_at,
+        started_at=started_at,
+        ended_at=ended_at,
+        outcome=AttemptOutcome(outcome),
+        failure=_failure(kind, code, number, KeptFailure._make(kept)),
+        progress=progress_of(progress) if progress else None,
+        item_error_count=errors,
     )
 
 
@@ -143,11 +199,12 @@ def log_line(row: Row) -> tuple[int, LogLine]:
 
 def event(row: Row) -> EventRow:
     """An entry of the event log."""
-    number, job_key, job_id, namespace, job_type, event_type, state, revision, attempt, worker, kind, *rest = row
+    number, job_key, job_id, namespace, job_type, event_type, state, revision, *rest = row
+    attempt, worker, kind, code, owner, organization_id, labels, at, batch_id, access, previous = rest
     return EventRow(
         number,
         job_key,
-        _job_id(job_id),
+        id_of(job_id),
         namespace,
         job_type,
         _EVENT_TYPES[event_type],
@@ -156,8 +213,21 @@ def event(row: Row) -> EventRow:
         attempt,
         worker,
         _FAILURE_KINDS[kind],
-        *rest,
+        code,
+        owner,
+        organization_id,
+        labels,
+        at,
+        id_of(batch_id) if batch_id else "",
+        access,
+        previous,
     )
+
+
+def job_type(row: Row) -> JobTypeView:
+    """A registered type."""
+    *told, paused, auto, retired = row
+    return JobTypeView(*told, bool(paused), bool(auto), bool(retired))
 
 
 def held(row: Row) -> HeldRow:
@@ -172,7 +242,7 @@ def held(row: Row) -> HeldRow:
         _attempt(attempt, state),
         due_at,
         cancel_reason,
-        _job_id(job_id),
+        id_of(job_id),
         *described,
     )
 
@@ -197,11 +267,6 @@ def _attempt(attempt: int, state: JobState) -> int:
     return attempt + (state is JobState.CLAIMED)
 
 
-def _job_id(stored: bytes | str) -> str:
-    """Of the id's bytes, or of their digits where the row came in JSON."""
-    return id_of_hex(stored if isinstance(stored, str) else stored.hex())
-
-
 def _task(job: JobRow) -> TaskView | None:
     if job.session_id is None or job.claimed_at is None:
         return None
@@ -216,23 +281,18 @@ def _task(job: JobRow) -> TaskView | None:
     )
 
 
-def _payload(text: str | None, data: bytes | None, content_type: str | None) -> Payload | None:
-    content: Any = text if data is None else data
-    return None if content is None else Payload(content, content_type or "")
-
-
-def _failure(job: JobRow, full: FullRow) -> JobFailure | None:
-    if not job.failure_kind:
+def _failure(kind: int, code: str, attempt: int, kept: KeptFailure) -> JobFailure | None:
+    """What is kept of a failure, where it is of this one, and not of an earlier end of the same lease."""
+    if not kind:
         return None
-    if (full.failure_kind, full.failure_code) != (job.failure_kind, job.failure_code):
-        # What is kept in full is of an earlier attempt.
-        return JobFailure(FailureKind(job.failure_kind), "", job.failure_code, attempt=job.attempt)
+    if (kept.kind, kept.code) != (kind, code):
+        return JobFailure(FailureKind(kind), "", code, attempt=attempt)
     return JobFailure(
-        kind=FailureKind(job.failure_kind),
-        message=full.failure_message,
-        code=full.failure_code,
-        retryable=bool(full.failure_retryable),
-        details=full.failure_details,
-        stack=full.failure_stack,
-        attempt=full.failure_attempt,
+        kind=FailureKind(kept.kind),
+        message=kept.message,
+        code=kept.code,
+        retryable=bool(kept.retryable),
+        details=kept.details,
+        stack=kept.stack,
+        attempt=kept.attempt,
     )

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-
-import sqlalchemy as sa
-
 from jobhall_server.storage.connections import ReadConnections
 from jobhall_server.storage.schema import Tables
 
@@ -15,9 +11,6 @@ ROWS_MAX = 1000
 
 KEY_MAX = 2**63 - 1
 """No key is greater."""
-
-Statement = Callable[[Tables], sa.Select[Any]]
-
 
 class Reading:
     """`now` is the database's time in microseconds UTC."""

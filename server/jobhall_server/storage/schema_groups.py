@@ -124,6 +124,7 @@ def batches(metadata: MetaData, prefix: str) -> Table:
         number("sweep", 0),
         words("sweep_reason", ""),
         words("sweep_by", ""),
+        number("sweep_after", 0),
     )
     Index(f"{name}_batch_id", table.c.batch_id, unique=True)
     Index(f"{name}_listed", table.c.namespace_key, table.c.key)

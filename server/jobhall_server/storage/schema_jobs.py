@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, MetaData, Table, Text
 
 from jobhall_server.storage.columns import KEY, job_checks, keyed, number, words
 
@@ -42,11 +42,11 @@ def _job_columns() -> tuple[Column[Any], ...]:
         number("stats_key", 0),
         number("start_deadline", nullable=True),
         # Each of the next four is set only in its own states, so that a partial index need not name `state`:
-        # SQLite would rewrite such an index at every move.
+        # SQLite would rewrite such an index at every move. `aside` is the state of those that the hot path never sees.
         number("ready", nullable=True),
         number("held_by", nullable=True),
         number("terminal", nullable=True),
-        number("unsuccessful", nullable=True),
+        number("aside", nullable=True),
         number("held_back", 0),
         number("lane", 0),
         number("priority_order", 0),
@@ -89,10 +89,11 @@ def _index_jobs(table: Table) -> None:
     _partial(f"{name}_ready", column.ready, *claim_order)
     # With the lane, so that a claim finds out by one look whether a session holds a job that was lost before.
     _partial(f"{name}_held_by", column.held_by, column.held_by, column.lane)
-    Index(f"{name}_listed", column.namespace_key, column.key)
+    Index(f"{name}_listed", column.queue_key, column.key)
     # Those that people look for are few among many that went well.
-    _partial(f"{name}_unsuccessful", column.unsuccessful, column.namespace_key, column.key)
+    _partial(f"{name}_aside", column.aside, column.queue_key, column.aside, column.key)
     _partial(f"{name}_batch", column.batch_key, column.batch_key, column.key)
+    _partial(f"{name}_unique", column.unique_key, column.unique_key, column.key)
     # The reaper asks every second; most jobs are never in it.
     _partial(f"{name}_due", column.due_at, column.due_at)
 
@@ -200,17 +201,12 @@ def attempts(metadata: MetaData, prefix: str) -> Table:
 
 
 def unique_keys(metadata: MetaData, prefix: str) -> Table:
-    """Which job has a unique key; every job has at most one."""
+    """Which job has a unique key."""
     name = f"{prefix}unique_keys"
-    return Table(
-        name,
-        metadata,
-        Column("job_key", KEY, primary_key=True, autoincrement=False),
-        number("queue_key"),
-        Column("scope", Text, nullable=False),
-        Column("text", Text, nullable=False),
-        UniqueConstraint("queue_key", "scope", "text", name=f"{name}_held"),
-    )
+    words_of_it = (Column(word, Text, primary_key=True) for word in ("scope", "text"))
+    table = Table(name, metadata, *keyed("queue_key"), *words_of_it, number("job_key"), sqlite_with_rowid=False)
+    Index(f"{name}_job_key", table.c.job_key)
+    return table
 
 
 def events(metadata: MetaData, prefix: str) -> Table:

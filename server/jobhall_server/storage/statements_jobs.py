@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from jobhall.states import HELD_STATES, TERMINAL_STATES, JobState
 from jobhall_server.domain.change import Change, Stamp
-from jobhall_server.storage.columns import UNSUCCESSFUL
+from jobhall_server.storage.columns import ASIDE
 from jobhall_server.storage.dialect import as_json, in_keys, key_rows, value_rows
 from jobhall_server.storage.read_clauses import among_ids
 from jobhall_server.storage.schema import Tables
@@ -120,17 +120,22 @@ def _derived(jobs: sa.Table, shape: ChangeShape, sets: dict[str, Any]) -> dict[s
     if target is not source:
         derived["state"] = sa.bindparam("target", type_=sa.BigInteger)
         if target is JobState.PENDING:
-            derived |= {"ready": sa.case((jobs.c.held_back == 0, _NOW)), "ready_at": _NOW}
+            held_back = jobs.c.held_back == 1
+            derived |= {
+                "ready": sa.case((held_back, sa.null()), else_=_NOW),
+                "ready_at": _NOW,
+                "aside": sa.case((held_back, int(target))),
+            }
         elif source is JobState.PENDING:
             derived["ready"] = sa.null()
         if target in TERMINAL_STATES:
             derived["terminal"] = _NOW
         elif source in TERMINAL_STATES:
             derived["terminal"] = sa.null()
-        if target in UNSUCCESSFUL:
-            derived["unsuccessful"] = _NOW
-        elif source in UNSUCCESSFUL:
-            derived["unsuccessful"] = sa.null()
+        if target in ASIDE:
+            derived["aside"] = int(target)
+        elif target is not JobState.PENDING and (source in ASIDE or source is JobState.PENDING):
+            derived["aside"] = sa.null()
     if target not in HELD_STATES:
         if source in HELD_STATES:
             derived["held_by"] = sa.null()

@@ -1,4 +1,4 @@
-"""The statements that read what is no job: the event log, names, and what a task wrote."""
+"""The statements that read what is no job: the event log, and names."""
 
 from __future__ import annotations
 
@@ -8,20 +8,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from jobhall_server.storage.schema import COUNTER_EVENT, Tables
-
-
-@lru_cache(maxsize=8)
-def item_errors(tables: Tables) -> sa.Select[Any]:
-    """Item errors of a job's newest lease after a number, in order."""
-    t = tables.item_errors.c
-    return _of_newest_lease(tables, tables.item_errors, t.number, t.item_index, t.item_key, t.code, t.message)
-
-
-@lru_cache(maxsize=8)
-def log_lines(tables: Tables) -> sa.Select[Any]:
-    """Log lines of a job's newest lease after a number, in order."""
-    t = tables.logs.c
-    return _of_newest_lease(tables, tables.logs, t.number, t.at, t.level, t.text, t.raw, t.fields)
 
 
 @lru_cache(maxsize=8)
@@ -35,15 +21,17 @@ def log_place(tables: Tables) -> sa.Select[Any]:
 @lru_cache(maxsize=8)
 def events(tables: Tables) -> sa.Select[Any]:
     """Events after a number, in order, with the names of their namespace and type."""
-    e, q, n, t = tables.events, tables.queues, tables.namespaces, tables.job_types
+    e, q, n, t, b = tables.events, tables.queues, tables.namespaces, tables.job_types, tables.batches
     source = (
         e.outerjoin(q, q.c.key == e.c.queue_key)
+        .outerjoin(b, b.c.key == e.c.batch_key)
         .outerjoin(n, n.c.key == e.c.namespace_key)
         .outerjoin(t, t.c.key == q.c.job_type_key)
     )
     names = "event_type state revision attempt worker failure_kind failure_code owner organization_id labels at"
+    first = (e.c.number, e.c.job_key, e.c.job_id, n.c.name, t.c.name)
     return (
-        sa.select(e.c.number, e.c.job_key, e.c.job_id, n.c.name, t.c.name, *(e.c[name] for name in names.split()))
+        sa.select(*first, *(e.c[name] for name in names.split()), b.c.batch_id, e.c.access, e.c.previous)
         .select_from(source)
         .where(e.c.number > sa.bindparam("after", type_=sa.BigInteger))
         .order_by(e.c.number)
@@ -53,18 +41,27 @@ def events(tables: Tables) -> sa.Select[Any]:
 
 @lru_cache(maxsize=8)
 def job_types(tables: Tables, *, of_one_namespace: bool) -> sa.Select[Any]:
-    """Registered types by namespace and name, after a pair of them."""
+    """Registered types by namespace and name, after a pair of them; the columns of a JobTypeView."""
     t, n = tables.job_types, tables.namespaces
     after = (sa.bindparam("after_namespace", type_=sa.Text), sa.bindparam("after_name", type_=sa.Text))
     statement = (
-        sa.select(t.c.key, n.c.name, t.c.name, t.c.created_at)
+        sa.select(t.c.key, n.c.name, t.c.name, *(t.c[name] for name in _TYPE.split()))
         .join_from(t, n, n.c.key == t.c.namespace_key)
+        .where(t.c.retired == 0)
         .where(sa.tuple_(n.c.name, t.c.name) > sa.tuple_(*after))
         .order_by(n.c.name, t.c.name)
         .limit(_LIMIT)
     )
     named = n.c.name == sa.bindparam("namespace", type_=sa.Text)
     return statement.where(named) if of_one_namespace else statement
+
+
+@lru_cache(maxsize=8)
+def schemas(tables: Tables) -> sa.Select[Any]:
+    """The schemas of a version of a type."""
+    t = tables.type_schemas.c
+    wanted = [column == sa.bindparam(column.name, type_=sa.BigInteger) for column in (t.job_type_key, t.version)]
+    return sa.select(t.parameters_schema, t.result_schema).where(*wanted)
 
 
 @lru_cache(maxsize=8)
@@ -84,15 +81,4 @@ def queues(tables: Tables) -> sa.Select[Any]:
 
 
 _LIMIT = sa.bindparam("limit", type_=sa.Integer)
-
-
-def _of_newest_lease(tables: Tables, table: sa.Table, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    job_key = sa.bindparam("job_key", type_=sa.BigInteger)
-    fence = sa.select(tables.jobs.c.fence).where(tables.jobs.c.key == job_key).scalar_subquery()
-    newer = table.c.number > sa.bindparam("after", type_=sa.BigInteger)
-    return (
-        sa.select(*columns)
-        .where(table.c.job_key == job_key, table.c.fence == fence, newer)
-        .order_by(table.c.number)
-        .limit(_LIMIT)
-    )
+_TYPE = "created_at updated_at description parameters_schema result_schema defaults version revision paused auto retired"

@@ -7,7 +7,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from jobhall.states import JobState
 from jobhall_server.domain.session import SessionState
 from jobhall_server.storage.dialect import in_keys
 from jobhall_server.storage.schema import Tables
@@ -23,7 +22,7 @@ def held(tables: Tables) -> sa.Select[Any]:
     order = (j.c.held_by, j.c.lane, j.c.key)
     after = [sa.bindparam(name, type_=sa.BigInteger) for name in ("after_session", "after_lane", "after_key")]
     lease = (j.c.key, j.c.fence, j.c.nonce, j.c.held_by, j.c.lane, s.c.epoch)
-    names = "state attempt due_at cancel_reason job_id queue_key owner organization_id labels"
+    names = "state attempt due_at cancel_reason job_id queue_key owner organization_id labels type_version"
     return (
         sa.select(*lease, *(j.c[name] for name in names.split()))
         .join_from(j, s, s.c.key == j.c.held_by)
@@ -72,8 +71,7 @@ def drained_sessions(tables: Tables) -> sa.Select[Any]:
 def due_jobs(tables: Tables) -> sa.Select[Any]:
     """Jobs whose time has come; those that a session holds only when it could be heard all the while."""
     j = tables.jobs
-    idle = j.c.state == int(JobState.SCHEDULED)
-    due = (j.c.due_at <= _NOW) & (idle | _served(tables, _TTL))
+    due = (j.c.due_at <= _NOW) & (j.c.held_by.is_(None) | _served(tables, _TTL))
     return sa.select(j.c.key).where(due).order_by(j.c.due_at).limit(_LIMIT)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from jobhall.states import TERMINAL_STATES, AttemptOutcome, EventType, FailureKind, JobState
+from jobhall_server.domain.access import unique_scope
 from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.job import ItemError, JobFailure, JobRecord, LeaseState, NewJob, Payload
 from jobhall_server.domain.progress import Progress

@@ -55,7 +55,7 @@ def _jobs(name: str) -> None:
         _number("ready", nullable=True),
         _number("held_by", nullable=True),
         _number("terminal", nullable=True),
-        _number("unsuccessful", nullable=True),
+        _number("aside", nullable=True),
         _number("held_back", 0),
         _number("lane", 0),
         _number("priority_order", 0),
@@ -93,9 +93,10 @@ def _jobs(name: str) -> None:
     op.create_index(f"{name}_job_id", name, ["job_id"], unique=True)
     _partial_index(f"{name}_ready", name, ["queue_key", "lane", "priority_order", "ready", "key"], "ready IS NOT NULL")
     _partial_index(f"{name}_held_by", name, ["held_by", "lane"], "held_by IS NOT NULL")
-    op.create_index(f"{name}_listed", name, ["namespace_key", "key"])
-    _partial_index(f"{name}_unsuccessful", name, ["namespace_key", "key"], "unsuccessful IS NOT NULL")
+    op.create_index(f"{name}_listed", name, ["queue_key", "key"])
+    _partial_index(f"{name}_aside", name, ["queue_key", "aside", "key"], "aside IS NOT NULL")
     _partial_index(f"{name}_batch", name, ["batch_key", "key"], "batch_key IS NOT NULL")
+    _partial_index(f"{name}_unique", name, ["unique_key", "key"], "unique_key IS NOT NULL")
     _partial_index(f"{name}_due", name, ["due_at"], "due_at IS NOT NULL")
 
 
@@ -105,9 +106,7 @@ def _job_checks(name: str) -> tuple[sa.CheckConstraint, ...]:
         sa.CheckConstraint("(ready IS NOT NULL) = (state = 2 AND held_back = 0)", f"{name}_ready_is_pending"),
         sa.CheckConstraint("(held_by IS NOT NULL) = (state BETWEEN 3 AND 5)", f"{name}_held_by_a_session"),
         sa.CheckConstraint("(terminal IS NOT NULL) = (state BETWEEN 6 AND 8)", f"{name}_terminal_is_ended"),
-        sa.CheckConstraint(
-            "(unsuccessful IS NOT NULL) = (state BETWEEN 7 AND 8)", f"{name}_unsuccessful_is_not_completed"
-        ),
+        sa.CheckConstraint("aside IS NULL OR aside = state", f"{name}_aside_in_its_state"),
         sa.CheckConstraint("lane BETWEEN 0 AND 1", f"{name}_lane_known"),
         sa.CheckConstraint("(state <> 1 AND state <> 5) OR due_at IS NOT NULL", f"{name}_due_by_itself"),
         sa.CheckConstraint("terminal IS NULL OR due_at IS NULL", f"{name}_terminal_is_not_due"),
@@ -122,14 +121,9 @@ def _of_one_job(prefix: str) -> None:
         op.create_table(f"{prefix}{kind}", _key("job_key"), _words("content_type", ""), *more, *content, either)
     _of_one_lease(prefix)
     op.create_table(f"{prefix}exclusions", _key("job_key"), _key("session_key"), sqlite_with_rowid=False)
-    op.create_table(
-        f"{prefix}unique_keys",
-        _key("job_key"),
-        _number("queue_key"),
-        sa.Column("scope", sa.Text, nullable=False),
-        sa.Column("text", sa.Text, nullable=False),
-        sa.UniqueConstraint("queue_key", "scope", "text", name=f"{prefix}unique_keys_held"),
-    )
+    words_of_it = (sa.Column(word, sa.Text, primary_key=True) for word in ("scope", "text"))
+    _clustered(f"{prefix}unique_keys", _key("queue_key"), *words_of_it, _number("job_key"))
+    op.create_index(f"{prefix}unique_keys_job_key", f"{prefix}unique_keys", ["job_key"])
 
 
 def _of_one_lease(prefix: str) -> None:
@@ -279,6 +273,7 @@ def _batches(name: str) -> None:
         _number("sweep", 0),
         _words("sweep_reason", ""),
         _words("sweep_by", ""),
+        _number("sweep_after", 0),
     )
     op.create_index(f"{name}_batch_id", name, ["batch_id"], unique=True)
     op.create_index(f"{name}_listed", name, ["namespace_key", "key"])

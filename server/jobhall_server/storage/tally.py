@@ -1,0 +1,182 @@
+"""The kept counters: what a group changes in them, summed up, so that a thousand jobs are one row of one statement."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from operator import attrgetter
+from typing import NamedTuple
+
+from jobhall.states import TERMINAL_STATES, EventType, JobState
+from jobhall_server.domain.batch import Counts
+from jobhall_server.domain.change import Change
+from jobhall_server.domain.job import JobRecord, NewJob
+from jobhall_server.storage import schema, statements_batches, statements_stats, statements_write
+from jobhall_server.storage.codec import progress_of
+from jobhall_server.storage.dialect import keys
+from jobhall_server.storage.execution import Execution
+from jobhall_server.storage.staged import Staged
+
+ROWS_KNOWN_MAX = 100_000
+"""Rows whose keys a process remembers, so that no submit asks for them."""
+
+_whose = attrgetter("queue_key", "owner", "organization_id")
+_entered = attrgetter("batch_key", "schedule_at")
+_moved = attrgetter("change", "before.stats_key", "before.batch_key")
+
+_STATES = len(Counts._fields)
+_REMOVED = _STATES - JobState.COMPLETED + 1
+"""From the place of a terminal state among the counters to that of those removed in it."""
+_STATS_WIDTH = _STATES + len(statements_stats.REMOVED) + len(statements_stats.ENDED)
+_ENDED = {JobState.COMPLETED: _STATS_WIDTH - 2, JobState.FAILED: _STATS_WIDTH - 1}
+_BATCH_WIDTH = _STATES + len(statements_batches.ITEMS) + 1
+_STARTED = _BATCH_WIDTH - 1
+_BEGINS = (EventType.RUNNING, EventType.COMPLETED)
+
+
+class Items(NamedTuple):
+    """What a progress adds to those of its job's batch, in the order of `statements_batches.ITEMS`."""
+
+    total: int = 0
+    processed: int = 0
+    succeeded: int = 0
+    failed: int = 0
+
+    @classmethod
+    def of(cls, text: str) -> Items:
+        """Those that the stored progress tells."""
+        told = progress_of(text)
+        return cls(told.total or 0, told.processed or 0, told.succeeded or 0, told.failed or 0)
+
+
+class Tally:
+    """The changes of one group, by stats row and by batch."""
+
+    def __init__(self, execution: Execution, staged: Staged) -> None:
+        self._execution = execution
+        self._staged = staged
+        self._stats: dict[int, list[int]] = defaultdict(lambda: [0] * _STATS_WIDTH)
+        self._batches: dict[int, list[int]] = defaultdict(lambda: [0] * _BATCH_WIDTH)
+
+    def name_rows(self, next_key: Callable[[str], int]) -> None:
+        """Find or make the stats row of each new job, before it is written."""
+        if not self._staged.new_jobs:
+            return
+        jobs = self._staged.new_jobs
+        found = {whose: self._row(whose, next_key) for whose in dict.fromkeys(map(_whose, jobs.values()))}
+        if len(found) == 1:
+            self._staged.stats_keys = dict.fromkeys(jobs, *found.values())
+        else:
+            self._staged.stats_keys = {key: found[_whose(job)] for key, job in jobs.items()}
+
+    def count_items(self, jobs: Mapping[int, JobRecord]) -> None:
+        """Sum up what members say of their items, before it takes the place of what they said last."""
+        staged = self._staged
+        told: dict[int, tuple[int, Items]] = {}
+        gone = {key: job for key, (job, purged) in staged.deleted.items() if job.batch_key is not None and not purged}
+        for (key, fence), text in staged.progress.items():
+            job = jobs.get(key)
+            member = job is not None and job.batch_key is not None and key not in staged.deleted
+            if member and fence >= told.get(key, (0,))[0]:
+                told[key] = (fence, Items.of(text))
+        if not told and not gone:
+            return
+        rows = self._execution.rows(
+            statements_batches.newest_progress(self._execution.tables), keys=keys([*told, *gone])
+        )
+        before = {key: (fence, Items.of(text)) for key, fence, text in rows}
+        for key, (fence, items) in told.items():
+            known_fence, known = before.get(key, (0, Items()))
+            if fence >= known_fence:
+                self._add_items(jobs[key], items, known)
+        for key, job in gone.items():
+            if key in before:
+                self._add_items(job, Items(), before[key][1])
+
+    def write(self) -> bool:
+        """Sum up how jobs moved, and write it all; whether a closed batch is over now that was touched."""
+        self._count_jobs()
+        tables, now = self._execution.tables, self._staged.now
+        if self._stats:
+            # By key, so that replicas which count at the same time wait for each other in one order.
+            rows = [(key, *self._stats[key]) for key in sorted(self._stats)]
+            minute = now // statements_stats.MINUTE_US
+            self._execution.write_rows(statements_stats.count_stats(tables), rows, minute=minute)
+        if self._batches:
+            counted = [(key, *self._batches[key]) for key in sorted(self._batches)]
+            self._execution.write_rows(statements_batches.count_batches(tables), counted, now=now)
+        touched = self._batches.keys() | self._staged.batches.keys()
+        over = touched and self._execution.scalar(statements_batches.ended_batches(tables), keys=keys(touched))
+        return bool(over)
+
+    def _count_jobs(self) -> None:
+        staged = self._staged
+        new = Counter(zip(staged.stats_keys.values(), map(_entered, staged.new_jobs.values()), strict=True))
+        for (stats_key, (batch_key, schedule_at)), count in new.items():
+            waits = schedule_at is not None and schedule_at > staged.now
+            self._enter(JobState.SCHEDULED if waits else JobState.PENDING, stats_key, batch_key, count)
+        for (change, stats_key, batch_key), count in Counter(map(_moved, staged.moved.values())).items():
+            # The record of a job that is as new as its move does not know its row yet.
+            if stats_key:
+                self._move(change, stats_key, batch_key, count)
+        for key in staged.moved.keys() & staged.new_jobs.keys():
+            self._move(staged.moved[key].change, staged.stats_keys[key], staged.new_jobs[key].batch_key, 1)
+        for key, moved in staged.moved.items():
+            for change, _ in moved.earlier:
+                self._move(change, moved.before.stats_key or staged.stats_keys[key], moved.before.batch_key, 1)
+        for key, (job, purged) in staged.deleted.items():
+            self._delete(job, job.stats_key or staged.stats_keys[key], purged=purged)
+        for (stats_key, batch_key), count in Counter(staged.claimed).items():
+            self._enter(JobState.PENDING, stats_key, batch_key, -count)
+            self._enter(JobState.CLAIMED, stats_key, batch_key, count)
+
+    def _move(self, change: Change, stats_key: int, batch_key: int | None, count: int) -> None:
+        if change.source is not change.target:
+            self._enter(change.source, stats_key, batch_key, -count)
+            self._enter(change.target, stats_key, batch_key, count)
+            if change.target in _ENDED:
+                self._stats[stats_key][_ENDED[change.target]] += count
+        if batch_key is not None and _begins(change):
+            self._batches[batch_key][_STARTED] += count
+
+    def _delete(self, job: JobRecord, stats_key: int, *, purged: bool) -> None:
+        self._enter(job.state, stats_key, None if purged else job.batch_key, -1)
+        if purged and job.state in TERMINAL_STATES:
+            self._stats[stats_key][job.state - 1 + _REMOVED] += 1
+
+    def _enter(self, state: JobState, stats_key: int, batch_key: int | None, count: int) -> None:
+        self._stats[stats_key][state - 1] += count
+        if batch_key is not None:
+            self._batches[batch_key][state - 1] += count
+
+    def _add_items(self, job: JobRecord, items: Items, before: Items) -> None:
+        assert job.batch_key is not None
+        sums = self._batches[job.batch_key]
+        for place, (new, old) in enumerate(zip(items, before, strict=True), _STATES):
+            sums[place] += new - old
+
+    def _row(self, whose: tuple[int, str, str], next_key: Callable[[str], int]) -> int:
+        known = self._execution.stats_keys.get(whose)
+        if known is not None:
+            return known
+        tables, names = self._execution.tables, ("queue_key", "owner", "organization_id")
+        found: int | None = self._execution.scalar(
+            statements_stats.stats_key(tables), **dict(zip(names, whose, strict=True))
+        )
+        if found is None:
+            found = next_key(schema.COUNTER_STATS)
+            statement = statements_write.insert(tables.stats, (), ("key", *names))
+            self._execution.write_rows(statement, [(found, *whose)])
+            return found
+        # Only what was read is kept for the groups to come: what this one makes may be rolled back.
+        if len(self._execution.stats_keys) >= ROWS_KNOWN_MAX:
+            self._execution.stats_keys.clear()
+        self._execution.stats_keys[whose] = found
+        return found
+
+
+@lru_cache(maxsize=1024)
+def _begins(change: Change) -> bool:
+    """Whether an attempt begins with it, so that its batch has begun."""
+    return any(event in _BEGINS for event, _ in change.events)
