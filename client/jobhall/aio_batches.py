@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import timedelta
 from typing import Unpack
 
@@ -111,13 +111,19 @@ class AsyncBatchesApi:
         return await self._call(calls_batches.delete_batch(batch_id, etag=etag))
 
     async def wait(
-        self, batch_id: str, *, timeout: float | timedelta | None = None, poll_interval: float | timedelta = 2.0
+        self,
+        batch_id: str,
+        *,
+        timeout: float | timedelta | None = None,
+        poll_interval: float | timedelta = 2.0,
+        on_update: Callable[[Batch], None] | None = None,
     ) -> Batch:
         """Waits until the batch has ended, COMPLETED or FAILED, and returns it; one that is not closed never ends."""
         procedure = self._procedures.wait_for_batch(
             batch_id,
             timeout_seconds=None if timeout is None else seconds(timeout, field="timeout"),
             poll_seconds=seconds(poll_interval, field="poll_interval"),
+            on_update=on_update,
         )
         return await self._driver.run(procedure)
 

@@ -89,7 +89,14 @@ class Procedures:
             if dry_run or not outcome.more or not outcome.count or count == jobs_max:
                 return replace(outcome, count=count)
 
-    def wait_for_batch(self, batch_id: str, *, timeout_seconds: float | None, poll_seconds: float) -> Procedure[Batch]:
+    def wait_for_batch(
+        self,
+        batch_id: str,
+        *,
+        timeout_seconds: float | None,
+        poll_seconds: float,
+        on_update: Callable[[Batch], None] | None,
+    ) -> Procedure[Batch]:
         """Waits until the batch has ended, asking ever less often; outages are waited out as those of a job are."""
         wait = _Wait("batch", batch_id, timeout_seconds, poll_seconds, self.clock())
         state = BatchState.UNSPECIFIED
@@ -103,6 +110,8 @@ class Procedures:
                     raise
                 error = failure
             else:
+                if on_update is not None:
+                    on_update(batch)
                 if batch.done:
                     return batch
                 state = batch.state

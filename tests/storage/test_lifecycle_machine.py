@@ -152,8 +152,16 @@ class Lifecycle(Workers):
 
     def modelled(self, job: NewJob, rules: Rules = NO_RULES) -> ModelJob:
         facts = (job.queue_key, job.priority, job.max_attempts, job.submit_digest)
-        asked = {"schedule_at": job.schedule_at, "start_deadline": job.start_deadline, "unique": job.unique_key}
-        return ModelJob(job.job_id, 0, *facts, self.now, rules, **asked)
+        return ModelJob(
+            job.job_id,
+            0,
+            *facts,
+            self.now,
+            rules,
+            schedule_at=job.schedule_at,
+            start_deadline=job.start_deadline,
+            unique=job.unique_key,
+        )
 
     @rule(data=st.data(), alone=st.booleans())
     def cancel(self, data: st.DataObject, *, alone: bool) -> None:

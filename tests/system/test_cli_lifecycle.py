@@ -26,7 +26,7 @@ worker = jobhall.Worker(name="shop", concurrency=4)
 def sell(task):
     task.log("opening", till=1)
     if task.attempt == 1:
-        task.item_error(7, key="ACME", code="DARK", message="no price")
+        task.item_error(index=7, key="ACME", code="DARK", message="no price")
         raise jobhall.TaskFailed("no change", code="NO_CHANGE")
     task.log("sold", level="warning")
     return "sold"

@@ -56,8 +56,9 @@ def logs(
     *,
     attempt: Attempt = 0,
     level: Annotated[
-        Literal["debug", "info", "warning", "error", "critical"], Parameter(help="Only lines that matter so much.")
-    ] = "debug",
+        Literal["debug", "info", "warning", "error", "critical"] | None,
+        Parameter(help="Only lines that matter so much."),
+    ] = None,
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], help="Go on until the job has ended.")] = False,
     context: Injected,
 ) -> Exit:
@@ -68,9 +69,10 @@ def logs(
       jobhall logs 01977c0e-5b7a-7d2c-9b5e-0c1d2e3f4a5b --level warning
       jobhall logs --follow "$(jobhall submit import)"
     """
+    min_level = LogLevel[level.upper()] if level else LogLevel.UNSPECIFIED
     shown = attempt
     with context.connect() as client:
-        for entry in client.jobs.logs(job_id, attempt=attempt, min_level=LogLevel[level.upper()], follow=follow):
+        for entry in client.jobs.logs(job_id, attempt=attempt, min_level=min_level, follow=follow):
             if shown not in (0, entry.attempt):
                 _tell_dropped(client, job_id, shown)
                 print(f"jobhall: attempt {entry.attempt}", file=sys.stderr)
@@ -96,4 +98,5 @@ def explain(job_id: JobId, /, *, context: Injected) -> Exit:
 def _tell_dropped(client: Client, job_id: str, attempt: int) -> None:
     if dropped := client.jobs.log_page(job_id, attempt=attempt, page_size=1).dropped_count:
         lines = "1 line" if dropped == 1 else f"{dropped} lines"
-        print(f"jobhall: {lines} of attempt {attempt} beyond what the server keeps", file=sys.stderr)
+        which = f" of attempt {attempt}" if attempt else ""
+        print(f"jobhall: {lines}{which} not kept: they were more than the server keeps", file=sys.stderr)

@@ -102,7 +102,7 @@ def register(
     )
     with context.connect() as client:
         try:
-            it = client.types.register(name, defaults=defaults, **said)
+            it = client.types.register(name, defaults=None if defaults == JobDefaults() else defaults, **said)
         except JobTypeSchemaConflictError as conflict:
             return _tell_conflict(conflict)
     return _said(it, "registered", context)

@@ -69,7 +69,7 @@ JOBS: Table[Job] = Table(
         Column(title="id", cell=lambda job: job.id),
         Column(title="type", cell=lambda job: job.job_type, elastic=True),
         Column(title="state", cell=lambda job: job.state),
-        Column(title="progress", cell=lambda job: progress_text(job.progress), elastic=True),
+        Column(title="progress", cell=lambda job: progress_text(job.progress), elastic=True, distinct_min=1),
         Column(title="attempt", cell=lambda job: job.attempt or "", right=True),
         Column(title="age", cell=lambda job: job.created_at, right=True),
     ),

@@ -1,4 +1,4 @@
-"""What callers change of one job that is there: the deciding functions, shared with the verbs for many, and the units."""
+"""What callers change of a job that is there: how each verb decides, for one job or for many, and the units for one."""
 
 from __future__ import annotations
 
@@ -164,6 +164,5 @@ def _check_times(job: JobRecord, update: JobUpdate, now: int) -> None:
         if update.schedule_at is not None and update.schedule_at >= deadline:
             field = "start_deadline" if new_deadline else "schedule_time"
             raise FieldInvalidError(f"job.{field}", "leaves no time between schedule_time and start_deadline")
-    elif job.state is JobState.SCHEDULED and job.due_at is not None and job.due_at != job.start_deadline:
-        if job.due_at >= deadline:
-            raise FieldInvalidError("job.start_deadline", "is not after its schedule_time")
+    elif new_deadline and job.state is JobState.SCHEDULED and deadline <= (job.due_at or now) != job.start_deadline:
+        raise FieldInvalidError("job.start_deadline", "is not after its schedule_time")

@@ -133,9 +133,7 @@ class Jobs:
         job_type = await registry.job_type(submission.namespace, submission.job_type)
         names = (submission.namespace, job_type.namespace, job_type.name)
         known = (
-            queue
-            for queue in registry.queues()
-            if (queue.namespace, queue.type_namespace, queue.job_type) == names
+            queue for queue in registry.queues() if (queue.namespace, queue.type_namespace, queue.job_type) == names
         )
         queue = next(known, None) or QueueView(0, 0, *names)
         return settled(submission, job_type), queue

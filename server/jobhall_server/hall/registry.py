@@ -98,7 +98,7 @@ class Registry:
         raise JobTypeNotFoundError(spec, namespace=namespace, nearest=nearest[0] if nearest else "")
 
 
-def _served_as(queue: QueueView, *, namespaces: Iterable[str], job_types: Iterable[str]) -> str | None:
+def served_as(queue: QueueView, *, namespaces: Iterable[str], job_types: Iterable[str]) -> str | None:
     """The name under which a worker of these namespaces and types serves the queue; None when it does not."""
     chosen = frozenset(namespaces)
     if queue.namespace not in chosen and NAMESPACE_ANY not in chosen:
@@ -126,7 +126,7 @@ class Served:
         if self._looked_up != len(queues):
             self._looked_up = len(queues)
             names = {
-                queue.key: _served_as(queue, namespaces=self._namespaces, job_types=self._job_types) for queue in queues
+                queue.key: served_as(queue, namespaces=self._namespaces, job_types=self._job_types) for queue in queues
             }
             self._names = {key: name for key, name in names.items() if name is not None}
         return self._names

@@ -1,12 +1,28 @@
-"""What is removed when it is old: the event log at its old end, and sessions that are over; in small steps."""
+"""What is removed when it is old: jobs that have ended, the event log at its old end, sessions that are over."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from jobhall.errors import ApiError
 from jobhall.limits import EVENT_LOG_AGE
+from jobhall_server.hall.bulk import STEP_JOBS, purge
+from jobhall_server.hall.clock import Clock
 from jobhall_server.hall.store import Group, Store, Unit
+from jobhall_server.hall.views import Retention
+
+log = structlog.get_logger(__name__)
 
 CUT_EVERY_SECONDS = 60.0
 ROWS_PER_STEP = 1000
+REST_SECONDS = 60.0
+"""Between two rounds along the jobs."""
+STEP_REST_SECONDS = 0.05
+"""After each step: reports, submits and claims come in between."""
+_ROUNDS_PER_RETENTION = 10
 _AGE_US = int(EVENT_LOG_AGE.total_seconds()) * 1_000_000
 
 
@@ -27,3 +43,52 @@ async def cut_what_is_old(store: Store) -> int:
     while step := await store.run(_Cut()):
         removed += step
     return removed
+
+
+class _Purge(Unit[int]):
+    """Delete what was over at that time, unless it was tried again since."""
+
+    def __init__(self, job_keys: Sequence[int], looked_at: int) -> None:
+        self.job_keys = tuple(job_keys)
+        self._looked_at = looked_at
+
+    def decide(self, group: Group) -> int:
+        jobs = (group.job(key) for key in self.job_keys)
+        return purge(group, (job for job in jobs if job is not None), self._looked_at)
+
+
+async def purge_what_is_over(store: Store, keep: Retention, clock: Clock) -> int:
+    """One round along all jobs: delete those that were kept long enough after their end; answers how many."""
+    purged = 0
+    place: int | None = 0
+    while place is not None:
+        looked_at = clock.now_us()
+        step = await store.reads.jobs_to_purge(keep, after_key=place)
+        for start in range(0, len(step.job_keys), STEP_JOBS):
+            purged += await store.run(_Purge(step.job_keys[start : start + STEP_JOBS], looked_at), refusable=True)
+            await asyncio.sleep(STEP_REST_SECONDS)
+        if not step.job_keys:
+            await asyncio.sleep(STEP_REST_SECONDS)
+        place = step.next_key
+    return purged
+
+
+async def keep_purging(store: Store, keep: Retention, clock: Clock) -> None:
+    """Round after round until cancelled; what the database could not do just now comes with a later one."""
+    while True:
+        try:
+            purged = await purge_what_is_over(store, keep, clock)
+            if purged:
+                log.info("jobs_purged", jobs=purged)
+        except ApiError as error:
+            log.debug("housekeeping_waits", work="purge", error=str(error))
+        await asyncio.sleep(rest_seconds(keep))
+
+
+def rest_seconds(keep: Retention) -> float:
+    """A minute between rounds, less where jobs are kept for minutes only."""
+    kept = [us for us in (keep.completed_us, keep.failed_us, keep.cancelled_us) if us is not None]
+    shortest = min(kept, default=None)
+    if shortest is None:
+        return REST_SECONDS
+    return min(REST_SECONDS, max(STEP_REST_SECONDS, shortest / 1e6 / _ROUNDS_PER_RETENTION))

@@ -1,10 +1,10 @@
-"""Jobs, submissions, item errors, log lines and job types, pb2 ↔ domain."""
+"""Jobs, item errors, log lines and job types, domain → pb2."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable
 from dataclasses import replace
-from types import MappingProxyType
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -14,66 +14,21 @@ from jobhall.states import JobState
 from jobhall.v1 import job_pb2, job_type_pb2
 from jobhall_server.domain.job import ItemError, JobFailure, JobView, TaskView
 from jobhall_server.domain.timing import timing
-from jobhall_server.hall import checks
-from jobhall_server.hall.submits import Submission
 from jobhall_server.hall.views import JobTypeView, LogLine
 from jobhall_server.rpc.convert import (
-    digest_of,
     duration,
-    payload_in,
     payload_out,
     progress_out,
     refuse_set,
     struct,
     timestamp,
 )
-from jobhall_server.rpc.convert_rules import rules_in, rules_out
+from jobhall_server.rpc.convert_access import access_out
+from jobhall_server.rpc.convert_rules import rules_out
 
-_SUBMISSION_LATER = frozenset(
-    {
-        "schedule_time",
-        "start_deadline",
-        "batch_id",
-        "unique_key",
-        "unique_policy",
-        "unique_window",
-        "access_control",
-        "trace_context",
-        "retention",
-    }
-)
-_NO_LABELS: Mapping[str, str] = MappingProxyType({})
 _ESTIMATE_US_MAX = 1000 * 365 * 86_400 * 1_000_000
 """A thousand years: what lies beyond is no estimate, and soon no Timestamp."""
 _JOB_TYPE_LATER = frozenset({"description", "parameters_schema", "result_schema", "defaults"})
-
-
-def submission_in(message: job_pb2.JobSubmission, field: str) -> Submission:
-    """What the client asks for; `field` is its path in the request, such as `jobs[3]`."""
-    refuse_set(message, _SUBMISSION_LATER, f"{field}.")
-    if not message.job_type:
-        raise FieldInvalidError(f"{field}.job_type", "is required")
-    file_given = message.HasField("file_info")
-    return Submission(
-        job_type=message.job_type,
-        namespace=message.namespace or NAMESPACE_DEFAULT,
-        parameters=payload_in(message.parameters, f"{field}.parameters") if message.HasField("parameters") else None,
-        labels=dict(message.labels) if message.labels else _NO_LABELS,
-        path=message.path,
-        file_name=message.file_info.name if file_given else None,
-        file_size=message.file_info.size_bytes if file_given else None,
-        priority=message.priority,
-        job_id=checks.job_id(message.job_id, f"{field}.job_id") if message.job_id else "",
-        max_attempts=message.max_attempts,
-        rules=rules_in(message, field),
-        digest=_submit_digest(message) if message.job_id else 0,
-        field=field,
-    )
-
-
-def _submit_digest(message: job_pb2.JobSubmission) -> int:
-    # Deterministic: maps are serialised in the order of their keys, so that the same submit has the same bytes.
-    return digest_of(message.SerializeToString(deterministic=True))
 
 
 def view_is_basic(view: job_pb2.JobView.ValueType, *, basic_default: bool, field: str = "view") -> bool:
@@ -117,7 +72,7 @@ def job_out(view: JobView, *, now_us: int, as_object: bool = False) -> job_pb2.J
     message.labels.update(view.labels)
     message.path = view.path
     if view.file_name is not None or view.file_size is not None:
-        message.file_info.CopyFrom(job_pb2.FileInfo(name=view.file_name or "", size_bytes=view.file_size or 0))
+        message.file_info.CopyFrom(file_out(view.file_name, view.file_size))
     message.priority = view.priority
     message.worker_losses = view.worker_losses
     message.owner = view.owner
@@ -127,13 +82,18 @@ def job_out(view: JobView, *, now_us: int, as_object: bool = False) -> job_pb2.J
     message.cancelled_by = view.cancelled_by
     message.item_error_count = view.item_error_count
     rules_out(view.rules, message)
-    if view.state is JobState.SCHEDULED and view.due_at is not None:
-        message.schedule_time.CopyFrom(timestamp(view.due_at))
-    message.access_control.visibility = job_pb2.VISIBILITY_PRIVATE
+    _lifetime_out(view, message)
+    message.batch_id = view.batch_id
+    message.unique_key = view.unique_key
+    message.access_control.CopyFrom(access_out(view.access))
+    if view.trace is not None:
+        message.trace_context.CopyFrom(trace_out(view.trace))
     if view.parameters is not None:
         message.parameters.CopyFrom(payload_out(view.parameters, as_object=as_object))
     if view.result is not None:
         message.result.CopyFrom(payload_out(view.result, as_object=as_object))
+    if view.checkpoint is not None:
+        message.checkpoint.CopyFrom(payload_out(view.checkpoint, as_object=as_object))
     if (failure := _failure(view)) is not None:
         message.error.CopyFrom(_failure_out(failure))
     if view.progress is not None:
@@ -143,6 +103,17 @@ def job_out(view: JobView, *, now_us: int, as_object: bool = False) -> job_pb2.J
     message.timing.CopyFrom(_timing_out(view, now_us))
     message.item_errors.extend(item_errors_out(view.item_errors))
     return message
+
+
+def file_out(name: str | None, size_bytes: int | None) -> job_pb2.FileInfo:
+    """The file that a job works on; no size is not known, which is not 0."""
+    return job_pb2.FileInfo(name=name or "", size_bytes=size_bytes)
+
+
+def trace_out(text: str) -> job_pb2.TraceContext:
+    """The headers that a submit brought."""
+    traceparent, tracestate = json.loads(text)
+    return job_pb2.TraceContext(traceparent=traceparent, tracestate=tracestate)
 
 
 def item_errors_out(errors: Iterable[ItemError]) -> list[job_pb2.ItemError]:
@@ -177,6 +148,19 @@ def job_type_in(message: job_type_pb2.JobType) -> tuple[str, str]:
     if not message.name:
         raise FieldInvalidError("job_type.name", "is required")
     return message.namespace or NAMESPACE_DEFAULT, message.name
+
+
+def _lifetime_out(view: JobView, message: job_pb2.Job) -> None:
+    """When it may begin at the earliest and latest, and when it is to be removed."""
+    tried_at = view.due_at if view.state is JobState.SCHEDULED else view.schedule_at
+    if tried_at is not None:
+        message.schedule_time.CopyFrom(timestamp(tried_at))
+    if view.start_deadline is not None:
+        message.start_deadline.CopyFrom(timestamp(view.start_deadline))
+    if view.purge_at is not None:
+        message.purge_time.CopyFrom(timestamp(view.purge_at))
+    if view.retention_us is not None:
+        message.retention.CopyFrom(_span(view.retention_us))
 
 
 def _failure(view: JobView) -> JobFailure | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -12,6 +13,7 @@ from jobhall.errors import FieldInvalidError
 from jobhall.limits import (
     CODE_BYTES_MAX,
     NON_RETRYABLE_CODES_MAX,
+    RETENTION_MAX,
     RETRY_JITTER,
     RETRY_MULTIPLIER,
     RULE_DURATION_MAX,
@@ -20,7 +22,6 @@ from jobhall.v1 import job_pb2
 from jobhall_server.domain.rules import (
     INITIAL_DELAY_US,
     MAX_DELAY_US,
-    NO_RULES,
     Backoff,
     RetryPolicy,
     Rules,
@@ -38,22 +39,9 @@ _BACKOFFS = MappingProxyType(
 )
 
 
-def rules_in(message: job_pb2.JobSubmission, field: str) -> str | None:
-    """The rules as they are stored, None where the submission says nothing of them; FieldInvalidError."""
-    run = _timeout(message.run_timeout, f"{field}.run_timeout") if message.HasField("run_timeout") else None
-    silent = (
-        _timeout(message.progress_timeout, f"{field}.progress_timeout")
-        if message.HasField("progress_timeout")
-        else None
-    )
-    if message.HasField("retry_policy"):
-        return Rules(_policy_in(message.retry_policy, f"{field}.retry_policy"), run, silent).text()
-    return None if run is silent is None else Rules(NO_RULES.retry, run, silent).text()
-
-
 def rules_out(rules: Rules, message: job_pb2.Job) -> None:
     """Writes the policy, defaults spelled out, and the timeouts into the job."""
-    message.retry_policy.CopyFrom(_policy_out(rules.retry))
+    message.retry_policy.CopyFrom(policy_out(rules.retry))
     if rules.run_timeout_us is not None:
         message.run_timeout.CopyFrom(duration(rules.run_timeout_us / 1e6))
     if rules.progress_timeout_us is not None:
@@ -61,7 +49,8 @@ def rules_out(rules: Rules, message: job_pb2.Job) -> None:
 
 
 @lru_cache(maxsize=256)
-def _policy_out(retry: RetryPolicy) -> job_pb2.RetryPolicy:
+def policy_out(retry: RetryPolicy) -> job_pb2.RetryPolicy:
+    """The policy, defaults spelled out; not to be changed."""
     # Made once: nearly every job has the same, and each answer to a submit shows it.
     return job_pb2.RetryPolicy(
         strategy=int(retry.backoff),  # type: ignore[arg-type]  # equal numbers, proven by a test
@@ -73,22 +62,29 @@ def _policy_out(retry: RetryPolicy) -> job_pb2.RetryPolicy:
     )
 
 
-def span_in(message: Duration, field: str) -> int:
+def span_in(message: Duration, field: str, longest: timedelta = RULE_DURATION_MAX) -> int:
     """Microseconds from zero to a year; FieldInvalidError."""
-    seconds, longest = seconds_of(message, field), RULE_DURATION_MAX.total_seconds()
-    if seconds > longest:
-        raise FieldInvalidError(field, f"is {seconds:g} s; the longest is {longest:g} s")
+    seconds, most = seconds_of(message, field), longest.total_seconds()
+    if seconds > most:
+        raise FieldInvalidError(field, f"is {seconds:g} s; the longest is {most:g} s")
     return round(seconds * 1e6)
 
 
-def _timeout(message: Duration, field: str) -> int:
+def retention_in(message: Duration, field: str) -> int:
+    """Microseconds from zero to a hundred years; FieldInvalidError."""
+    return span_in(message, field, RETENTION_MAX)
+
+
+def timeout_in(message: Duration, field: str) -> int:
+    """Microseconds from one to a year; FieldInvalidError."""
     us = span_in(message, field)
     if not us:
         raise FieldInvalidError(field, "is 0 s; leave it out for no timeout")
     return us
 
 
-def _policy_in(message: job_pb2.RetryPolicy, field: str) -> RetryPolicy:
+def policy_in(message: job_pb2.RetryPolicy, field: str) -> RetryPolicy:
+    """The policy, with defaults for what it does not say; FieldInvalidError."""
     backoff = _BACKOFFS.get(message.strategy)
     if backoff is None:
         raise FieldInvalidError(f"{field}.strategy", f"{message.strategy} is no strategy")

@@ -43,7 +43,6 @@ from jobhall_server.rpc.watch import serve_watch
 
 _FULL_AT_ONCE = 50
 """Jobs read with their payloads at once: 100 MiB at worst, not 2 GiB."""
-_NEWEST_FIRST = ("", "create_time desc")
 
 
 class JobServicer(JobServiceServicer):
@@ -56,17 +55,21 @@ class JobServicer(JobServiceServicer):
     async def SubmitJob(
         self, request: job_service_pb2.SubmitJobRequest, context: Context
     ) -> job_service_pb2.SubmitJobResponse:
-        refuse_set(request, ("validate_only",))
         submission = submission_in(request.job, "job")
+        if request.validate_only:
+            ((job, existing),) = await self._jobs.try_many(principal(), [submission])
+            return job_service_pb2.SubmitJobResponse(job=_as_it_would_be(self._full(job)), existing=existing)
         job, existing = await self._jobs.submit(principal(), submission)
         return job_service_pb2.SubmitJobResponse(job=self._full(job), existing=existing)
 
     async def BatchSubmitJobs(
         self, request: job_service_pb2.BatchSubmitJobsRequest, context: Context
     ) -> job_service_pb2.BatchSubmitJobsResponse:
-        refuse_set(request, ("validate_only",))
         _check_count(len(request.jobs), BATCH_SUBMIT_MAX, "jobs")
         submissions = [submission_in(job, f"jobs[{place}]") for place, job in enumerate(request.jobs)]
+        if request.validate_only:
+            tried = await self._jobs.try_many(principal(), submissions)
+            return job_service_pb2.BatchSubmitJobsResponse(jobs=[_as_it_would_be(basic_job_out(job)) for job, _ in tried])
         jobs = await self._jobs.submit_many(principal(), submissions)
         return job_service_pb2.BatchSubmitJobsResponse(jobs=[basic_job_out(job) for job, _ in jobs])
 
@@ -74,9 +77,13 @@ class JobServicer(JobServiceServicer):
         await serve_submits(self._jobs, stream)
 
     async def GetJob(self, request: job_service_pb2.GetJobRequest, context: Context) -> job_service_pb2.GetJobResponse:
-        refuse_set(request, ("include_checkpoint",))
         basic = view_is_basic(request.view, basic_default=False)
-        job = await self._jobs.get(principal(), request.job_id, include_errors=request.include_errors)
+        job = await self._jobs.get(
+            principal(),
+            request.job_id,
+            include_errors=request.include_errors,
+            include_checkpoint=request.include_checkpoint,
+        )
         return job_service_pb2.GetJobResponse(job=self._job(job, basic=basic, as_object=request.object_payloads))
 
     async def BatchGetJobs(
@@ -100,8 +107,7 @@ class JobServicer(JobServiceServicer):
     async def ListJobs(
         self, request: job_service_pb2.ListJobsRequest, context: Context
     ) -> job_service_pb2.ListJobsResponse:
-        if request.order_by not in _NEWEST_FIRST:
-            raise FilterUnsupportedError("only `create_time desc` is supported yet", field="order_by")
+        order = parse_order(request.order_by)
         basic = view_is_basic(request.view, basic_default=True)
         where = parse_filter(
             request.filter, JobFilter(namespace=checks.listed_namespace(request.namespace, "namespace"))
@@ -110,7 +116,12 @@ class JobServicer(JobServiceServicer):
 
         async def ask(size: int) -> tuple[list[JobView], str]:
             return await self._jobs.page(
-                principal(), where, page_size=size, page_token_text=request.page_token, skip=request.skip
+                principal(),
+                where,
+                page_size=size,
+                page_token_text=request.page_token,
+                skip=request.skip,
+                order=order,
             )
 
         async def encode(jobs: Sequence[JobView]) -> list[job_pb2.Job]:
@@ -137,6 +148,13 @@ class JobServicer(JobServiceServicer):
         message = self._job(job, basic=basic, as_object=request.object_payloads)
         return job_service_pb2.WaitJobResponse(job=message, done=job.state.terminal)
 
+    async def UpdateJob(
+        self, request: job_service_pb2.UpdateJobRequest, context: Context
+    ) -> job_service_pb2.UpdateJobResponse:
+        update = update_in(request.job, list(request.update_mask.paths))
+        job = await self._jobs.update(principal(), request.job.id, update, etag=request.job.etag)
+        return job_service_pb2.UpdateJobResponse(job=self._full(job))
+
     async def CancelJob(
         self, request: job_service_pb2.CancelJobRequest, context: Context
     ) -> job_service_pb2.CancelJobResponse:
@@ -155,45 +173,8 @@ class JobServicer(JobServiceServicer):
     async def DeleteJob(
         self, request: job_service_pb2.DeleteJobRequest, context: Context
     ) -> job_service_pb2.DeleteJobResponse:
-        refuse_set(request, ("etag",))
-        job = await self._jobs.delete(principal(), request.job_id)
+        job = await self._jobs.delete(principal(), request.job_id, etag=request.etag)
         return job_service_pb2.DeleteJobResponse(job=self._full(job))
-
-    async def ListItemErrors(
-        self, request: job_service_pb2.ListItemErrorsRequest, context: Context
-    ) -> job_service_pb2.ListItemErrorsResponse:
-        refuse_set(request, ("skip", "attempt"))
-        job = await self._jobs.get(principal(), request.job_id)
-
-        async def ask(size: int) -> tuple[list[ItemError], str]:
-            return await self._jobs.item_errors(
-                principal(), request.job_id, page_size=size, page_token_text=request.page_token
-            )
-
-        async def encode(errors: Sequence[ItemError]) -> list[job_pb2.ItemError]:
-            return item_errors_out(errors)
-
-        errors, token = await page_that_fits(ask, encode, page_size_in(request.page_size))
-        return job_service_pb2.ListItemErrorsResponse(
-            item_errors=errors, next_page_token=token, total_count=job.item_error_count
-        )
-
-    async def ListJobLogs(
-        self, request: job_service_pb2.ListJobLogsRequest, context: Context
-    ) -> job_service_pb2.ListJobLogsResponse:
-        refuse_set(request, ("skip", "attempt", "min_level", "after_number"))
-        job = await self._jobs.get(principal(), request.job_id)
-
-        async def ask(size: int) -> tuple[list[tuple[int, LogLine]], str]:
-            return await self._jobs.log_lines(
-                principal(), request.job_id, page_size=size, page_token_text=request.page_token
-            )
-
-        async def encode(lines: Sequence[tuple[int, LogLine]]) -> list[job_pb2.LogEntry]:
-            return [log_line_out(line, number=number, attempt=job.attempt) for number, line in lines]
-
-        entries, token = await page_that_fits(ask, encode, page_size_in(request.page_size))
-        return job_service_pb2.ListJobLogsResponse(log_entries=entries, next_page_token=token)
 
     def WatchJobs(
         self, request: job_service_pb2.WatchJobsRequest, context: Context
@@ -224,6 +205,8 @@ class JobServicer(JobServiceServicer):
         if not basic:
             return job_out(job, now_us=self._hall.clock.now_us(), as_object=as_object)
         message = basic_job_out(job)
+        if job.checkpoint is not None:
+            message.checkpoint.CopyFrom(payload_out(job.checkpoint, as_object=as_object))
         message.item_errors.extend(item_errors_out(job.item_errors[:INCLUDED_ERRORS_MAX]))
         return message
 
@@ -231,3 +214,11 @@ class JobServicer(JobServiceServicer):
 def _check_count(count: int, limit: int, field: str) -> None:
     if not 1 <= count <= limit:
         raise FieldInvalidError(field, f"has {count} entries; it must have 1 to {limit}")
+
+
+def _as_it_would_be(message: job_pb2.Job) -> job_pb2.Job:
+    """The answer to a submit that was only tried: a job that would be new has nothing yet of what its submit gives it."""
+    if not message.id:
+        for name in ("state", "revision", "etag", "create_time", "update_time", "timing"):
+            message.ClearField(name)  # type: ignore[arg-type]  # names of its fields
+    return message

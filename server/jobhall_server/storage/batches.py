@@ -25,6 +25,11 @@ _COUNTS = len(Counts._fields)
 class Batches(Loaded):
     """The part of a group that knows batches."""
 
+    def __init__(self, execution: Execution, *, now: int) -> None:
+        super().__init__(execution, now=now)
+        self._batches: dict[int, BatchRecord] = {}
+        self._batch_keys: dict[str, int] = {}
+
     def _load_batches(self, batch_keys: Collection[int], batch_ids: Collection[str]) -> None:
         """Read those that units name."""
         rows: list[list[Any]] = []
@@ -37,8 +42,8 @@ class Batches(Loaded):
                 statements_batches.batches_by_id(self._execution.tables), **listed_ids(batch_ids)
             )
         for batch in map(record, rows):
-            self._staged.batches_loaded[batch.key] = batch
-            self._staged.batch_keys_loaded[batch.batch_id] = batch.key
+            self._batches[batch.key] = batch
+            self._batch_keys[batch.batch_id] = batch.key
 
     def open_batch(self, new: NewBatch) -> BatchRecord:
         assert not self._saved
@@ -73,10 +78,10 @@ class Batches(Loaded):
         staged = self._staged
         if key in staged.deleted_batches:
             return None
-        return staged.batches.get(key) or staged.batches_loaded.get(key)
+        return staged.batches.get(key) or self._batches.get(key)
 
     def batch_by_id(self, batch_id: str) -> BatchRecord | None:
-        key = self._staged.batch_keys.get(batch_id) or self._staged.batch_keys_loaded.get(batch_id)
+        key = self._staged.batch_keys.get(batch_id) or self._batch_keys.get(batch_id)
         return None if key is None else self.batch(key)
 
     def save_batch(self, batch: BatchRecord) -> None:

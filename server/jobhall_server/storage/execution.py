@@ -27,6 +27,9 @@ class Execution:
         self.passed_over: dict[tuple[int, int], list[int]] = {}
         """Where claims go on that were in vain, by queue and lane: a hint, as good after a rollback as before."""
 
+        self.stats_keys: dict[tuple[int, str, str], int] = {}
+        """Rows of the counters, by queue, owner and organisation: such as were read, so that none can be rolled back."""
+
     @property
     def changes(self) -> int:
         """How many rows this connection has ever changed."""

@@ -14,56 +14,50 @@ class Names(Loaded):
     """The part of a group that knows namespaces, job types and queues."""
 
     def namespace_key(self, name: str) -> int:
-        return self._known_namespace(name) or self._new_name(self._staged.namespaces, name, schema.COUNTER_NAMESPACE)
+        key = self._namespace_key(name)
+        if key is None:
+            assert not self._saved
+            key = self._next_key(schema.COUNTER_NAMESPACE)
+            self._staged.put(self._staged.namespaces, name, key)
+        return key
 
     def job_type_key(self, namespace_key: int, name: str) -> tuple[int, bool]:
-        staged = self._staged
-        key = staged.job_types.get((namespace_key, name))
-        known = None if key is None else staged.types[key]
-        if key is None:
-            found = self._rows(statements_names.job_type_key, namespace_key=namespace_key, name=name)
-            if found:
-                [[key, retired]] = found
-                known = self._loaded_type(namespace_key, name) if retired else None
-                if known is None:
-                    return key, False
+        staged, now = self._staged, self.now
+        known = self._job_type(namespace_key, name)
         if known is not None and not known.retired:
             return known.key, False
-        now = self.now
+        assert not self._saved
         if known is None:
             key = self._next_key(schema.COUNTER_JOB_TYPE)
-            known = JobTypeView(key, self._namespace(namespace_key), name, now, updated_at=now, auto=True)
-            staged.put(staged.new_types, key, namespace_key)
+            new = JobTypeView(key, "", name, now, updated_at=now, auto=True)
+            staged.put(staged.new_types, key, None)
         else:
-            known = replace(
-                known, retired=False, auto=True, updated_at=now, revision=known.revision + 1, **_AS_OF_A_HELLO
+            told = {"description": "", "parameters_schema": None, "result_schema": None, "defaults": None}
+            new = replace(
+                known, retired=False, auto=True, paused=False, updated_at=now, revision=known.revision + 1, **told
             )
-        staged.put(staged.job_types, (namespace_key, name), known.key)
-        self.save_job_type(known)
-        return known.key, True
+        staged.put(staged.job_types, (namespace_key, name), new)
+        return new.key, True
 
     def has_job_type(self, namespace: str, name: str) -> bool:
         known = self.job_type(namespace, name)
         return known is not None and not known.retired
 
     def job_type(self, namespace: str, name: str) -> JobTypeView | None:
-        within = self._known_namespace(namespace)
-        if within is None:
-            return None
-        staged = self._staged
-        key = staged.job_types.get((within, name))
-        if key is not None:
-            return staged.types[key]
-        found = self._loaded_type(within, name)
-        return None if found is None else staged.types.get(found.key, found)
+        within = self._namespace_key(namespace)
+        known = None if within is None else self._job_type(within, name)
+        return None if known is None else replace(known, namespace=namespace)
 
     def save_job_type(self, job_type: JobTypeView) -> None:
         assert not self._saved
-        self._staged.put(self._staged.types, job_type.key, job_type)
+        place = (self.namespace_key(job_type.namespace), job_type.name)
+        self._staged.put(self._staged.job_types, place, job_type)
 
     def jobs_waiting(self, job_type_key: int) -> int:
-        statement = statements_names.jobs_waiting(self._execution.tables)
-        return self._execution.scalar(statement, job_type_key=job_type_key) or 0
+        waiting: int | None = self._execution.scalar(
+            statements_names.jobs_waiting(self._execution.tables), job_type_key=job_type_key
+        )
+        return waiting or 0
 
     def queue_key(self, namespace_key: int, job_type_key: int) -> int:
         pair = (namespace_key, job_type_key)
@@ -71,4 +65,28 @@ class Names(Loaded):
         if key is None:
             statement = statements_names.queue_key(self._execution.tables)
             key = self._execution.scalar(statement, namespace_key=namespace_key, job_type_key=job_type_key)
-        return key or self._new_name(self._staged.queues, pair, schema.COUNTER_QUEUE)
+        if key is None:
+            assert not self._saved
+            key = self._next_key(schema.COUNTER_QUEUE)
+            self._staged.put(self._staged.queues, pair, key)
+        return key
+
+    def _namespace_key(self, name: str) -> int | None:
+        key = self._staged.namespaces.get(name)
+        if key is None:
+            key = self._execution.scalar(statements_names.namespace_key(self._execution.tables), name=name)
+        return key
+
+    def _job_type(self, namespace_key: int, name: str) -> JobTypeView | None:
+        staged = self._staged.job_types.get((namespace_key, name))
+        if staged is not None:
+            return staged
+        statement = statements_names.job_type(self._execution.tables)
+        found = self._execution.rows(statement, namespace_key=namespace_key, name=name)
+        return job_type_of(found[0]) if found else None
+
+
+def job_type_of(row: list[Any]) -> JobTypeView:
+    """The type in a row of `statements_names.job_type`."""
+    *told, paused, auto, retired = row
+    return JobTypeView(*told, paused=bool(paused), auto=bool(auto), retired=bool(retired))

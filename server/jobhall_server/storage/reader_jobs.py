@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 from jobhall.states import JobState
 from jobhall_server.domain.access import Principal
@@ -50,7 +51,8 @@ class JobReads(Reading):
 
     async def jobs_to_purge(self, keep: Retention, *, after_key: int) -> PurgeStep:
         values = {"after": after_key, "limit": ROWS_MAX + 1}
-        rows = sorted(await self._connections.many_rows(statements_read_jobs.ends(self._tables), values))
+        rows = await self._connections.many_rows(statements_read_jobs.ends(self._tables), values)
+        rows.sort(key=itemgetter(0))
         kept_us = {
             JobState.COMPLETED: keep.completed_us,
             JobState.FAILED: keep.failed_us,

@@ -13,7 +13,7 @@ from jobhall_server.domain.session import SessionRecord, SessionState
 from jobhall_server.hall.views import EventRow, HeldRow, JobTypeView, LogLine, SessionView
 from jobhall_server.storage.codec import STATES, id_of_hex, progress_of
 from jobhall_server.storage.connections import Row
-from jobhall_server.storage.statements_write import SESSION
+from jobhall_server.storage.statements_sessions import SESSION
 
 
 class JobRow(NamedTuple):
@@ -21,6 +21,7 @@ class JobRow(NamedTuple):
 
     key: int
     job_id: bytes | str
+    updated_at: int
     state: int
     priority_order: int
     attempt: int
@@ -36,7 +37,6 @@ class JobRow(NamedTuple):
     claimed_at: int | None
     started_at: int | None
     ended_at: int | None
-    updated_at: int
     due_at: int | None
     rules: str | None
     labels: str | None
@@ -93,6 +93,7 @@ _EVENT_TYPES = tuple(EventType)
 _FAILURE_KINDS = tuple(FailureKind)
 _WITHOUT_FAILURE = (JobState.COMPLETED, JobState.CANCELLED)
 """Whatever failed on the way there."""
+_TYPE_COLUMNS = JobTypeView.__slots__
 _SESSION_COLUMNS = len(SESSION)
 _SESSION_STATE = SESSION.index("state")
 
@@ -226,8 +227,8 @@ def event(row: Row) -> EventRow:
 
 def job_type(row: Row) -> JobTypeView:
     """A registered type."""
-    *told, paused, auto, retired = row
-    return JobTypeView(*told, bool(paused), bool(auto), bool(retired))
+    told = dict(zip(_TYPE_COLUMNS, row, strict=True))
+    return JobTypeView(**told | {name: bool(told[name]) for name in ("paused", "auto", "retired")})
 
 
 def held(row: Row) -> HeldRow:
@@ -288,7 +289,7 @@ def _failure(kind: int, code: str, attempt: int, kept: KeptFailure) -> JobFailur
     if (kept.kind, kept.code) != (kind, code):
         return JobFailure(FailureKind(kind), "", code, attempt=attempt)
     return JobFailure(
-        kind=FailureKind(kept.kind),
+        kind=FailureKind(kind),
         message=kept.message,
         code=kept.code,
         retryable=bool(kept.retryable),

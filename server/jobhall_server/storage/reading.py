@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+
 from jobhall_server.storage.connections import ReadConnections
 from jobhall_server.storage.schema import Tables
 
@@ -11,6 +12,7 @@ ROWS_MAX = 1000
 
 KEY_MAX = 2**63 - 1
 """No key is greater."""
+
 
 class Reading:
     """`now` is the database's time in microseconds UTC."""

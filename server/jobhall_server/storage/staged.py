@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
-from jobhall_server.domain.job import ItemError, JobFailure, NewJob, Payload
+from jobhall_server.domain.batch import BatchRecord
+from jobhall_server.domain.job import ItemError, JobFailure, JobRecord, NewJob, Payload
 from jobhall_server.domain.session import NewSession, SessionRecord
-from jobhall_server.hall.views import LogLine, PayloadKind
+from jobhall_server.hall.store import UniqueKey
+from jobhall_server.hall.views import JobTypeView, LogLine, PayloadKind
 from jobhall_server.storage.overlays import Moved
 
 K = TypeVar("K")
@@ -21,6 +23,18 @@ LeasePlace = tuple[int, int, int]
 """Job key, fence, number in the lease."""
 
 
+class ClosedAttempt(NamedTuple):
+    """How an attempt ended of a job that goes on; what is None stands in the job's row."""
+
+    attempt: int
+    session_key: int | None
+    started_at: int
+    outcome: int
+    failure_kind: int | None
+    failure_code: str | None
+    item_error_count: int
+
+
 class Staged:
     """Maps from keys to what is to be written, and a journal of their changes since the unit began."""
 
@@ -31,13 +45,19 @@ class Staged:
         self.moved: dict[int, Moved] = {}
         self.new_jobs: dict[int, NewJob] = {}
         self.new_keys: dict[str, int] = {}
-        self.deleted: dict[int, None] = {}
+        self.deleted: dict[int, tuple[JobRecord, bool]] = {}
+        self.stats_keys: dict[int, int] = {}
+        self.claimed: list[tuple[int, int | None]] = []
+        self.previous: dict[int, tuple[str | None, ...]] = {}
+        self.unique: dict[UniqueKey, int] = {}
+        self.attempts: dict[LeaseKey, ClosedAttempt | None] = {}
         self.payloads: dict[PayloadKind, dict[int, Payload]] = {kind: {} for kind in PayloadKind}
         self.checkpoint_progress: dict[int, str | None] = {}
         self.failures: dict[LeaseKey, JobFailure] = {}
         self.progress: dict[LeaseKey, str] = {}
         self.item_errors: dict[LeasePlace, ItemError] = {}
         self.logs: dict[LeasePlace, LogLine] = {}
+        self.log_drops: dict[LeaseKey, int] = {}
         self.exclusions: dict[tuple[int, int], None] = {}
         self.handed_over: dict[int, None] = {}
         self.sessions: dict[int, SessionRecord] = {}
@@ -45,8 +65,15 @@ class Staged:
         self.new_sessions: dict[int, NewSession] = {}
         self.hellos: dict[int, NewSession] = {}
         self.namespaces: dict[str, int] = {}
-        self.job_types: dict[tuple[int, str], int] = {}
+        self.job_types: dict[tuple[int, str], JobTypeView] = {}
+        self.new_types: dict[int, None] = {}
         self.queues: dict[tuple[int, int], int] = {}
+        self.batches_loaded: dict[int, BatchRecord] = {}
+        self.batch_keys_loaded: dict[str, int] = {}
+        self.new_batches: dict[int, None] = {}
+        self.batch_keys: dict[str, int] = {}
+        self.batches: dict[int, BatchRecord] = {}
+        self.deleted_batches: dict[int, None] = {}
         self.size = 0
         self._journal: list[tuple[dict[Any, Any], Any, Any]] = []
 

@@ -43,9 +43,7 @@ def batches_by_key(tables: Tables) -> sa.Select[Any]:
 def batches_by_id(tables: Tables) -> sa.Select[Any]:
     """The same of the batches of those ids."""
     batches, names = tables.batches, tables.namespaces
-    rows = sa.select(*record_columns(tables)).select_from(
-        batches.join(names, names.c.key == batches.c.namespace_key)
-    )
+    rows = sa.select(*record_columns(tables)).select_from(batches.join(names, names.c.key == batches.c.namespace_key))
     return as_json(rows.where(among_ids(batches.c.batch_id)).with_for_update(of=batches))
 
 
@@ -66,9 +64,7 @@ def count_batches(tables: Tables) -> sa.Update:
     """
     batches, names = tables.batches, (*Counts._fields, *ITEMS)
     rows = value_rows(*[sa.BigInteger()] * (2 + len(names)))
-    sets: dict[str, Any] = {
-        name: batches.c[name] + rows.c[f"column{number}"] for number, name in enumerate(names, 2)
-    }
+    sets: dict[str, Any] = {name: batches.c[name] + rows.c[f"column{number}"] for number, name in enumerate(names, 2)}
     left = sum((sets[name] for name in _TO_END[1:]), sets[_TO_END[0]])
     begun = sa.and_(batches.c.started_at.is_(None), rows.c[f"column{len(names) + 2}"] > 0)
     sets |= {

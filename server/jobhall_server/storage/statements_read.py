@@ -81,4 +81,6 @@ def queues(tables: Tables) -> sa.Select[Any]:
 
 
 _LIMIT = sa.bindparam("limit", type_=sa.Integer)
-_TYPE = "created_at updated_at description parameters_schema result_schema defaults version revision paused auto retired"
+_TYPE = (
+    "created_at updated_at description parameters_schema result_schema defaults version revision paused auto retired"
+)

@@ -33,7 +33,7 @@ def jobs_ahead(tables: Tables) -> sa.Select[Any]:
     jobs, own = tables.jobs, tables.jobs.alias("own")
     turn = ("priority_order", "ready", "key")
     before = sa.tuple_(*(jobs.c[name] for name in turn)) < sa.tuple_(*(own.c[name] for name in turn))
-    ahead = (
+    ahead: sa.Select[Any] = (
         sa.select(sa.literal_column("1"))
         .select_from(own.join(jobs, jobs.c.queue_key == own.c.queue_key))
         .where(own.c.key == _JOB_KEY, own.c.ready.is_not(None), jobs.c.ready.is_not(None))
@@ -68,8 +68,8 @@ def ends(tables: Tables) -> sa.Select[Any]:
 _JOB_KEY = sa.bindparam("job_key", type_=sa.BigInteger)
 _LIMIT = sa.bindparam("limit", type_=sa.Integer)
 _JOB = (
-    "key job_id state priority_order attempt max_attempts worker_losses revision fence owner organization_id "
-    "created_by created_at ready_at claimed_at started_at ended_at updated_at due_at rules labels path file_name "
+    "key job_id updated_at state priority_order attempt max_attempts worker_losses revision fence owner "
+    "organization_id created_by created_at ready_at claimed_at started_at ended_at due_at rules labels path file_name "
     "file_size failure_kind failure_code cancel_reason cancelled_by item_error_count worker schedule_at "
     "start_deadline unique_key retention_us access trace held_back"
 )

@@ -75,6 +75,10 @@ class ListShape(NamedTuple):
         return self.order in (ListOrder.UPDATED_DESC, ListOrder.UPDATED)
 
 
+OWN = {Source.IDS: "job_ids", Source.BATCH: "batch_id", Source.UNIQUE: "unique_key"}
+"""The condition that a source sees to by itself."""
+
+
 @lru_cache(maxsize=256)
 def edge(tables: Tables, shape: ListShape) -> sa.Select[Any]:
     """Where a look beyond a place ends that goes over `look` jobs, and at least `least` of each part; NULL: nowhere."""
@@ -109,7 +113,6 @@ _UNTIL = sa.bindparam("until", type_=sa.BigInteger)
 _LEAST = sa.bindparam("least", type_=sa.BigInteger)
 _LOOK = sa.bindparam("look", type_=sa.BigInteger)
 _LIMIT = sa.bindparam("limit", type_=sa.BigInteger)
-_OWN = {Source.IDS: "job_ids", Source.BATCH: "batch_id", Source.UNIQUE: "unique_key"}
 _UNHURT = (int(JobState.COMPLETED), int(JobState.CANCELLED))
 """Whatever failed on the way there is not shown."""
 
@@ -117,7 +120,7 @@ _UNHURT = (int(JobState.COMPLETED), int(JobState.CANCELLED))
 def _chosen(tables: Tables, sight: Sight, shape: ListShape) -> sa.Select[Any]:
     """The keys of a page."""
     jobs, c = tables.jobs, tables.jobs.c
-    matching = sa.select(c.key).where(*_conditions(tables, shape), visible(jobs, sight)).limit(_LIMIT)
+    matching: sa.Select[Any] = sa.select(c.key).where(*_conditions(tables, shape), visible(jobs, sight)).limit(_LIMIT)
     if not shape.by_update:
         looked_at = sa.union_all(*_between(tables, shape))
         return matching.where(c.key.in_(looked_at)).order_by(c.key.desc() if shape.descending else c.key)
@@ -132,10 +135,10 @@ def _chosen(tables: Tables, sight: Sight, shape: ListShape) -> sa.Select[Any]:
 
 def _conditions(tables: Tables, shape: ListShape) -> list[Condition]:
     """Everything that a listed job must be, but what its source sees to."""
-    c, own = tables.jobs.c, _OWN.get(shape.source)
+    c, own = tables.jobs.c, OWN.get(shape.source)
     hurt = c.state.not_in([sa.literal_column(str(state)) for state in _UNHURT])
     conditions = {
-        **{name: _of(tables, shape, source) for source, name in _OWN.items()},
+        **{name: _of(tables, shape, source) for source, name in OWN.items()},
         "states": in_keys(c.state, "states"),
         "owners": among(c.owner, "owners"),
         "path": c.path == sa.bindparam("path", type_=sa.Text),
@@ -216,14 +219,15 @@ def _edges(tables: Tables, shape: ListShape) -> list[sa.Select[Any]]:
         return [sa.select(nth.label("edge")).select_from(queues)]
     if shape.source is not Source.STATES:
         return [sa.select(_nth(shape, c.key, _of(tables, shape, shape.source), at=_LEAST + _LOOK).label("edge"))]
-    found = []
+    found = [
+        sa.select(_nth(shape, key, of_part, at=_LEAST + _LOOK).label("edge"))
+        for key, of_part in _unordered(tables, shape)
+    ]
     if shape.resting:
         states = key_rows("resting")
         of_both = (c.queue_key == queues.c.key) & (c.aside == states.c.value)
         nth = _nth(shape, c.key, of_both, at=_LEAST + share // sa.bindparam("resting_count", type_=sa.BigInteger))
         found.append(sa.select(nth.label("edge")).select_from(queues.join(states, sa.true())))
-    for part in _unordered(tables, shape):
-        found.append(sa.select(_nth(shape, *part, at=_LEAST + _LOOK).label("edge")))
     return found
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from jobhall_server.domain.session import SessionState
 from jobhall_server.storage.dialect import in_keys
 from jobhall_server.storage.schema import Tables
-from jobhall_server.storage.statements_write import SESSION
+from jobhall_server.storage.statements_sessions import SESSION
 
 _TOLD = "worker_name namespaces job_types labels runtime tasks_max created_at"
 

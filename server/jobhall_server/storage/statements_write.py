@@ -1,4 +1,4 @@
-"""The statements that write rows as they come: new jobs, side tables, names, sessions, replicas and the counters."""
+"""The statements that write rows as they come, in whatever table; those of the counters, replicas and the service."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from jobhall_server.storage.dialect import as_json, key_rows, value_rows
-from jobhall_server.storage.read_clauses import among
+from jobhall_server.storage.dialect import as_json, value_rows
 from jobhall_server.storage.schema import COUNTER_EVENT, Tables
 
 PAUSE_US = 7_000_000
@@ -46,6 +45,14 @@ def _insert(table: sa.Table, constant: tuple[str, ...], varying: tuple[str, ...]
         # SQLAlchemy has a clause of its own for each of the two; the words are the same.
         source = source.suffix_with(conflict)
     return sa.insert(table).from_select([*varying, *constant], source)
+
+
+@lru_cache(maxsize=16)
+def set_rows(table: sa.Table, names: tuple[str, ...]) -> sa.Update:
+    """New values of those columns of a table, as rows of the `key` and the values."""
+    rows = value_rows(sa.BigInteger(), *(table.c[name].type for name in names))
+    values = {name: rows.c[f"column{number}"] for number, name in enumerate(names, 2)}
+    return sa.update(table).where(table.c.key == rows.c.column1).values(values)
 
 
 @lru_cache(maxsize=8)
@@ -89,62 +96,6 @@ def number_events(tables: Tables) -> Any:
     counted = counters.c.value + sa.bindparam("count", type_=sa.BigInteger)
     named = counters.c.name == sa.literal_column(f"'{COUNTER_EVENT}'")
     return sa.update(counters).where(named).values(value=counted).returning(counters.c.value)
-
-
-@lru_cache(maxsize=8)
-def namespace_key(tables: Tables) -> sa.Select[Any]:
-    """The key of a namespace."""
-    return sa.select(tables.namespaces.c.key).where(tables.namespaces.c.name == sa.bindparam("name", type_=sa.Text))
-
-
-@lru_cache(maxsize=8)
-def job_type_key(tables: Tables) -> sa.Select[Any]:
-    """The key of a job type."""
-    types = tables.job_types
-    within = types.c.namespace_key == sa.bindparam("namespace_key", type_=sa.BigInteger)
-    return sa.select(types.c.key).where(within, types.c.name == sa.bindparam("name", type_=sa.Text))
-
-
-@lru_cache(maxsize=8)
-def queue_key(tables: Tables) -> sa.Select[Any]:
-    """The key of a queue."""
-    queues = tables.queues
-    within = queues.c.namespace_key == sa.bindparam("namespace_key", type_=sa.BigInteger)
-    return sa.select(queues.c.key).where(
-        within, queues.c.job_type_key == sa.bindparam("job_type_key", type_=sa.BigInteger)
-    )
-
-
-_SESSION = "key session_id resume_digest state epoch replica_key connection ttl_us detached_at ended_at drain_at"
-SESSION = tuple(_SESSION.split())
-"""The columns of `SessionRecord`, in its order."""
-
-
-@lru_cache(maxsize=8)
-def sessions_by_key(tables: Tables) -> sa.Select[Any]:
-    """What decisions read of those sessions; they are locked for it."""
-    sessions, wanted = tables.sessions, key_rows()
-    rows = sa.select(*(sessions.c[name] for name in SESSION)).select_from(
-        wanted.join(sessions, sessions.c.key == wanted.c.value)
-    )
-    return as_json(rows.with_for_update(of=sessions))
-
-
-@lru_cache(maxsize=8)
-def sessions_by_id(tables: Tables) -> sa.Select[Any]:
-    """The same of the sessions of those ids."""
-    sessions = tables.sessions
-    rows = sa.select(*(sessions.c[name] for name in SESSION)).where(among(sessions.c.session_id, "session_ids"))
-    return as_json(rows.with_for_update())
-
-
-@lru_cache(maxsize=8)
-def set_sessions(tables: Tables, names: tuple[str, ...]) -> sa.Update:
-    """New values of those columns of sessions, as rows of the key and the values."""
-    sessions = tables.sessions
-    rows = value_rows(sa.BigInteger(), *(sessions.c[name].type for name in names))
-    values = {name: rows.c[f"column{number}"] for number, name in enumerate(names, 2)}
-    return sa.update(sessions).where(sessions.c.key == rows.c.column1).values(values)
 
 
 @lru_cache(maxsize=8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from operator import attrgetter
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from jobhall.states import TERMINAL_STATES, EventType, JobState
 from jobhall_server.domain.batch import Counts
 from jobhall_server.domain.change import Change
-from jobhall_server.domain.job import JobRecord, NewJob
+from jobhall_server.domain.job import JobRecord
 from jobhall_server.storage import schema, statements_batches, statements_stats, statements_write
 from jobhall_server.storage.codec import progress_of
 from jobhall_server.storage.dialect import keys

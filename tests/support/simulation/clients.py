@@ -10,7 +10,7 @@ from uuid import UUID
 from jobhall.errors import ApiError
 from jobhall_server.domain.access import ANYBODY
 from jobhall_server.domain.job import Payload
-from jobhall_server.domain.rules import Rules
+from jobhall_server.domain.moves import JobUpdate
 from jobhall_server.hall.hall import Hall
 from jobhall_server.hall.submits import Submission
 from jobhall_server.hall.views import JobFilter
@@ -37,17 +37,16 @@ class SimulatedClient:
         self.calls = Calls(listener, process, chance)
         self._listener = listener
 
-    def submit(self, number: int, *, rules: Rules, max_attempts: int) -> None:
-        job_id = str(UUID(int=(7 << 76) | (2 << 62) | number))
+    def submit(self, number: int, **asked: Any) -> None:
+        """`asked` are fields of the Submission."""
+        job_id = id_of(number)
         submission = Submission(
-            "work",
-            parameters=Payload(f'{{"job": {number}}}'),
-            job_id=job_id,
-            max_attempts=max_attempts,
-            digest=number + 1,
-            rules=rules.text(),
+            "work", parameters=Payload(f'{{"job": {number}}}'), job_id=job_id, digest=number + 1, **asked
         )
-        self._do(self._submit(job_id, submission))
+        self._do(self._submit(submission))
+
+    def update(self, job_id: str, update: JobUpdate) -> None:
+        self._call(lambda hall: hall.jobs.update(ANYBODY, job_id, update))
 
     def cancel(self, job_id: str, *, grace_seconds: float) -> None:
         self._call(lambda hall: hall.jobs.cancel(ANYBODY, job_id, reason="unwanted", grace_seconds=grace_seconds))
@@ -68,10 +67,16 @@ class SimulatedClient:
     def _do(self, what: Coroutine[Any, Any, Any]) -> None:
         _ = self.calls.process.create_task(what, name="client")
 
-    async def _submit(self, job_id: str, submission: Submission) -> None:
+    async def _submit(self, submission: Submission) -> None:
         answer = await self.calls.answer(lambda hall: hall.jobs.submit(ANYBODY, submission))
         if not isinstance(answer, ApiError):
-            self._listener.submitted(job_id)
+            job, _ = answer
+            self._listener.submitted(job.job_id)
+
+
+def id_of(number: int) -> str:
+    """The id of the job of that number."""
+    return str(UUID(int=(7 << 76) | (2 << 62) | number))
 
 
 class SimulatedWatcher:

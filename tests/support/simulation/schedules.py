@@ -13,8 +13,10 @@ from typing import TypeVar
 
 import structlog
 
+from jobhall.states import UniquePolicy
 from jobhall.worker.held import HeldTask
-from jobhall_server.domain.rules import Backoff, RetryPolicy, Rules
+from jobhall_server.domain.moves import JobUpdate
+from jobhall_server.domain.rules import Backoff, RetryPolicy
 from jobhall_server.hall.hall import HallSettings
 from tests.support.memory.group import Move
 from tests.support.memory.tables import Row, Tables
@@ -26,6 +28,7 @@ from tests.support.simulation.timeline import Process, Timeline
 from tests.support.simulation.troubles import PROFILES
 from tests.support.simulation.unary_workers import SimulatedUnaryWorker
 from tests.support.simulation.workers import Execution, Plan, SimulatedWorker
+from tests.support.stores import START_US
 
 T = TypeVar("T")
 
@@ -247,10 +250,20 @@ class Schedule:
         chance = self._plans
         policy = RetryPolicy(backoff=chance.choice(list(Backoff)), max_delay_us=4_000_000)
         run_us, silence_us = chance.choice(((None, None), (None, None), (5_000_000, None), (None, 3_000_000)))
+        now = self.server_now()
+        after, within = chance.choice(((None, None), (None, None), (None, None), (5, None), (None, 8), (3, 12)))
+        unique = chance.choice((None, None, None, "a"))
         self.client.submit(
             number,
-            rules=Rules(retry=policy, run_timeout_us=run_us, progress_timeout_us=silence_us),
+            retry=policy,
+            run_timeout_us=run_us,
+            progress_timeout_us=silence_us,
             max_attempts=chance.choice((1, 2, 4, 10)),
+            schedule_at=None if after is None else now + after * 1_000_000,
+            start_deadline=None if within is None else now + within * 1_000_000,
+            unique_key=unique or "",
+            unique_policy=chance.choice([policy for policy in UniquePolicy if policy]),
+            priority=chance.choice((None, None, 5)),
         )
 
     def _meddle(self) -> None:
@@ -259,14 +272,23 @@ class Schedule:
         rows: list[Row] = list(self.tables.jobs.values())
         if rows:
             row = chance.choice(rows)
-            what = chance.choice(("cancel", "cancel", "retry", "delete"))
+            what = chance.choice(("cancel", "cancel", "retry", "delete", "update"))
             self.tell(f"a client asks to {what} {_short(row['job_id'])}, which is {row['state'].name}")
             if what == "cancel":
                 self.client.cancel(row["job_id"], grace_seconds=chance.choice((1.0, 10.0)))
             elif what == "retry":
                 self.client.retry(row["job_id"])
+            elif what == "update":
+                self._update(row["job_id"])
             else:
                 self.client.delete(row["job_id"])
+
+    def _update(self, job_id: str) -> None:
+        chance = self._plans
+        at = self.server_now() + chance.choice((-1, 2, 10)) * 1_000_000
+        columns = chance.choice(({"priority"}, {"schedule_at"}, {"schedule_at", "labels"}, {"start_deadline"}))
+        update = JobUpdate(frozenset(columns), chance.randint(-5, 5), at, None, '{"team": "red"}')
+        self.client.update(job_id, update)
 
     # --- the parties ---
 
@@ -301,6 +323,10 @@ class Schedule:
         self._trouble[worker.name] = max(until, self._trouble.get(worker.name, 0.0))
         if worker.living:
             self.lasts_until(until)
+
+    def server_now(self) -> int:
+        """The wall clock of servers and clients, microseconds UTC."""
+        return START_US + round(self.timeline.now * 1_000_000)
 
     def lasts_until(self, at: float) -> None:
         """There is trouble until then: only after it the bound on the jobs begins."""
