@@ -224,9 +224,11 @@ class AsyncJobsApi:
                     if place.over:
                         return
         except WatcherLimitError:
-            while not place.over:
+            while True:
                 place.see_job(await self._call(calls.get_job_briefly(job_id)))
                 yield
+                if place.over:
+                    return
                 await self._driver.pause(POLL_SECONDS)
 
     async def _unread(self, place: LogPlace) -> AsyncIterator[LogEntry]:

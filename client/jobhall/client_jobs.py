@@ -257,9 +257,11 @@ class JobsApi:
                     if place.over:
                         return
         except WatcherLimitError:
-            while not place.over:
+            while True:
                 place.see_job(self._call(calls.get_job_briefly(job_id)))
                 yield
+                if place.over:
+                    return
                 self._driver.pause(POLL_SECONDS)
 
     def _unread(self, place: LogPlace) -> Iterator[LogEntry]:

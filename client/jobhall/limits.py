@@ -22,11 +22,13 @@ STREAM_SUBMIT_MAX: Final = 1000
 STREAM_SUBMIT_UNACKED_MAX: Final = 10_000
 """Submits of one SubmitJobStream that are not yet answered."""
 BATCH_GET_MAX: Final = 1000
-BULK_JOBS_MAX: Final = 1000
-"""Jobs that one CancelJobs, RetryJobs or PurgeJobs changes."""
+BATCH_NAME_BYTES_MAX: Final = 255
 PAGE_SIZE_DEFAULT: Final = 100
 PAGE_SIZE_MAX: Final = 1000
 SKIP_MAX: Final = 10_000
+BULK_JOBS_MAX: Final = 1000
+"""Jobs that one call of CancelJobs, RetryJobs or PurgeJobs changes."""
+STATS_JOB_TYPES_MAX: Final = 1000
 FILTER_BYTES_MAX: Final = 4096
 WATCH_JOB_IDS_MAX: Final = 1000
 INCLUDED_ERRORS_MAX: Final = 100
@@ -64,6 +66,8 @@ RETRY_MULTIPLIER: Final = 2.0
 RETRY_JITTER: Final = 0.2
 """The share of each delay that is random."""
 UNIQUE_KEY_BYTES_MAX: Final = 255
+RETENTION: Final = timedelta(days=30)
+"""How long a job is kept after its end where neither it, its type nor the operator says otherwise."""
 RETENTION_MAX: Final = timedelta(days=36_500)
 """The longest time that a job may ask to be kept after its end."""
 ACCESS_SUBJECTS_MAX: Final = 100

@@ -13,6 +13,7 @@ from jobhall.errors import JobhallError
 from jobhall_server.hall.clock import Clock, SystemClock
 from jobhall_server.hall.frames import StreamSettings
 from jobhall_server.hall.hall import Hall, HallSettings
+from jobhall_server.hall.views import Retention
 from jobhall_server.rpc.admin import About
 from jobhall_server.rpc.caller import Authenticator, NoAuthentication
 from jobhall_server.rpc.server import RpcServer
@@ -132,7 +133,16 @@ def _hall_settings(settings: Settings) -> HallSettings:
         worker_losses_max=settings.worker_losses_max,
         lease_seconds=settings.lease_seconds,
         watchers_max=settings.watchers_max,
+        retention=Retention(
+            completed_us=_kept_us(settings.retention_completed_seconds),
+            failed_us=_kept_us(settings.retention_failed_seconds),
+            cancelled_us=_kept_us(settings.retention_cancelled_seconds),
+        ),
     )
+
+
+def _kept_us(seconds: float) -> int | None:
+    return round(seconds * 1e6) or None
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -91,6 +91,24 @@ class Settings(BaseModel):
         le=limits.LEASE_DURATION_MAX.total_seconds(),
         description="how long a worker without a stream may be silent",
     )
+    retention_completed_seconds: float = Field(
+        limits.RETENTION.total_seconds(),
+        ge=0,
+        le=limits.RETENTION_MAX.total_seconds(),
+        description="how long a COMPLETED job is kept after its end; 0 is for ever",
+    )
+    retention_failed_seconds: float = Field(
+        limits.RETENTION.total_seconds(),
+        ge=0,
+        le=limits.RETENTION_MAX.total_seconds(),
+        description="the same of FAILED jobs",
+    )
+    retention_cancelled_seconds: float = Field(
+        limits.RETENTION.total_seconds(),
+        ge=0,
+        le=limits.RETENTION_MAX.total_seconds(),
+        description="the same of CANCELLED jobs",
+    )
     auto_register: bool = Field(default=True, description="register the job types that workers say they serve")
     watchers_max: int = Field(limits.WATCHERS_MAX, ge=1, le=100_000, description="open watches and waits at once")
     reflection: bool = Field(default=True, description="let tools such as grpcurl ask for the services")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobhall import states
-from jobhall.errors import FieldInvalidError, FieldNotSupportedError, PayloadTooLargeError
+from jobhall.errors import FieldInvalidError, PayloadTooLargeError
 from jobhall.limits import PAYLOAD_BYTES_MAX, STREAM_MESSAGE_BYTES_TARGET
 from jobhall.v1 import event_pb2, job_pb2, worker_service_pb2
 from jobhall_server.domain.job import Lease, Payload
@@ -19,7 +19,6 @@ from jobhall_server.hall.frames import Ack, Assignment, CompletedBody, Rejection
 from jobhall_server.hall.outbox import Outbox
 from jobhall_server.hall.store import Claimed
 from jobhall_server.rpc import convert
-from jobhall_server.rpc.convert_jobs import submission_in
 from jobhall_server.rpc.convert_work_in import logs_in, updates_in
 from jobhall_server.rpc.convert_work_out import FrameWriter
 
@@ -38,6 +37,10 @@ values = st.recursive(
         (states.FailureKind, job_pb2.FailureKind),
         (states.LogLevel, job_pb2.LogLevel),
         (states.EventType, event_pb2.EventType),
+        (states.AttemptOutcome, job_pb2.AttemptOutcome),
+        (states.UniquePolicy, job_pb2.UniquePolicy),
+        (states.Visibility, job_pb2.Visibility),
+        (states.BackoffStrategy, job_pb2.BackoffStrategy),
     ],
 )
 def test_enums_have_the_numbers_of_the_protos(ours: Any, theirs: Any) -> None:
@@ -131,54 +134,6 @@ def test_a_time_comes_back_to_the_microsecond(us: int) -> None:
 def test_a_time_outside_the_calendar_is_refused(seconds: int, nanos: int) -> None:
     with pytest.raises(FieldInvalidError):
         convert.microseconds(Timestamp(seconds=seconds, nanos=nanos), "time")
-
-
-LATER = {
-    "schedule_time": {"seconds": 1},
-    "start_deadline": {"seconds": 1},
-    "batch_id": "b",
-    "unique_key": "k",
-    "unique_policy": job_pb2.UNIQUE_POLICY_REJECT,
-    "unique_window": {"seconds": 1},
-    "access_control": {"visibility": job_pb2.VISIBILITY_PUBLIC},
-    "trace_context": {"traceparent": "00-0-0-00"},
-    "retention": {"seconds": 1},
-}
-
-
-@pytest.mark.parametrize("name", LATER)
-def test_a_field_that_is_not_honoured_yet_is_refused_and_named(name: str) -> None:
-    with pytest.raises(FieldNotSupportedError) as caught:
-        submission_in(job_pb2.JobSubmission(job_type="score", **{name: LATER[name]}), "jobs[3]")  # type: ignore[arg-type]
-
-    assert caught.value.violations[0].field == f"jobs[3].{name}"
-
-
-HONOURED = (
-    "namespace job_type parameters labels path file_info priority job_id max_attempts "
-    "retry_policy run_timeout progress_timeout"
-)
-
-
-def test_every_field_of_a_submission_is_honoured_or_refused() -> None:
-    """A field that is added to the proto must not be dropped in silence."""
-    honoured = set(HONOURED.split())
-
-    assert {field.name for field in job_pb2.JobSubmission.DESCRIPTOR.fields} == honoured | LATER.keys()
-
-
-JOB_ID = "0190a0b0-0000-7000-8000-000000000000"
-
-
-def test_the_same_submission_has_the_same_digest_and_another_has_not() -> None:
-    first = job_pb2.JobSubmission(job_type="a", job_id=JOB_ID, labels={"x": "1", "y": "2"})
-    again = job_pb2.JobSubmission(job_type="a", job_id=JOB_ID, labels={"y": "2", "x": "1"})
-    other = job_pb2.JobSubmission(job_type="a", job_id=JOB_ID, labels={"x": "1", "y": "3"})
-
-    digests = [submission_in(message, "job").digest for message in (first, again, other)]
-
-    assert digests[0] == digests[1] != digests[2]
-    assert all(0 < digest < 2**63 for digest in digests)
 
 
 def token(key: int) -> bytes:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from jobhall.states import EventType
 from jobhall.v1 import event_pb2
 from jobhall.v1 import job_service_pb2 as pb
 from jobhall_server.domain.access import ANYBODY
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.clock import SystemClock
-from jobhall_server.hall.feed import QUEUED_MAX, Feed
+from jobhall_server.hall.feed import LIVE, QUEUED_MAX, Feed
 from jobhall_server.hall.hall import Hall, HallSettings
 from jobhall_server.hall.submits import Submission
 from jobhall_server.hall.views import JobFilter
@@ -105,13 +106,13 @@ def _size(feed: Feed) -> int:
 async def test_a_watcher_that_does_not_read_gathers_no_progress_without_end(hall: Hall) -> None:
     # The newest progress of every job was kept for a watcher that had stopped to read, however many jobs came by.
     queue = await hall.registry.queue_for("default", "score")
-    with hall.feed.subscribe(ANYBODY, JobFilter()) as subscription:
+    with hall.feed.subscribe(ANYBODY, JobFilter(), live=LIVE) as subscription:
         for job_key in range(1, QUEUED_MAX + 500):
             hall.feed.publish_progress(assignment(job_key).claimed, queue, Progress(processed=1))
         hall.feed.publish_progress(assignment(1).claimed, queue, Progress(processed=2))
 
-        assert len(subscription.progress) == QUEUED_MAX
-        newest = subscription.progress[1].progress
+        assert len(subscription.live) == QUEUED_MAX
+        newest = subscription.live[EventType.PROGRESS, 1, 1].progress
         assert newest is not None
         assert newest.processed == 2
 

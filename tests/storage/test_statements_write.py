@@ -25,7 +25,18 @@ from jobhall_server.storage.statements_jobs import ChangeShape
 from tests.support.groups import TABLES, Groups, groups_in_memory
 
 DIALECTS: list[sa.Dialect] = [sqlite.dialect(paramstyle="qmark"), psycopg.dialect()]  # type: ignore[no-untyped-call]
-MODULES = ("statements_backup", "statements_claim", "statements_cut", "statements_jobs", "statements_write")
+MODULES = (
+    "statements_attempts",
+    "statements_backup",
+    "statements_batches",
+    "statements_claim",
+    "statements_cut",
+    "statements_jobs",
+    "statements_names",
+    "statements_sessions",
+    "statements_stats",
+    "statements_write",
+)
 
 
 def record(
@@ -90,7 +101,7 @@ def choices(function: Any) -> list[tuple[Any, ...]]:
     names = tuple(inspect.signature(function).parameters)
     known: dict[tuple[str, ...], list[tuple[Any, ...]]] = {
         ("tables",): [(TABLES,)],
-        ("tables", "names"): [(TABLES, ("state", "drain_at", "labels"))],
+        ("table", "names"): [(TABLES.sessions, ("state", "drain_at", "labels"))],
         ("tables", "shape"): [(TABLES, shape) for shape in SHAPES],
         ("table",): [(table,) for table in TABLES.of_one_job],
         ("table", "constant", "varying"): [

@@ -91,6 +91,10 @@ class FakeServer:
         rpc.terminate((), code, "")
         return request
 
+    def open_stream(self, method: str) -> Any:
+        """Takes the next call of a streaming method, for a test that answers other calls meanwhile; returns it."""
+        return self.channel.take_unary_stream(METHODS[method])[2]
+
     def refuse_stream(self, method: str, error: ApiError) -> None:
         """Takes the next call of a streaming method and ends it with an error of the service."""
         _, _, rpc = self.channel.take_unary_stream(METHODS[method])

@@ -90,11 +90,14 @@ class Rows:
 
 def job_row(key: int, *, state: JobState = JobState.PENDING, **columns: Any) -> dict[str, Any]:
     """The columns of a job in that state, in queue 1 of namespace 1 unless told otherwise."""
+    held_back = bool(columns.get("held_back"))
+    resting = state in (JobState.SCHEDULED, JobState.FAILED, JobState.CANCELLED) or held_back
     fixed = {
         "key": key,
         "job_id": UUID(columns.pop("job_id", None) or new_id()).bytes,
         "state": int(state),
-        "ready": NOW if state is JobState.PENDING else None,
+        "ready": NOW if state is JobState.PENDING and not held_back else None,
+        "aside": int(state) if resting else None,
         "held_by": columns.get("session_key") if state.held else None,
         "terminal": NOW if state.terminal else None,
         "due_at": NOW if state in (JobState.SCHEDULED, JobState.CANCELLING) else None,

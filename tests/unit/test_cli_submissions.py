@@ -11,7 +11,9 @@ from jobhall.cli.batch_creating import in_calls, read_completion_policy
 from jobhall.cli.exits import UsageError
 from jobhall.cli.job_lines import read_job, read_jobs
 from jobhall.cli.schedules import Schedule
+from jobhall.cli.submitting import Subject
 from jobhall.limits import BATCH_SUBMIT_MAX
+from jobhall.model import FileInfo
 from jobhall.states import CompletionPolicy, UniquePolicy
 from jobhall.submission import Submission
 
@@ -50,6 +52,12 @@ def test_a_schedule_says_all_that_the_sdk_takes() -> None:
 def test_how_unique_is_nothing_to_say_without_a_key() -> None:
     with pytest.raises(UsageError, match="go with a --unique-key"):
         Schedule(unique_window="1h").options()
+
+
+def test_a_file_that_is_elsewhere_goes_along_by_what_is_said_of_it() -> None:
+    assert Subject(file_name="annual.csv").options() == {"path": "", "file_info": FileInfo("annual.csv", None)}
+    assert Subject(path="/a", file_name="annual.csv", file_size=0).options()["file_info"] == FileInfo("annual.csv", 0)
+    assert Subject().options()["file_info"] is None
 
 
 def test_a_line_is_a_job_with_the_words_of_the_sdk() -> None:

@@ -79,3 +79,14 @@ def test_what_is_kept_is_in_order_and_its_share_lies_between_0_and_100(progress:
 )
 def test_the_share_done_is_the_reported_one_or_that_of_the_counters(progress: Progress, done: float | None) -> None:
     assert progress.percent_done == done
+
+
+@pytest.mark.parametrize(
+    ("number", "known", "late"), [(3, 4, True), (4, 4, False), (5, 4, False), (None, 4, False), (3, None, False)]
+)
+def test_a_word_is_late_where_its_task_has_said_a_later_one(number: int | None, known: int | None, late: bool) -> None:
+    assert Progress(number=number).late(Progress(number=known)) is late
+
+
+def test_no_word_is_late_where_none_is_known() -> None:
+    assert not Progress(number=1).late(None)

@@ -1,11 +1,12 @@
 """What a handler can say about its task, and what is refused on the spot."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from jobhall import TraceContext
 from jobhall.errors import FieldInvalidError, PayloadTooLargeError
 from jobhall.states import LogLevel
 from jobhall.task import StopCause, Task, TaskCancelled, TaskFailed, TaskReleased
@@ -55,6 +56,23 @@ def test_a_task_tells_what_it_is() -> None:
     assert (task.file_info.name, task.file_info.size_bytes) == ("a.png", 12)
     assert task.parameters == {"width": 10}
     assert not task.cancelled
+
+
+def test_a_task_tells_whose_job_it_is_and_where_it_belongs() -> None:
+    task = task_of(
+        priority=7,
+        batch_id="b1",
+        owner="ann",
+        organization_id="acme",
+        create_time={"seconds": 60},
+        trace_context={"traceparent": "00-1-2-01", "tracestate": "a=b"},
+    )
+
+    assert (task.priority, task.batch_id, task.owner, task.organization_id) == (7, "b1", "ann", "acme")
+    assert task.created_at == datetime(1970, 1, 1, 0, 1, tzinfo=UTC)
+    assert task.trace_context == TraceContext("00-1-2-01", "a=b")
+    assert task_of().trace_context is None
+    assert task_of().created_at is None
 
 
 def test_what_is_absent_has_its_usual_value(task: Task) -> None:

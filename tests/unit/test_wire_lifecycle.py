@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
@@ -181,12 +181,11 @@ def without_one(kind: type[Message]) -> list[tuple[tuple[str, ...], Any]]:
 
 
 def _paths(message: Any) -> list[tuple[str, ...]]:
-    paths = []
+    paths: list[tuple[str, ...]] = []
     for field, value in message.ListFields():
         paths.append((field.name,))
-        if field.message_type is None or _plain(field):
-            continue
-        paths.extend((field.name, *path) for path in _paths(_first(value)))
+        if field.message_type is not None and not _plain(field.message_type):
+            paths.extend((field.name, *path) for path in _paths(_first(value)))
     return paths
 
 
@@ -194,9 +193,8 @@ def _first(value: Any) -> Any:
     return value[0] if hasattr(value, "append") else value
 
 
-def _plain(field: FieldDescriptor) -> bool:
-    """Whether what is in the field is a value rather than a record of ours."""
-    kind = field.message_type
+def _plain(kind: Descriptor) -> bool:
+    """Whether a message of this kind is a value rather than a record of ours."""
     return kind.GetOptions().map_entry or kind.file.package != "jobhall.v1" or kind.name == "Payload"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from jobhall.cli.arguments import read_json
-from jobhall.cli.context import Injected
+from jobhall.cli.context import Injected, OneNamespace
 from jobhall.cli.exits import Exit, UsageError
 from jobhall.cli.job_lines import read_jobs
 from jobhall.limits import BATCH_SUBMIT_MAX
@@ -37,7 +37,7 @@ def create(
         str | None,
         Parameter(help="A file with its jobs, one JSON object a line; - is stdin.", allow_leading_hyphen=True),
     ] = None,
-    namespace: Annotated[str, Parameter(name=["--namespace", "-n"], help="Where; default if not given.")] = "",
+    namespace: OneNamespace = "",
     closed: Annotated[bool, Parameter(help="No further jobs may join it.")] = False,
     inactive: Annotated[bool, Parameter(help="Hold its jobs back until it is made active.")] = False,
     completion: Annotated[str, Parameter(help="Type of a job to submit when it is done.")] = "",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from jobhall.cli.context import Context, Namespace
+from jobhall.cli.context import Context, OneNamespace
 from jobhall.cli.exits import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -27,20 +27,22 @@ class Matching:
     """The options, as the command line has them."""
 
     filter: Filter = ""
-    namespace: Namespace = ""
+    namespace: OneNamespace = ""
     dry_run: Annotated[bool, Parameter(help="Say how many it would be, and change nothing.")] = False
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], help="Do not ask.")] = False
 
 
 def change_matching(change: Change, matching: Matching, context: Context, *, verb: str) -> Exit:
     """Does it, unless it was only to be counted, or who was asked does not want it; `verb` says what was done."""
-    if matching.dry_run:
+    if matching.dry_run or not matching.yes:
         outcome = change(filter=matching.filter, namespace=matching.namespace, dry_run=True)
-        context.output.said(outcome, _would(outcome, verb))
-        return Exit.OK
-    if not matching.yes:
-        outcome = change(filter=matching.filter, namespace=matching.namespace, dry_run=True)
-        if outcome.count and not _agreed(f"{_would(outcome, verb)}. Go on? [y/N] "):
+        if matching.dry_run:
+            context.output.said(outcome, _would(outcome, verb))
+            return Exit.OK
+        if not outcome.count:
+            context.output.said(outcome, verb, _jobs(0))
+            return Exit.OK
+        if not _agreed(f"{_would(outcome, verb)}. Go on? [y/N] "):
             print("jobhall: nothing was changed", file=sys.stderr)
             return Exit.FAILED
     outcome = change(filter=matching.filter, namespace=matching.namespace, dry_run=False)
@@ -50,8 +52,10 @@ def change_matching(change: Change, matching: Matching, context: Context, *, ver
     return Exit.OK
 
 
-def check_askable(matching: Matching) -> None:
+def check_matching(matching: Matching) -> None:
     """UsageError where the change has to be agreed to, and nobody is there who could."""
+    if matching.yes and matching.dry_run:
+        raise UsageError("give --dry-run or --yes, not both")
     if not (matching.yes or matching.dry_run or (sys.stdin.isatty() and sys.stderr.isatty())):
         raise UsageError("without a terminal there is nobody to ask: say --yes, or look first with --dry-run")
 

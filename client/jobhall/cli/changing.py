@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from jobhall.cli.bulk import Change, Matching, change_matching, check_askable
+from jobhall.cli.bulk import Change, Matching, change_matching, check_matching
 from jobhall.cli.context import Context, Etag, Injected
 from jobhall.cli.exits import Exit, UsageError, exit_for
 from jobhall.cli.times import read_span
@@ -115,7 +115,7 @@ def purge(
     """
     span = read_span(older_than, option="--older-than") or timedelta()
     chosen = matching or Matching()
-    check_askable(chosen)
+    check_matching(chosen)
     with context.connect() as client:
         return change_matching(partial(client.jobs.purge_jobs, min_age=span), chosen, context, verb="purged")
 
@@ -159,7 +159,7 @@ def _change(
     if chosen.filter and job_ids:
         raise UsageError("give job ids or a --filter, not both")
     if chosen.filter:
-        check_askable(chosen)
+        check_matching(chosen)
         with context.connect() as client:
             return change_matching(many(client), chosen, context, verb=verb)
     if chosen != Matching():

@@ -49,6 +49,7 @@ Namespace = Annotated[
         name=["--namespace", "-n"], allow_leading_hyphen=True, help="Where; - means everywhere that you may look."
     ),
 ]
+OneNamespace = Annotated[str, Parameter(name=["--namespace", "-n"], help="Where; default if not given.")]
 Etag = Annotated[str, Parameter(help="Refuse if it changed since it had this etag.")]
 Labels = Annotated[
     tuple[str, ...],

@@ -12,7 +12,7 @@ from jobhall.cli.attempts import Attempts
 from jobhall.cli.bulk import Filter
 from jobhall.cli.context import Context, Etag, Injected, Namespace
 from jobhall.cli.exits import Exit, UsageError, explain
-from jobhall.cli.lists import Limit, page_size_of, show_list
+from jobhall.cli.lists import Limit, show_list
 from jobhall.cli.records import job_type_rows
 from jobhall.cli.tables import JOB_TYPES
 from jobhall.cli.times import read_span
@@ -39,7 +39,6 @@ def ls(*, namespace: Namespace = "", filter: Filter = "", limit: Limit = None, c
       jobhall type ls
       jobhall type ls --filter 'paused = true' --json
     """
-    page_size_of(limit)
     with context.connect() as client:
         show_list(JOB_TYPES, client.types.list(namespace=namespace, filter=filter), context, limit=limit)
     return Exit.OK

@@ -22,9 +22,7 @@ Limit = Annotated[int | None, Parameter(help="So many at most, 50 if not given; 
 
 
 def page_size_of(limit: int | None) -> int:
-    """How many to ask for at once; UsageError where the limit is none."""
-    if limit is not None and limit < 0:
-        raise UsageError(f"--limit: {limit} is negative; 0 means all")
+    """How many to ask for at once."""
     return min(_entries_max(limit) or PAGE_SIZE_MAX, PAGE_SIZE_MAX)
 
 
@@ -37,4 +35,6 @@ def show_list(table: Table[T], entries: Iterator[T], context: Context, *, limit:
 
 
 def _entries_max(limit: int | None) -> int:
+    if limit is not None and limit < 0:
+        raise UsageError(f"--limit: {limit} is negative; 0 means all")
     return _LIMIT_DEFAULT if limit is None else limit

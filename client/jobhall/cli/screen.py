@@ -132,7 +132,7 @@ def _worth(column: Column[T], cells: list[Text]) -> bool:
 def _widths(columns: Sequence[Column[T]], rows: Sequence[Sequence[Text]], *, room: int) -> list[int]:
     """Numbers, ids and states are never cut; the texts share what is left of the line, the short ones first."""
     widths = [
-        max(len(line) for line in [*column.title.split("\n"), *(row[index].plain for row in rows)])
+        max([*map(len, column.title.split("\n")), *(row[index].cell_len for row in rows)])
         for index, column in enumerate(columns)
     ]
     texts = sorted((index for index, column in enumerate(columns) if column.elastic), key=lambda index: widths[index])

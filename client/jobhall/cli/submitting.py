@@ -4,41 +4,80 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from cyclopts import Parameter
 
 from jobhall.cli.arguments import STDIN, read_file_info, read_labels, read_parameters
 from jobhall.cli.attempts import Attempts
-from jobhall.cli.context import Context, Injected, Labels
+from jobhall.cli.context import Context, Injected, Labels, OneNamespace
 from jobhall.cli.exits import Exit, UsageError
 from jobhall.cli.following import exit_of, follow_jobs
 from jobhall.cli.schedules import Schedule
 from jobhall.errors import JobFailedError
-from jobhall.model import Job
+from jobhall.model import FileInfo, Job
 
 if TYPE_CHECKING:
     from jobhall.calls import SubmitOptions
     from jobhall.client import Client
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """The parameters, from whichever source they come."""
+
+    param: Annotated[
+        tuple[str, ...],
+        Parameter(name=["--param", "-p"], help="NAME=VALUE; JSON where VALUE is JSON, else text; repeat it for more."),
+    ] = ()
+    json_params: Annotated[str | None, Parameter(help="All parameters as JSON.", allow_leading_hyphen=True)] = None
+    params_file: Annotated[
+        str | None, Parameter(help="A file with them; - is standard input.", allow_leading_hyphen=True)
+    ] = None
+
+    def parameters(self) -> Any:
+        """As the SDK takes them."""
+        return read_parameters(params=self.param, json_params=self.json_params, params_file=self.params_file)
+
+
+class SubjectOptions(TypedDict):
+    """What a submit takes of it."""
+
+    path: str
+    file_info: FileInfo | None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What the job is about; the server opens none of it."""
+
+    path: Annotated[str, Parameter(help="The resource that the job concerns.")] = ""
+    file: Annotated[str | None, Parameter(help="A file that it works on: its name and size go along.")] = None
+    file_name: Annotated[str, Parameter(help="The same of a file that is elsewhere.")] = ""
+    file_size: Annotated[int | None, Parameter(help="Its size in bytes.")] = None
+
+    def options(self) -> SubjectOptions:
+        """As the SDK takes them."""
+        if self.file is not None and self.file_name:
+            raise UsageError("give a --file or a --file-name, not both")
+        if self.file_size is not None and not self.file_name:
+            raise UsageError("--file-size goes with a --file-name")
+        elsewhere = FileInfo(self.file_name, self.file_size) if self.file_name else None
+        return {"path": self.path, "file_info": read_file_info(self.file) or elsewhere}
+
+
 def submit(
     job_type: Annotated[str, Parameter(help="What kind of job: a registered type.")],
     /,
     *,
-    param: Annotated[
-        tuple[str, ...],
-        Parameter(name=["--param", "-p"], help="NAME=VALUE; JSON where VALUE is JSON, else text; repeat it for more."),
-    ] = (),
-    json_params: Annotated[str | None, Parameter(help="All parameters as JSON.", allow_leading_hyphen=True)] = None,
-    params_file: Annotated[
-        str | None, Parameter(help="A file with them; - is standard input.", allow_leading_hyphen=True)
-    ] = None,
-    namespace: Annotated[str, Parameter(name=["--namespace", "-n"], help="Where; default if not given.")] = "",
+    given: Given | None = None,
+    namespace: OneNamespace = "",
     label: Labels = (),
-    path: Annotated[str, Parameter(help="The resource that the job concerns.")] = "",
-    file: Annotated[str | None, Parameter(help="A file that it works on: its name and size go along.")] = None,
+    subject: Subject | None = None,
     priority: Annotated[int | None, Parameter(help="-100 to 100, higher first.", allow_leading_hyphen=True)] = None,
     job_id: Annotated[str, Parameter(help="A UUID of your own: submitting it again changes nothing.")] = "",
     batch: Annotated[str, Parameter(help="The id of the batch that it joins.")] = "",
@@ -61,14 +100,13 @@ def submit(
       generate | jobhall submit import -
       id=$(jobhall submit resize --param file=cat.png)
     """
-    parameters = read_parameters(params=param, json_params=json_params, params_file=params_file)
+    parameters = (given or Given()).parameters()
     options: SubmitOptions = {
         **(schedule or Schedule()).options(),
         **(attempts or Attempts()).options(),
+        **(subject or Subject()).options(),
         "namespace": namespace,
         "labels": read_labels(label),
-        "path": path,
-        "file_info": read_file_info(file),
         "priority": priority,
         "job_id": job_id,
         "batch_id": batch,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import NamedTuple
 
 from jobhall.states import BatchState, CompletionPolicy, JobState
@@ -88,6 +88,30 @@ class NewBatch:
     request_digest: int = 0
     """Of the whole request as first sent; 0 where the server chose the id."""
 
+    def record(self, key: int, now: int, counts: Counts = Counts()) -> BatchRecord:  # noqa: B008 - immutable
+        """The batch as the next group will find it."""
+        return BatchRecord(
+            key=key,
+            batch_id=self.batch_id,
+            namespace_key=self.namespace_key,
+            namespace=self.namespace,
+            name=self.name,
+            closed=self.closed,
+            active=self.active,
+            completion_policy=self.completion_policy,
+            completion=Completion.NONE if self.completion_job is None else Completion.WANTED,
+            completion_job=self.completion_job,
+            completion_job_id="",
+            owner=self.owner,
+            organization_id=self.organization_id,
+            created_by=self.created_by,
+            access=self.access,
+            request_digest=self.request_digest,
+            counts=counts,
+            created_at=now,
+            updated_at=now,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class BatchRecord:
@@ -149,6 +173,66 @@ class BatchRecord:
     def changed(self, **values: object) -> BatchRecord:
         """A copy with those values, one revision on."""
         return replace(self, revision=self.revision + 1, **values)  # type: ignore[arg-type]  # its own fields
+
+
+class BatchUpdate(NamedTuple):
+    """New values of what `fields` names."""
+
+    fields: frozenset[str]
+    name: str = ""
+    closed: bool = False
+    active: bool = True
+    completion_job: str | None = None
+    completion_policy: CompletionPolicy = CompletionPolicy.ALL_COMPLETED
+    access: str | None = None
+
+
+class BatchRefusal(Enum):
+    """Why a batch is not changed."""
+
+    REOPENED = "REOPENED"
+    """It was closed before, which cannot be undone."""
+    COMPLETION_SUBMITTED = "COMPLETION_SUBMITTED"
+    """So it is too late for another completion job."""
+
+
+def update(batch: BatchRecord, update: BatchUpdate) -> BatchRecord | BatchRefusal:
+    """The batch with the new values; the same one where they are the old ones."""
+    given = {name: getattr(update, name) for name in update.fields}
+    new = {name: value for name, value in given.items() if value != getattr(batch, name)}
+    if new.get("closed") is False:
+        return BatchRefusal.REOPENED
+    if new.keys() & {"completion_job", "completion_policy"} and batch.completion is Completion.SUBMITTED:
+        return BatchRefusal.COMPLETION_SUBMITTED
+    if "completion_job" in new:
+        new["completion"] = Completion.NONE if update.completion_job is None else Completion.WANTED
+    # What is being cancelled is held back or handed out after that.
+    if "active" in new and batch.sweep is not Sweep.CANCEL:
+        new |= {"sweep": Sweep.HAND_OUT if update.active else Sweep.HOLD_BACK, "sweep_after": 0}
+    return batch.changed(**new) if new else batch
+
+
+def cancel(batch: BatchRecord, *, reason: str, by: str) -> BatchRecord:
+    """The batch closed, and its jobs to be cancelled; the same one where that is done or under way."""
+    new: dict[str, object] = {}
+    if batch.completion is Completion.WANTED and batch.completion_policy is CompletionPolicy.ALL_COMPLETED:
+        new["completion"] = Completion.NONE
+    if not batch.closed or (batch.sweep is not Sweep.CANCEL and batch.counts.ended < batch.counts.total):
+        sweep = {"sweep": Sweep.CANCEL, "sweep_after": 0, "sweep_reason": reason, "sweep_by": by}
+        new |= {"closed": True, **sweep}
+    return batch.changed(**new) if new else batch
+
+
+def delete(batch: BatchRecord) -> BatchRecord | None:
+    """The batch on its way out, for nobody to see any more; None while workers hold jobs of it."""
+    return None if batch.counts.held else batch.changed(closed=True, sweep=Sweep.DELETE, sweep_after=0)
+
+
+def next_sweep(batch: BatchRecord) -> Sweep:
+    """What follows when a sweep is at its end: a cancel may have taken the place of one that had not come so far."""
+    if batch.sweep is not Sweep.CANCEL:
+        return Sweep.NONE
+    return Sweep.HAND_OUT if batch.active else Sweep.HOLD_BACK
 
 
 @dataclass(frozen=True, slots=True)

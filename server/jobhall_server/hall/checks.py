@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from jobhall.errors import FieldInvalidError
+from jobhall.errors import FieldInvalidError, FieldViolation
 from jobhall.limits import (
     JOB_TYPE_PATTERN,
     LABEL_KEY_PATTERN,
@@ -22,6 +22,7 @@ from jobhall_server.hall.registry import split_job_type
 _NAMESPACE = re.compile(NAMESPACE_PATTERN)
 _JOB_TYPE = re.compile(JOB_TYPE_PATTERN)
 _LABEL_KEY = re.compile(LABEL_KEY_PATTERN)
+_SHOWN_BYTES_MAX = 4096
 _JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -80,6 +81,18 @@ def check_range(value: int, low: int, high: int, field: str) -> None:
     """FieldInvalidError when a number lies outside `low`..`high`."""
     if not low <= value <= high:
         raise FieldInvalidError(field, f"is {value}; it must lie in {low}..{high}")
+
+
+def shown(violations: Iterable[FieldViolation]) -> list[FieldViolation]:
+    """As many as fit into the trailers of an answer."""
+    kept: list[FieldViolation] = []
+    size = 0
+    for violation in violations:
+        size += len(violation.field.encode()) + len(violation.description.encode())
+        if size > _SHOWN_BYTES_MAX and kept:
+            break
+        kept.append(violation)
+    return kept
 
 
 def job_id(text: str, field: str = "job_id") -> str:

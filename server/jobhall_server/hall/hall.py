@@ -12,20 +12,26 @@ import structlog
 from jobhall.errors import ApiError, DrainingError
 from jobhall.limits import WATCHERS_MAX, WORKER_LOSSES_MAX, WORKER_STREAMS_MAX
 from jobhall_server.domain.job import JobView
+from jobhall_server.domain.timing import purge_at
+from jobhall_server.hall.batch_loop import BatchLoop
+from jobhall_server.hall.batches import Batches
 from jobhall_server.hall.claims import Dispatcher, Seat
 from jobhall_server.hall.clock import Clock
 from jobhall_server.hall.feed import Feed
 from jobhall_server.hall.frames import StreamSettings
+from jobhall_server.hall.history import History
 from jobhall_server.hall.job_types import JobTypes
 from jobhall_server.hall.jobs import Jobs
+from jobhall_server.hall.management import Management
 from jobhall_server.hall.reaper import JOBS_PER_PASS, reap
 from jobhall_server.hall.reconciliation import Reconciliation
 from jobhall_server.hall.registry import Registry
 from jobhall_server.hall.repairs import Repairs
-from jobhall_server.hall.retention import CUT_EVERY_SECONDS, cut_what_is_old
+from jobhall_server.hall.retention import CUT_EVERY_SECONDS, cut_what_is_old, keep_purging, kept_us
 from jobhall_server.hall.roster import Roster
 from jobhall_server.hall.store import Store
 from jobhall_server.hall.unary import Unary
+from jobhall_server.hall.views import Retention
 from jobhall_server.hall.workers import Workers
 
 log = structlog.get_logger(__name__)
@@ -51,6 +57,7 @@ class HallSettings:
     worker_losses_max: int = WORKER_LOSSES_MAX
     lease_seconds: float = 60.0
     """The time to live of a unary session that does not ask for another."""
+    retention: Retention = field(default_factory=Retention)
 
 
 class Hall:
@@ -67,6 +74,10 @@ class Hall:
         self.roster = Roster(self)
         self.dispatcher = Dispatcher(store, self._seats, lambda: [queue.key for queue in self.registry.queues()])
         self.jobs = Jobs(self)
+        self.batches = Batches(self)
+        self.batch_loop = BatchLoop(self)
+        self.history = History(self)
+        self.management = Management(self)
         self.job_types = JobTypes(self)
         self.repairs = Repairs()
         self.reconciliation = Reconciliation(self)
@@ -85,11 +96,13 @@ class Hall:
         async with asyncio.TaskGroup() as loops:
             running = [
                 loops.create_task(hall.feed.run(), name="feed"),
+                loops.create_task(hall.batch_loop.run(), name="batches"),
                 loops.create_task(hall._every(settings.tick_seconds, hall.workers.tick), name="worker-timers"),
                 loops.create_task(hall._every(settings.reaper_seconds, hall._reap), name="reaper"),
                 loops.create_task(hall._every(settings.reconcile_seconds, hall.reconciliation.look), name="repairs"),
                 loops.create_task(hall._every(RENEW_EVERY_SECONDS, hall._renew), name="replica"),
-                loops.create_task(hall._every(CUT_EVERY_SECONDS, hall._cut), name="retention"),
+                loops.create_task(hall._every(CUT_EVERY_SECONDS, hall._cut), name="old-rows"),
+                loops.create_task(keep_purging(store, settings.retention, clock), name="retention"),
             ]
             try:
                 yield hall
@@ -124,12 +137,16 @@ class Hall:
         if error is not None:
             log.error("work_failed", work=task.get_name(), exc_info=error)
 
-    def shown(self, job: JobView) -> JobView:
-        """The job as callers see it: with the newest progress that its worker reported to this process, ahead of the
-        stored one.
-        """
+    def live(self, job: JobView) -> JobView:
+        """The job with the newest progress that its worker reported to this process, ahead of the stored one."""
         progress = self.workers.progress(job.key) if job.state.held else None
         return job if progress is None else replace(job, progress=progress)
+
+    def shown(self, job: JobView) -> JobView:
+        """The job as its FULL view shows it: the same, and when it will be removed, once it has ended."""
+        if not job.state.terminal:
+            return self.live(job)
+        return replace(job, purge_at=purge_at(job, kept_us(self.settings.retention, job.state)))
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work` again and again; what the database could not do just now, and said so in the log, is tried at the

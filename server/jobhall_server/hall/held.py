@@ -17,6 +17,7 @@ from jobhall_server.hall.views import HeldRow
 
 K = TypeVar("K", bytes, int)
 
+
 @dataclass(slots=True, eq=False)
 class HeldTask:
     """A task that the worker of a stream has in its hands, and whose end is not committed yet."""

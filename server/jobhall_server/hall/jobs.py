@@ -96,7 +96,8 @@ class Jobs:
             queues.append(queue)
             special[place] = _special(checked, queue if not queue.key else None)
         try:
-            await self._hall.store.run(TrySubmits(principal, jobs, atomic=True, special=special), refusable=True)
+            unit = TrySubmits(principal, jobs, atomic=True, special=special)
+            written = await self._hall.store.run(unit, refusable=True)
         except Rehearsed as tried:
             written = tried.answers
         return [
@@ -120,8 +121,8 @@ class Jobs:
         if queue is None:
             _check_names(submission)
             queue = await self._hall.registry.queue_for(submission.namespace, submission.job_type)
-        job_type = self._hall.registry.type_of(queue)
-        if not job_type.plain:
+        job_type = self._hall.registry.ruled.get(queue.key)
+        if job_type is not None:
             submission = settled(submission, job_type)
         return submission.new_job(principal, queue, submission.job_id or str(uuid7()))
 
@@ -193,7 +194,7 @@ class Jobs:
         place = page_place(page_token_text, *listed)
         found = await self._reads.jobs(principal, where, Page(size, place, skip if place is None else 0, order))
         token = "" if found.next is None else page_token(found.next, *listed)
-        return [self._hall.shown(job) for job in found.jobs], token
+        return [self._hall.live(job) for job in found.jobs], token
 
     async def wait(self, principal: Principal, job_id: str, *, timeout_seconds: float) -> JobView:
         """The job as soon as it is terminal, or as it is when the time is over."""

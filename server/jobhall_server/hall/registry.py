@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from jobhall.errors import JobTypeNotFoundError
 from jobhall.limits import (
@@ -37,32 +38,105 @@ class Registry:
         self._by_key: dict[int, QueueView] = {}
         self._meant: dict[tuple[str, str], QueueView] = {}
         self._last_key = 0
+        self._shut: set[tuple[str, str]] = set()
+        self._hidden: set[tuple[str, str]] = set()
+        self._changes = 0
+        self.ruled: dict[int, JobTypeView] = {}
+        """By the key of their queues, the types that have schemas or defaults: most submits find nothing here."""
+        self.paused: set[int] = set()
+        """Keys of queues of which nothing is handed out."""
+        self.turn = 0
+        """Counts what changes the queues that workers serve."""
+        self.checks_results = False
+        """Whether there is a type that has, or had, a schema for results."""
 
     async def refresh(self) -> None:
         """Read the types, and the queues that are new."""
-        for job_type in await self._store.reads.job_types():
-            self._types[job_type.namespace, job_type.name] = job_type
+        while True:
+            changes = self._changes
+            types = {(known.namespace, known.name): known for known in await self._store.reads.job_types()}
+            # What was read before something changed here would undo that for a moment.
+            if changes == self._changes:
+                break
         self._meant.clear()
+        if types != self._types:
+            self._types = types
+            self._changed()
         self.add_queues(await self._store.reads.queues(after_key=self._last_key))
 
     def add_queues(self, queues: Iterable[QueueView]) -> None:
         """Take in queues, for example those that a committed unit made."""
         for queue in queues:
-            self._queues[queue.namespace, queue.type_namespace, queue.job_type] = queue
-            self._by_key[queue.key] = queue
-            self._last_key = max(self._last_key, queue.key)
+            if queue.key not in self._by_key:
+                self._queues[queue.namespace, queue.type_namespace, queue.job_type] = queue
+                self._by_key[queue.key] = queue
+                self._last_key = max(self._last_key, queue.key)
+                self.turn += 1
+                self._look_up(queue)
+
+    def put(self, job_type: JobTypeView) -> None:
+        """A committed unit has made this of the type."""
+        name = (job_type.namespace, job_type.name)
+        if job_type.retired:
+            self._types.pop(name, None)
+        else:
+            self._types[name] = job_type
+        self._meant.clear()
+        self._changed()
+
+    @contextmanager
+    def shut(self, job_type: JobTypeView) -> Iterator[None]:
+        """Meanwhile nothing of the type is handed out, whatever is read of it: it is about to be paused."""
+        name = (job_type.namespace, job_type.name)
+        self._shut.add(name)
+        self._changed()
+        try:
+            yield
+        finally:
+            self._shut.discard(name)
+            self._changed()
+
+    @contextmanager
+    def hidden(self, job_type: JobTypeView) -> Iterator[None]:
+        """Meanwhile submits do not find the type: it is about to be deleted."""
+        name = (job_type.namespace, job_type.name)
+        self._hidden.add(name)
+        self._meant.clear()
+        try:
+            yield
+        finally:
+            self._hidden.discard(name)
+
+    def _changed(self) -> None:
+        self._changes += 1
+        self.turn += 1
+        self.ruled.clear()
+        self.paused.clear()
+        self.checks_results = any(
+            known.result_schema is not None or known.version > 1 for known in self._types.values()
+        )
+        for queue in self._by_key.values():
+            self._look_up(queue)
+
+    def _look_up(self, queue: QueueView) -> None:
+        name = (queue.type_namespace, queue.job_type)
+        known = self._types.get(name)
+        if name in self._shut or (known is not None and known.paused):
+            self.paused.add(queue.key)
+        if known is not None and not known.plain:
+            self.ruled[queue.key] = known
 
     def queue(self, key: int) -> QueueView:
         """The queue of that key, which every job of this process has come by."""
         return self._by_key[key]
 
-    def type_of(self, queue: QueueView) -> JobTypeView:
-        """The type of the queue's jobs, as this process knows it."""
-        return self._types[queue.type_namespace, queue.job_type]
-
     def queues(self) -> Collection[QueueView]:
         """All that are known."""
         return self._by_key.values()
+
+    def open_queues(self) -> list[int]:
+        """Keys of those whose type is not paused."""
+        return [key for key in self._by_key if key not in self.paused]
 
     def known_queue(self, namespace: str, spec: str) -> QueueView | None:
         """The queue that these names meant before; what is registered later in the namespace itself comes first."""
@@ -77,19 +151,41 @@ class Registry:
         if queue is None:
             queue = await self._store.run(_OpenQueue(namespace, type_namespace, name))
             self.add_queues((queue,))
-        self._meant[namespace, spec] = queue
+        if (type_namespace, name) not in self._hidden:
+            self._meant[namespace, spec] = queue
         return queue
+
+    def type_of(self, queue: QueueView) -> JobTypeView | None:
+        """The type of the queue's jobs; None when it was deleted."""
+        return self._types.get((queue.type_namespace, queue.job_type))
+
+    def queues_of(self, job_type: JobTypeView) -> list[int]:
+        """Keys of the queues of the type, in all namespaces."""
+        names = (job_type.namespace, job_type.name)
+        return [queue.key for queue in self._by_key.values() if (queue.type_namespace, queue.job_type) == names]
+
+    def types(self) -> Collection[JobTypeView]:
+        """All that are known."""
+        return self._types.values()
 
     async def job_type(self, namespace: str, spec: str) -> JobTypeView:
         """The registered type that this name means in that namespace; JobTypeNotFoundError if there is none."""
         return self._types[await self._resolve(namespace, spec)]
 
+    async def registered(self, namespace: str, spec: str) -> JobTypeView:
+        """The type of that name in that very namespace, `public:` in @global; JobTypeNotFoundError."""
+        scope, name = split_job_type(spec)
+        return self._types[await self._find((scope or namespace,), name, spec, namespace)]
+
     async def _resolve(self, namespace: str, spec: str) -> tuple[str, str]:
         scope, name = split_job_type(spec)
         places = (namespace, NAMESPACE_GLOBAL) if scope is None else (scope or namespace,)
+        return await self._find(places, name, spec, namespace)
+
+    async def _find(self, places: Sequence[str], name: str, spec: str, namespace: str) -> tuple[str, str]:
         for attempt in ("known", "refreshed"):
             for place in places:
-                if (place, name) in self._types:
+                if (place, name) in self._types and (place, name) not in self._hidden:
                     return place, name
             if attempt == "known":
                 await self.refresh()
@@ -111,7 +207,7 @@ def served_as(queue: QueueView, *, namespaces: Iterable[str], job_types: Iterabl
 
 
 class Served:
-    """The queues that a worker of these namespaces and types serves; looked up anew only when there are more queues."""
+    """The queues that a worker of these namespaces and types serves; looked up anew only when that may have changed."""
 
     def __init__(self, registry: Registry, *, namespaces: Sequence[str], job_types: Sequence[str]) -> None:
         self._registry = registry
@@ -121,12 +217,14 @@ class Served:
         self._names: dict[int, str] = {}
 
     def names(self) -> dict[int, str]:
-        """Each with the name under which the worker serves it."""
-        queues = self._registry.queues()
-        if self._looked_up != len(queues):
-            self._looked_up = len(queues)
+        """Each with the name under which the worker serves it; those of paused types are left out."""
+        registry = self._registry
+        if self._looked_up != registry.turn:
+            self._looked_up = registry.turn
             names = {
-                queue.key: served_as(queue, namespaces=self._namespaces, job_types=self._job_types) for queue in queues
+                queue.key: served_as(queue, namespaces=self._namespaces, job_types=self._job_types)
+                for queue in registry.queues()
+                if queue.key not in registry.paused
             }
             self._names = {key: name for key, name in names.items() if name is not None}
         return self._names

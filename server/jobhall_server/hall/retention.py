@@ -9,6 +9,7 @@ import structlog
 
 from jobhall.errors import ApiError
 from jobhall.limits import EVENT_LOG_AGE
+from jobhall.states import JobState
 from jobhall_server.hall.bulk import STEP_JOBS, purge
 from jobhall_server.hall.clock import Clock
 from jobhall_server.hall.store import Group, Store, Unit
@@ -92,3 +93,16 @@ def rest_seconds(keep: Retention) -> float:
     if shortest is None:
         return REST_SECONDS
     return min(REST_SECONDS, max(STEP_REST_SECONDS, shortest / 1e6 / _ROUNDS_PER_RETENTION))
+
+
+def kept_us(keep: Retention, state: JobState) -> int | None:
+    """How long a job that ended in that state is kept if it says nothing itself; None: for ever."""
+    match state:
+        case JobState.COMPLETED:
+            return keep.completed_us
+        case JobState.FAILED:
+            return keep.failed_us
+        case JobState.CANCELLED:
+            return keep.cancelled_us
+        case _:
+            return None

@@ -114,7 +114,7 @@ class Submission(NamedTuple):
         )
 
     def _rules(self) -> str | None:
-        if self.retry is self.run_timeout_us is self.progress_timeout_us is None:
+        if self.retry is None and self.run_timeout_us is self.progress_timeout_us is None:
             return None
         return Rules(self.retry or NO_RULES.retry, self.run_timeout_us, self.progress_timeout_us).text()
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from jobhall.errors import FieldViolation, SchemaMismatchError
 from jobhall_server.domain.job import Payload
 from jobhall_server.domain.job_defaults import defaults_of
+from jobhall_server.hall import checks
 from jobhall_server.hall.schemas import Fault, schema_of
 from jobhall_server.hall.submits import Submission
 from jobhall_server.hall.views import JobTypeView
@@ -40,7 +41,7 @@ def check(payload: Payload | None, schema: str, field: str) -> None:
 
 
 def _mismatch(field: str, faults: Sequence[Fault]) -> SchemaMismatchError:
-    violations = [FieldViolation(field + fault.path, fault.what) for fault in faults]
+    violations = checks.shown(FieldViolation(field + fault.path, fault.what) for fault in faults)
     more = f", and {len(violations) - 1} more" if len(violations) > 1 else ""
     message = f"{violations[0].field}: {violations[0].description}{more}; see the job type's schema"
     return SchemaMismatchError(message, violations=violations)

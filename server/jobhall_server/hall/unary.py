@@ -18,8 +18,8 @@ from jobhall.states import JobState
 from jobhall_server.domain.access import Principal
 from jobhall_server.domain.job import Lease
 from jobhall_server.domain.progress import Progress
-from jobhall_server.domain.timing import Pace
 from jobhall_server.domain.session import NewSession, SessionRecord
+from jobhall_server.domain.timing import Pace
 from jobhall_server.hall.frames import Assignment, Cancel, LogsBody, Report, ReportKind
 from jobhall_server.hall.held import cancel_of, paced
 from jobhall_server.hall.leases import ReturnTasks
@@ -268,7 +268,8 @@ class Unary:
                 ended = all(job.state.terminal for job in jobs)
                 if ended or self._hall.draining or (left := deadline - loop.time()) <= 0:
                     return ()
-                wait = min(left, (session.ttl_us or self._lease_us) / 1e6 / _RENEWED_PER_TTL)
+                # One that waits and is not given may be of a paused type, whose end no job tells.
+                wait = min(left, 1.0 if keys else (session.ttl_us or self._lease_us) / 1e6 / _RENEWED_PER_TTL)
                 try:
                     await asyncio.wait_for(changes.wake.wait(), wait)
                 except TimeoutError:
@@ -281,7 +282,7 @@ class Unary:
             credit=asked.tasks_max,
             nonce=secrets.randbits(62) + 1,
             worker=asked.worker_name,
-            queues=tuple((queue.key, asked.tasks_max) for queue in self._hall.registry.queues()),
+            queues=tuple((key, asked.tasks_max) for key in self._hall.registry.open_queues()),
             accept_us=self.accept_us,
             job_keys=job_keys,
         )

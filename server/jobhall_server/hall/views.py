@@ -116,7 +116,7 @@ class JobTypeView:
 
     @property
     def plain(self) -> bool:
-        """Whether it says nothing of its jobs: neither schemas nor defaults."""
+        """Whether it leaves its jobs as they are submitted: no schemas, no defaults."""
         return self.parameters_schema is self.result_schema is self.defaults is None
 
 

@@ -13,6 +13,7 @@ from jobhall.limits import NAMESPACE_DEFAULT
 from jobhall.states import JobState
 from jobhall.v1 import job_pb2, job_type_pb2
 from jobhall_server.domain.job import ItemError, JobFailure, JobView, TaskView
+from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.timing import timing
 from jobhall_server.hall.views import JobTypeView, LogLine
 from jobhall_server.rpc.convert import (
@@ -95,11 +96,11 @@ def job_out(view: JobView, *, now_us: int, as_object: bool = False) -> job_pb2.J
     if view.checkpoint is not None:
         message.checkpoint.CopyFrom(payload_out(view.checkpoint, as_object=as_object))
     if (failure := _failure(view)) is not None:
-        message.error.CopyFrom(_failure_out(failure))
+        message.error.CopyFrom(error_out(failure))
     if view.progress is not None:
         message.progress.CopyFrom(progress_out(view.progress))
     if view.current_task is not None:
-        message.current_task.CopyFrom(_task_out(view.current_task))
+        message.current_task.CopyFrom(_task_out(view.current_task, view.progress))
     message.timing.CopyFrom(_timing_out(view, now_us))
     message.item_errors.extend(item_errors_out(view.item_errors))
     return message
@@ -114,6 +115,19 @@ def trace_out(text: str) -> job_pb2.TraceContext:
     """The headers that a submit brought."""
     traceparent, tracestate = json.loads(text)
     return job_pb2.TraceContext(traceparent=traceparent, tracestate=tracestate)
+
+
+def error_out(failure: JobFailure) -> job_pb2.JobError:
+    """Why a job, or an attempt, failed."""
+    return job_pb2.JobError(
+        kind=int(failure.kind),  # type: ignore[arg-type]
+        code=failure.code,
+        message=failure.message,
+        details=struct(failure.details) if failure.details else None,
+        retryable=failure.retryable,
+        attempt=failure.attempt,
+        stack=failure.stack,
+    )
 
 
 def item_errors_out(errors: Iterable[ItemError]) -> list[job_pb2.ItemError]:
@@ -177,19 +191,11 @@ def _failure(view: JobView) -> JobFailure | None:
     )
 
 
-def _failure_out(failure: JobFailure) -> job_pb2.JobError:
-    return job_pb2.JobError(
-        kind=int(failure.kind),  # type: ignore[arg-type]
-        code=failure.code,
-        message=failure.message,
-        details=struct(failure.details) if failure.details else None,
-        retryable=failure.retryable,
-        attempt=failure.attempt,
-        stack=failure.stack,
-    )
-
-
-def _task_out(task: TaskView) -> job_pb2.TaskInfo:
+def _task_out(task: TaskView, progress: Progress | None) -> job_pb2.TaskInfo:
+    # Its start and its progress are the reports that have a time of their own.
+    reported_at = task.started_at
+    if reported_at is not None and progress is not None:
+        reported_at = max(reported_at, progress.reported_at or 0)
     return job_pb2.TaskInfo(
         attempt=task.attempt,
         fence=task.fence,
@@ -197,12 +203,17 @@ def _task_out(task: TaskView) -> job_pb2.TaskInfo:
         session_id=task.session_id,
         claim_time=timestamp(task.claimed_at),
         start_time=timestamp(task.started_at) if task.started_at is not None else None,
+        report_time=timestamp(reported_at) if reported_at is not None else None,
     )
 
 
 def _timing_out(view: JobView, now_us: int) -> job_pb2.Timing:
     known = timing(view, now_us)
-    message = job_pb2.Timing(queue_duration=_span(known.queue_us), items_per_second=known.items_per_second)
+    message = job_pb2.Timing(
+        queue_duration=_span(known.queue_us),
+        items_per_second=known.items_per_second,
+        recent_items_per_second=known.recent_per_second,
+    )
     if known.run_us is not None:
         message.run_duration.CopyFrom(_span(known.run_us))
     if known.remaining_us is not None and known.remaining_us <= _ESTIMATE_US_MAX:

@@ -93,7 +93,7 @@ def _with_rare(submission: Submission, message: job_pb2.JobSubmission, names: li
     """The submission with those fields too."""
     field = submission.field
     found = {_RARE_FIELDS[name][0]: _RARE_FIELDS[name][1](message, f"{field}.{name}") for name in names}
-    submission = submission._replace(**found)
+    submission = submission._replace(**found)  # type: ignore[arg-type]  # each of its field's type
     for name in ("unique_policy", "unique_window"):
         if name in names and not submission.unique_key:
             raise FieldInvalidError(f"{field}.{name}", "is given without a unique_key")

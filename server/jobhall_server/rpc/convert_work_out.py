@@ -20,7 +20,7 @@ from jobhall.limits import (
     PROTOCOL_VERSION,
     STREAM_MESSAGE_BYTES_TARGET,
 )
-from jobhall.v1 import job_pb2, task_pb2, worker_service_pb2
+from jobhall.v1 import task_pb2, worker_service_pb2
 from jobhall.v1.worker_service_pb2 import WorkResponse
 from jobhall.wire_errors import status_from_error
 from jobhall_server.domain.rules import Rules, rules_of
@@ -42,6 +42,7 @@ from jobhall_server.hall.frames import (
     Welcome,
 )
 from jobhall_server.rpc.convert import duration, payload_out, progress_out, timestamp
+from jobhall_server.rpc.convert_jobs import file_out, trace_out
 
 _PROGRESS_INTERVAL_SECONDS = 0.1
 _REJECTION_BYTES_ABOUT = 400
@@ -171,13 +172,17 @@ def _add_task(tasks: Any, assignment: Assignment) -> None:
     if job.path:
         task.path = job.path
     if job.file_name is not None or job.file_size is not None:
-        task.file_info.CopyFrom(job_pb2.FileInfo(name=job.file_name or "", size_bytes=job.file_size or 0))
+        task.file_info.CopyFrom(file_out(job.file_name, job.file_size))
     if job.checkpoint is not None:
         task.checkpoint.CopyFrom(payload_out(job.checkpoint))
         if job.progress is not None:
             task.progress.CopyFrom(progress_out(job.progress, as_reported=True))
     if job.rules is not None:
         _add_timeouts(task, rules_of(job.rules))
+    if job.batch_id:
+        task.batch_id = job.batch_id
+    if job.trace is not None:
+        task.trace_context.CopyFrom(trace_out(job.trace))
 
 
 def _add_timeouts(task: task_pb2.TaskAssignment, rules: Rules) -> None:

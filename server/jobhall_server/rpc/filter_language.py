@@ -20,7 +20,7 @@ _TOKEN = re.compile(
 )
 _SPACE = re.compile(r"\s*")
 _LABEL_KEY = re.compile(LABEL_KEY_PATTERN)
-_ALIASES = {"job_type": "type"}
+_ALIASES = {"job_type": "type", "batch_id": "batch"}
 _CONDITIONS_MAX = 64
 
 
@@ -88,7 +88,9 @@ def label_key(comparison: Comparison) -> str | None:
 
 def invalid(description: str, at: int) -> NoReturn:
     """A value that is none."""
-    raise FieldInvalidError("filter", f"{description} (at character {at})")
+    error = FieldInvalidError("filter", f"{description} (at character {at})")
+    error.metadata["position"] = str(at)
+    raise error
 
 
 def fail(description: str, at: int) -> NoReturn:

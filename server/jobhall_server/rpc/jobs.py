@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from jobhall.errors import FieldInvalidError, FilterUnsupportedError
+from jobhall.errors import FieldInvalidError
 from jobhall.limits import (
     BATCH_GET_MAX,
     BATCH_SUBMIT_MAX,
@@ -18,24 +18,23 @@ from jobhall.limits import (
     WAIT_TIMEOUT_MAX,
 )
 from jobhall.v1 import job_pb2, job_service_pb2
-from jobhall.v1.job_service_pb2_grpc import JobServiceServicer
-from jobhall_server.domain.job import ItemError, JobView
+from jobhall_server.domain.job import JobView
 from jobhall_server.hall import checks
 from jobhall_server.hall.hall import Hall
-from jobhall_server.hall.views import JobFilter, LogLine
+from jobhall_server.hall.views import JobFilter
 from jobhall_server.rpc.caller import principal
-from jobhall_server.rpc.convert import refuse_set, seconds_of
+from jobhall_server.rpc.convert import payload_out, seconds_of
 from jobhall_server.rpc.convert_jobs import (
     basic_job_out,
     item_errors_out,
     job_out,
-    log_line_out,
-    submission_in,
     view_is_basic,
 )
 from jobhall_server.rpc.convert_rules import span_in
-from jobhall_server.rpc.filters import parse_filter
+from jobhall_server.rpc.convert_submissions import submission_in, update_in
+from jobhall_server.rpc.filters import parse_filter, parse_order
 from jobhall_server.rpc.interceptor import Context
+from jobhall_server.rpc.job_history import JobHistory
 from jobhall_server.rpc.pages import how_many_fit, page_size_in, page_that_fits
 from jobhall_server.rpc.streams import Stream
 from jobhall_server.rpc.submit_stream import serve_submits
@@ -45,7 +44,7 @@ _FULL_AT_ONCE = 50
 """Jobs read with their payloads at once: 100 MiB at worst, not 2 GiB."""
 
 
-class JobServicer(JobServiceServicer):
+class JobServicer(JobHistory):
     """What is not here, the generated base class answers: UNIMPLEMENTED."""
 
     def __init__(self, hall: Hall) -> None:
@@ -69,7 +68,9 @@ class JobServicer(JobServiceServicer):
         submissions = [submission_in(job, f"jobs[{place}]") for place, job in enumerate(request.jobs)]
         if request.validate_only:
             tried = await self._jobs.try_many(principal(), submissions)
-            return job_service_pb2.BatchSubmitJobsResponse(jobs=[_as_it_would_be(basic_job_out(job)) for job, _ in tried])
+            return job_service_pb2.BatchSubmitJobsResponse(
+                jobs=[_as_it_would_be(basic_job_out(job)) for job, _ in tried]
+            )
         jobs = await self._jobs.submit_many(principal(), submissions)
         return job_service_pb2.BatchSubmitJobsResponse(jobs=[basic_job_out(job) for job, _ in jobs])
 
@@ -217,8 +218,8 @@ def _check_count(count: int, limit: int, field: str) -> None:
 
 
 def _as_it_would_be(message: job_pb2.Job) -> job_pb2.Job:
-    """The answer to a submit that was only tried: a job that would be new has nothing yet of what its submit gives it."""
+    """The answer to a submit that was only tried: a job that would be new has nothing of what its submit gives it."""
     if not message.id:
-        for name in ("state", "revision", "etag", "create_time", "update_time", "timing"):
-            message.ClearField(name)  # type: ignore[arg-type]  # names of its fields
+        for name in ("revision", "etag", "create_time", "update_time", "timing"):
+            message.ClearField(name)
     return message

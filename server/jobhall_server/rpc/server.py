@@ -26,6 +26,7 @@ from jobhall.v1 import worker_service_pb2 as workers_pb2
 from jobhall.v1 import worker_service_pb2_grpc as workers_grpc
 from jobhall_server.hall.hall import Hall
 from jobhall_server.rpc.admin import About, AdminServicer
+from jobhall_server.rpc.batches import BatchServicer
 from jobhall_server.rpc.caller import Authenticator
 from jobhall_server.rpc.interceptor import Edge
 from jobhall_server.rpc.job_types import JobTypeServicer
@@ -104,8 +105,7 @@ class RpcServer:
         types_grpc.add_JobTypeServiceServicer_to_server(JobTypeServicer(hall), server)  # type: ignore[abstract]
         workers = WorkerServicer(hall)
         workers_grpc.add_WorkerServiceServicer_to_server(workers, server)
-        batches = batch_grpc.BatchServiceServicer()  # type: ignore[abstract]
-        batch_grpc.add_BatchServiceServicer_to_server(batches, server)
+        batch_grpc.add_BatchServiceServicer_to_server(BatchServicer(hall), server)
         admin = AdminServicer(about, hall)  # type: ignore[abstract]
         admin_grpc.add_AdminServiceServicer_to_server(admin, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -7,13 +7,7 @@ from collections.abc import Sequence
 
 import grpc
 
-from jobhall.errors import (
-    ApiError,
-    FieldInvalidError,
-    FieldNotSupportedError,
-    PayloadTooLargeError,
-    ProtocolViolationError,
-)
+from jobhall.errors import ApiError, FieldInvalidError, PayloadTooLargeError, ProtocolViolationError
 from jobhall.limits import STREAM_SUBMIT_MAX, STREAM_SUBMIT_UNACKED_MAX
 from jobhall.v1 import job_pb2
 from jobhall.v1.job_service_pb2 import SubmitJobStreamRequest, SubmitJobStreamResponse
@@ -22,7 +16,7 @@ from jobhall_server.domain.access import Principal
 from jobhall_server.hall.jobs import Jobs
 from jobhall_server.hall.submits import Submission, Submitted
 from jobhall_server.rpc.caller import principal
-from jobhall_server.rpc.convert_jobs import submission_in
+from jobhall_server.rpc.convert_submissions import submission_in
 from jobhall_server.rpc.streams import Stream, cancel_all, until_either_ends
 
 IN_FLIGHT_MAX = 16
@@ -110,7 +104,7 @@ class _SubmitStream:
 def _read(job: job_pb2.JobSubmission) -> Submission | ApiError:
     try:
         return submission_in(job, "job")
-    except (FieldInvalidError, FieldNotSupportedError, PayloadTooLargeError) as error:
+    except (FieldInvalidError, PayloadTooLargeError) as error:
         return error
 
 

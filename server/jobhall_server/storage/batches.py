@@ -48,27 +48,7 @@ class Batches(Loaded):
     def open_batch(self, new: NewBatch) -> BatchRecord:
         assert not self._saved
         staged = self._staged
-        batch = BatchRecord(
-            key=self._next_key(schema.COUNTER_BATCH),
-            batch_id=new.batch_id,
-            namespace_key=new.namespace_key,
-            namespace=new.namespace,
-            name=new.name,
-            closed=new.closed,
-            active=new.active,
-            completion_policy=new.completion_policy,
-            completion=Completion.NONE if new.completion_job is None else Completion.WANTED,
-            completion_job=new.completion_job,
-            completion_job_id="",
-            owner=new.owner,
-            organization_id=new.organization_id,
-            created_by=new.created_by,
-            access=new.access,
-            request_digest=new.request_digest,
-            counts=Counts(),
-            created_at=self.now,
-            updated_at=self.now,
-        )
+        batch = new.record(self._next_key(schema.COUNTER_BATCH), self.now)
         staged.put(staged.new_batches, batch.key, None)
         staged.put(staged.batch_keys, batch.batch_id, batch.key)
         staged.put(staged.batches, batch.key, batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from heapq import merge
+from operator import itemgetter
 from typing import Any
 
 from jobhall.states import EventType, JobState
@@ -15,6 +16,7 @@ from jobhall_server.storage import statements_claim, statements_jobs, statements
 from jobhall_server.storage.codec import id_of_hex, progress_of
 from jobhall_server.storage.dialect import keys
 from jobhall_server.storage.execution import Execution
+from jobhall_server.storage.staged import Staged
 
 PARAMETERS_BYTES_MAX = 8 * 1024 * 1024
 """What one claim reads of parameters and checkpoints; it ends early rather than hold more, but never with nothing."""
@@ -26,9 +28,11 @@ again are looked at where the claim before this one stopped.
 Candidate = list[Any]
 """A row of `statements_claim.candidates`."""
 
-_KEY, _LANE, _EXCLUDED, _PARAMETERS, _CHECKPOINT = map(
-    statements_claim.CANDIDATE.index, ("key", "lane", "excluded", "parameters_bytes", "checkpoint_bytes")
+_KEY, _LANE, _EXCLUDED, _PARAMETERS, _CHECKPOINT, _BATCH, _STATS, _DUE = map(
+    statements_claim.CANDIDATE.index,
+    ("key", "lane", "excluded", "parameters_bytes", "checkpoint_bytes", "batch_key", "stats_key", "due_at"),
 )
+_counted = itemgetter(_STATS, _BATCH)
 _PLACE = slice(3)
 """Of a candidate in the claim order."""
 
@@ -42,22 +46,26 @@ class _Hungry:
         self.credit = want.credit
         self.given: list[tuple[int, Candidate]] = []
         self.holds_lost = False
+        self.was_due = False
 
     def room(self, queue_key: int) -> int:
         """How many jobs of that queue it may still be given."""
         return min(self.credit, self.limits.get(queue_key, 0))
 
 
-def claim(execution: Execution, wants: Sequence[Want], now: int) -> tuple[list[list[Claimed]], int | None]:
+def claim(execution: Execution, wants: Sequence[Want], staged: Staged) -> tuple[list[list[Claimed]], int | None]:
     """Lease jobs to the sessions; answers what each want was given, and the number of the last event."""
+    now = staged.now
     hungry = [_Hungry(want) for want in wants]
     last_event = None
     # Who names its jobs comes by itself, so that what it is given is not in the way of the others.
     for table in [[one] for one in hungry if one.want.job_keys] + [[one for one in hungry if not one.want.job_keys]]:
         last_event = _Claim(execution).serve(table, now) or last_event
     jobs = [job for session in hungry for _, job in session.given]
+    staged.claimed += map(_counted, jobs)
     parameters, checkpoints = _parameters(execution, jobs), _checkpoints(execution, jobs)
-    return [_claimed(session, parameters, checkpoints) for session in hungry], last_event
+    batches = _batch_ids(execution, jobs)
+    return [_claimed(session, parameters, checkpoints, batches) for session in hungry], last_event
 
 
 class _Claim:
@@ -146,6 +154,8 @@ class _Claim:
                 passed_over += job[_EXCLUDED]
                 continue
             taker.given.append((queue_key, job))
+            if job[_DUE] is not None:
+                taker.was_due = True
             taker.credit -= 1
             taker.limits[queue_key] -= 1
             if taker.credit and taker.limits[queue_key]:
@@ -176,10 +186,10 @@ class _Claim:
             want = session.want
             job_keys = [job[_KEY] for _, job in session.given]
             lease = {"holder": want.session_key, "holder_name": want.worker, "lease_nonce": want.nonce, "now": now}
-            if want.accept_us is None:
+            if want.accept_us is None and not session.was_due:
                 execution.write_keys(statements_claim.lease_jobs(tables), job_keys, **lease)
             else:
-                lease["accept_by"] = now + want.accept_us
+                lease["accept_by"] = None if want.accept_us is None else now + want.accept_us
                 execution.write_keys(statements_claim.lease_jobs_until(tables), job_keys, **lease)
             all_keys += job_keys
         last: int = execution.scalar(statements_write.number_events(tables), count=len(all_keys))
@@ -230,24 +240,40 @@ def _checkpoints(execution: Execution, jobs: Sequence[Candidate]) -> dict[int, t
     return {key: (_payload(*stored), progress and progress_of(progress)) for key, *stored, progress in rows}
 
 
+def _batch_ids(execution: Execution, jobs: Sequence[Candidate]) -> dict[int, str]:
+    wanted = {job[_BATCH] for job in jobs if job[_BATCH] is not None}
+    if not wanted:
+        return {}
+    rows = execution.rows(statements_claim.batch_ids(execution.tables), keys=keys(wanted))
+    return {key: id_of_hex(batch_id) for key, batch_id in rows}
+
+
 def _payload(content_type: str, text: str | None, data: str | None) -> Payload:
     """Of a row in JSON, which has bytes as hex."""
     return Payload(bytes.fromhex(data or "") if text is None else text, content_type)
 
 
 def _claimed(
-    session: _Hungry, parameters: dict[int, Payload], checkpoints: dict[int, tuple[Payload, Progress | None]]
+    session: _Hungry,
+    parameters: dict[int, Payload],
+    checkpoints: dict[int, tuple[Payload, Progress | None]],
+    batches: dict[int, str],
 ) -> list[Claimed]:
     nonce = session.want.nonce
     claimed = []
     # Each job's own cost: every column by its name is quicker than slices, and those with a checkpoint are few.
     for queue, job in session.given:
-        order, _, key, _, _, fence, attempt, limit, at, _, _, job_id, labels, path, name, size, owner, org, rules = job
+        order, _, key, _, _, fence, attempt, limit, at, _, _, job_id, labels, path, name, size, owner, org, *more = job
+        rules, batch, _, _, trace, version = more
         lease, content = Lease(key, fence + 1, nonce), parameters.get(key)
         identity = (lease, id_of_hex(job_id), queue, attempt + 1, limit, -order, at)
-        one = Claimed(*identity, labels, path, name, size, owner, org, rules, content)
+        one = Claimed(
+            *identity, labels, path, name, size, owner, org, rules, content, trace=trace, type_version=version
+        )
         if key in checkpoints:
             state, progress = checkpoints[key]
             one = one._replace(checkpoint=state, progress=progress)
+        if batch is not None:
+            one = one._replace(batch_id=batches[batch])
         claimed.append(one)
     return claimed

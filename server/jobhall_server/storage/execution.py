@@ -28,7 +28,7 @@ class Execution:
         """Where claims go on that were in vain, by queue and lane: a hint, as good after a rollback as before."""
 
         self.stats_keys: dict[tuple[int, str, str], int] = {}
-        """Rows of the counters, by queue, owner and organisation: such as were read, so that none can be rolled back."""
+        """Rows of the counters, by queue, owner and organisation: such as were read, none that may be rolled back."""
 
     @property
     def changes(self) -> int:

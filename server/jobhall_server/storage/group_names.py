@@ -32,10 +32,9 @@ class Names(Loaded):
             new = JobTypeView(key, "", name, now, updated_at=now, auto=True)
             staged.put(staged.new_types, key, None)
         else:
-            told = {"description": "", "parameters_schema": None, "result_schema": None, "defaults": None}
-            new = replace(
-                known, retired=False, auto=True, paused=False, updated_at=now, revision=known.revision + 1, **told
-            )
+            nothing: dict[str, Any] = {"parameters_schema": None, "result_schema": None, "defaults": None}
+            told = {"description": "", "updated_at": now, "revision": known.revision + 1, **nothing}
+            new = replace(known, retired=False, auto=True, paused=False, **told)
         staged.put(staged.job_types, (namespace_key, name), new)
         return new.key, True
 
@@ -89,4 +88,4 @@ class Names(Loaded):
 def job_type_of(row: list[Any]) -> JobTypeView:
     """The type in a row of `statements_names.job_type`."""
     *told, paused, auto, retired = row
-    return JobTypeView(*told, paused=bool(paused), auto=bool(auto), retired=bool(retired))
+    return JobTypeView(*told, bool(paused), bool(auto), bool(retired))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from jobhall.states import JobState
+from jobhall.states import AttemptOutcome, EventType
 from jobhall_server.domain.change import Change, Stamp, Values, merge, merge_values
 from jobhall_server.domain.job import JobRecord, NewJob
 
@@ -23,6 +23,18 @@ class Moved(NamedTuple):
     def writes(self) -> tuple[tuple[Change, Values], ...]:
         """The row writes, in order."""
         return (*self.earlier, (self.change, self.values))
+
+
+class ClosedAttempt(NamedTuple):
+    """How an attempt ended of a job that goes on; what is None stands in the job's row."""
+
+    attempt: int
+    session_key: int | None
+    started_at: int
+    outcome: int
+    failure_kind: int | None
+    failure_code: str | None
+    item_error_count: int
 
 
 def moved_on(moved: Moved, job: JobRecord, change: Change, values: Values) -> Moved:
@@ -50,11 +62,35 @@ def record_after(job: JobRecord, change: Change, values: Values, now: int) -> Jo
     return JobRecord(**columns)
 
 
+def closed_attempt(job: JobRecord, change: Change, values: Values, earlier: Moved | None, now: int) -> ClosedAttempt:
+    """How the attempt ends that the change closes. A retry tells again how it ended before, by a move that may be as
+    new as the group.
+    """
+    outcome = change.closes
+    assert outcome is not None
+    kind: Any = 0
+    code: Any = ""
+    if outcome is AttemptOutcome.FAILED:
+        writes = ((change, values),) if change.source.held else () if earlier is None else earlier.writes
+        kind, code = _failure(writes)
+    unstarted = job.started_at is None
+    return ClosedAttempt(
+        attempt=job.attempt + unstarted,
+        session_key=job.session_key,
+        started_at=now if job.started_at is None else job.started_at,
+        outcome=outcome,
+        failure_kind=kind,
+        failure_code=code,
+        item_error_count=0 if unstarted else job.item_error_count,
+    )
+
+
 def record_of_new(key: int, new: NewJob, now: int) -> JobRecord:
     """A job that this group inserts, as it will be loaded by the next."""
+    state, due_at = new.entry(now)
     return JobRecord(
         key=key,
-        state=JobState.PENDING,
+        state=state,
         queue_key=new.queue_key,
         namespace_key=new.namespace_key,
         fence=0,
@@ -68,13 +104,24 @@ def record_of_new(key: int, new: NewJob, now: int) -> JobRecord:
         outcome_digest=0,
         item_error_count=0,
         revision=1,
+        due_at=due_at,
         rules=new.rules,
+        batch_key=new.batch_key,
+        start_deadline=new.start_deadline,
         job_id=new.job_id,
         owner=new.owner,
         organization_id=new.organization_id,
         submit_digest=new.submit_digest,
         created_at=now,
+        labels=new.labels,
+        access=new.access,
+        unique_key=new.unique_key,
     )
+
+
+def unique_until(new: NewJob, now: int) -> int | None:
+    """Until when the new job keeps its unique key even when it is terminal."""
+    return None if new.unique_window_us is None else now + new.unique_window_us
 
 
 _COLUMNS = JobRecord.__slots__
@@ -86,8 +133,20 @@ def _one_write(before: Change, change: Change) -> bool:
     """
     if change.events and any(name == "failure_kind" for name, _ in before.sets):
         return False
+    if change.events and change.events[0][0] is EventType.UPDATED:
+        # It tells what was before, too.
+        return False
     if change.target is before.source and change.target is not change.source:
         return False
     return "attempt" not in {name for name, _ in change.adds} | {name for name, _ in change.sets} | {
         *change.row_columns
     }
+
+
+def _failure(writes: tuple[tuple[Change, Values], ...]) -> tuple[Any, Any]:
+    """Kind and code that the row writes leave in the row; None where they leave what is there."""
+    kind = code = None
+    for change, values in writes:
+        given = {**dict(change.sets), **dict(zip(change.row_columns, values, strict=True))}
+        kind, code = given.get("failure_kind", kind), given.get("failure_code", code)
+    return kind, code

@@ -65,7 +65,7 @@ class _Listing:
         return self.sight is not Sight.ALL or not asked <= seen_to
 
     def looks(self) -> Iterator[tuple[ListShape, int]]:
-        """Along what to look, and over how many jobs."""
+        """Along what to look, and over how many jobs; without end."""
         shape = self.shape
         if shape.ready:
             # Where many wait the newest jobs are such, and the index of those that wait has another order.
@@ -73,7 +73,8 @@ class _Listing:
             yield shape._replace(source=walked), FIRST_LOOK
         else:
             yield shape, FIRST_LOOK if self.narrow else 0
-        yield shape, LOOK
+        while True:
+            yield shape, LOOK
 
 
 class ListReads(Reading):
@@ -96,13 +97,11 @@ class ListReads(Reading):
         if listing.shape.by_update:
             rows = await self._rows(selection, listing, listing.shape, limit=size + 1)
             return _cut(rows, size, by_update=True) if len(rows) > size else (rows, None)
-        start = KEY_MAX if listing.shape.descending else _BEFORE_ALL
-        key: int | None = start if page.after is None else page.after.key
-        if page.skip:
-            key = await self._pass_over(listing, page.skip, start)
+        key = await self._pass_over(listing, page.skip)
         found: list[Row] = []
+        left = LOOK
         for shape, look in listing.looks():
-            if key is None:
+            if key is None or left <= 0:
                 break
             wanted = size + 1 - len(found)
             until = await self._edge(listing, shape, look, beyond=key, least=wanted - 1)
@@ -110,12 +109,15 @@ class ListReads(Reading):
             found += await self._rows(selection, listing, shape, limit=wanted, **place)
             if len(found) > size:
                 return _cut(found, size)
+            if until is not None and look == LOOK:
+                # Between two keys there are no more jobs than numbers.
+                left -= abs(until - key)
             key = until
         return found, None if key is None else Place(0, key)
 
-    async def _pass_over(self, listing: _Listing, skip: int, start: int) -> int | None:
-        """The key of the last job to be left out; None where the list ends before."""
-        key: int | None = start
+    async def _pass_over(self, listing: _Listing, skip: int) -> int | None:
+        """The key of the last job before the page; None where the list ends before."""
+        key: int | None = listing.values["beyond"]
         while skip and key is not None:
             until = await self._edge(listing, listing.shape, LOOK, beyond=key, least=skip - 1)
             statement = passed_over(self._tables, listing.sight, listing.shape)

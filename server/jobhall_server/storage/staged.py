@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from jobhall_server.domain.batch import BatchRecord
 from jobhall_server.domain.job import ItemError, JobFailure, JobRecord, NewJob, Payload
 from jobhall_server.domain.session import NewSession, SessionRecord
 from jobhall_server.hall.store import UniqueKey
 from jobhall_server.hall.views import JobTypeView, LogLine, PayloadKind
-from jobhall_server.storage.overlays import Moved
+from jobhall_server.storage.overlays import ClosedAttempt, Moved
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -21,18 +21,6 @@ LeaseKey = tuple[int, int]
 
 LeasePlace = tuple[int, int, int]
 """Job key, fence, number in the lease."""
-
-
-class ClosedAttempt(NamedTuple):
-    """How an attempt ended of a job that goes on; what is None stands in the job's row."""
-
-    attempt: int
-    session_key: int | None
-    started_at: int
-    outcome: int
-    failure_kind: int | None
-    failure_code: str | None
-    item_error_count: int
 
 
 class Staged:
@@ -51,6 +39,7 @@ class Staged:
         self.previous: dict[int, tuple[str | None, ...]] = {}
         self.unique: dict[UniqueKey, int] = {}
         self.attempts: dict[LeaseKey, ClosedAttempt | None] = {}
+        self.attempts_if_new: dict[LeaseKey, ClosedAttempt] = {}
         self.payloads: dict[PayloadKind, dict[int, Payload]] = {kind: {} for kind in PayloadKind}
         self.checkpoint_progress: dict[int, str | None] = {}
         self.failures: dict[LeaseKey, JobFailure] = {}

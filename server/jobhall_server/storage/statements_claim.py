@@ -14,7 +14,7 @@ from jobhall_server.storage.schema import Tables
 
 _CANDIDATE = (
     "priority_order ready key lane excluded fence attempt max_attempts created_at parameters_bytes checkpoint_bytes "
-    "job_id labels path file_name file_size owner organization_id rules"
+    "job_id labels path file_name file_size owner organization_id rules batch_key stats_key due_at trace type_version"
 )
 CANDIDATE = tuple(_CANDIDATE.split())
 """The columns of a candidate; the first three are the claim order."""
@@ -85,7 +85,7 @@ def lease_jobs(tables: Tables) -> sa.Update:
 
 @lru_cache(maxsize=8)
 def lease_jobs_until(tables: Tables) -> sa.Update:
-    """The same to a session without a stream, which has until `accept_by` to accept them."""
+    """The same with a time until which they are to be accepted, or NULL where they had one to wait for."""
     return _lease(tables.jobs, due_at=sa.bindparam("accept_by", type_=sa.BigInteger))
 
 
@@ -123,6 +123,14 @@ def parameters(tables: Tables) -> sa.Select[Any]:
 def checkpoints(tables: Tables) -> sa.Select[Any]:
     """The checkpoints of those jobs that have one, and how far the job was then."""
     return _of_jobs(tables.checkpoints, "content_type", "text", "data", "progress")
+
+
+@lru_cache(maxsize=8)
+def batch_ids(tables: Tables) -> sa.Select[Any]:
+    """The ids of batches, by key."""
+    batches, wanted = tables.batches, key_rows()
+    rows = sa.select(batches.c.key, batches.c.batch_id)
+    return as_json(rows.select_from(wanted.join(batches, batches.c.key == wanted.c.value)))
 
 
 def _of_jobs(table: sa.Table, *names: str) -> sa.Select[Any]:

@@ -44,6 +44,26 @@ def jobs_by_id(tables: Tables) -> sa.Select[Any]:
 
 
 @lru_cache(maxsize=8)
+def job_of_unique_key(tables: Tables) -> sa.Select[Any]:
+    """The same of the job that has a unique key."""
+    jobs, unique = tables.jobs, tables.unique_keys
+    named = (
+        unique.c.queue_key == sa.bindparam("queue_key", type_=sa.BigInteger),
+        unique.c.scope == sa.bindparam("scope", type_=sa.Text),
+        unique.c.text == sa.bindparam("text", type_=sa.Text),
+    )
+    rows = sa.select(*(jobs.c[name] for name in RECORD_BY_ID)).join_from(unique, jobs, jobs.c.key == unique.c.job_key)
+    return as_json(rows.where(*named).with_for_update(of=jobs))
+
+
+@lru_cache(maxsize=8)
+def unique_until(tables: Tables) -> sa.Select[Any]:
+    """Until when a job keeps its unique key even when it is terminal."""
+    jobs = tables.jobs
+    return sa.select(jobs.c.unique_until).where(jobs.c.key == sa.bindparam("job_key", type_=sa.BigInteger))
+
+
+@lru_cache(maxsize=8)
 def held_jobs(tables: Tables) -> sa.Select[Any]:
     """What decisions read of all jobs that a session holds; they are locked for it."""
     jobs = tables.jobs
@@ -161,12 +181,29 @@ def log_deleted(tables: Tables) -> sa.Insert:
     return _log(tables, tables.jobs.c.state)
 
 
+@lru_cache(maxsize=8)
+def log_updated(tables: Tables) -> sa.Insert:
+    """The same for jobs that were updated, as rows of the key, the event's number, and what was before."""
+    rows = value_rows(sa.BigInteger(), sa.BigInteger(), sa.Text())
+    state = sa.bindparam("state", type_=sa.BigInteger)
+    source = rows.join(tables.jobs, tables.jobs.c.key == rows.c.column1)
+    return _logged(tables, source, rows.c.column2, state, previous=rows.c.column3)
+
+
 def _log(tables: Tables, state: sa.ColumnElement[int]) -> sa.Insert:
-    jobs, wanted = tables.jobs, key_rows()
+    wanted = key_rows()
+    source = wanted.join(tables.jobs, tables.jobs.c.key == wanted.c.value)
+    return _logged(tables, source, sa.bindparam("base", type_=sa.BigInteger) + wanted.c.position, state)
+
+
+def _logged(
+    tables: Tables, source: sa.FromClause, number: sa.ColumnElement[int], state: sa.ColumnElement[int], **more: Any
+) -> sa.Insert:
+    jobs = tables.jobs
     later = sa.bindparam("later", type_=sa.BigInteger)
     failed = sa.bindparam("failed", type_=sa.BigInteger) == 1
     values = {
-        "number": sa.bindparam("base", type_=sa.BigInteger) + wanted.c.position,
+        "number": number,
         "job_key": jobs.c.key,
         "event_type": sa.bindparam("event_type", type_=sa.BigInteger),
         "state": state,
@@ -175,9 +212,9 @@ def _log(tables: Tables, state: sa.ColumnElement[int]) -> sa.Insert:
         "failure_code": sa.case((failed, jobs.c.failure_code), else_=sa.literal_column("''")),
         "at": _NOW,
         **{name: jobs.c[name] for name in _OF_THE_JOB},
+        **more,
     }
-    source = sa.select(*values.values()).select_from(wanted.join(jobs, jobs.c.key == wanted.c.value))
-    return sa.insert(tables.events).from_select(list(values), source)
+    return sa.insert(tables.events).from_select(list(values), sa.select(*values.values()).select_from(source))
 
 
 @lru_cache(maxsize=32)

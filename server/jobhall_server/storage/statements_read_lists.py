@@ -104,8 +104,8 @@ def page_ids(tables: Tables, sight: Sight, shape: ListShape) -> sa.Select[Any]:
 def passed_over(tables: Tables, sight: Sight, shape: ListShape) -> sa.Select[Any]:
     """The same, only how many they are and the key of the last one."""
     chosen = _chosen(tables, sight, shape).subquery("chosen")
-    last = sa.func.min if shape.descending else sa.func.max
-    return sa.select(sa.func.count(), last(chosen.c.key)).select_from(chosen)
+    last: Any = sa.func.min(chosen.c.key) if shape.descending else sa.func.max(chosen.c.key)
+    return sa.select(sa.func.count(), last).select_from(chosen)
 
 
 _BEYOND = sa.bindparam("beyond", type_=sa.BigInteger)

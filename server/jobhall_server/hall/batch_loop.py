@@ -1,0 +1,279 @@
+"""What is done for batches behind the answers: sweeps over all their jobs in small steps, and their completion jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from jobhall.errors import ApiError, JobTerminalError
+from jobhall_server.domain import moves
+from jobhall_server.domain.access import Principal
+from jobhall_server.domain.batch import BatchRecord, Completion, Sweep, next_sweep
+from jobhall_server.hall.job_units import Asked, cancel_job
+from jobhall_server.hall.store import Group, Unit
+from jobhall_server.hall.submits import Submission, SubmitJobs, Submitted
+
+if TYPE_CHECKING:
+    from jobhall_server.hall.hall import Hall
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY_SECONDS = 1.0
+"""For what another process left to be done."""
+SWEEP_WAIT_SECONDS = 10.0
+"""How long an answer waits for the sweep that it is about; a batch of some ten thousand jobs is done by then."""
+RETRY_SECONDS_MAX = 300.0
+"""The longest pause between two tries to submit a completion job that was refused."""
+_DELETED = "its batch was deleted"
+
+
+class BatchLoop:
+    """One for each process; two that do the same batch's work at a time do it once all the same.
+
+    `read_submission` reads the text of a completion job; the edge sets it, since it alone knows the messages.
+    """
+
+    def __init__(self, hall: Hall) -> None:
+        self._hall = hall
+        self._reads = hall.store.reads
+        self._wake = asyncio.Event()
+        self._waiting: dict[int, list[asyncio.Future[None]]] = defaultdict(list)
+        self._refused: dict[int, _Refused] = {}
+        self.read_submission: Callable[[str], Submission] | None = None
+        hall.store.on_batch_end(self.look)
+
+    def look(self) -> None:
+        """There may be something to do."""
+        self._wake.set()
+
+    async def swept(self, batch_key: int, *, within_seconds: float) -> None:
+        """Wait until no sweep of that batch is under way any more, or until the time is over."""
+        over = asyncio.get_running_loop().create_future()
+        self._waiting[batch_key].append(over)
+        self.look()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(over, within_seconds)
+
+    async def run(self) -> None:
+        """Do what there is to do, until cancelled."""
+        while True:
+            self._wake.clear()
+            try:
+                again = await self._pass()
+            except ApiError as error:
+                log.debug("housekeeping_waits", work="batches", error=str(error))
+                again = False
+            if not again:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_SECONDS)
+
+    async def _pass(self) -> bool:
+        """One step for each batch that has something to be done; whether there is more to do at once."""
+        waiting = list(self._waiting)
+        at_work = await self._reads.batches_at_work()
+        swept = {batch.key for batch in at_work if batch.sweep}
+        for key in waiting:
+            if key not in swept:
+                self._release(key)
+        again = False
+        for batch in at_work:
+            if batch.sweep:
+                again = await self._sweep(batch) or again
+            elif self.read_submission is not None and self._due(batch):
+                await self._complete(batch, self.read_submission)
+        self._refused = {key: self._refused[key] for key in self._refused.keys() & {batch.key for batch in at_work}}
+        return again
+
+    def _release(self, batch_key: int) -> None:
+        for over in self._waiting.pop(batch_key, ()):
+            if not over.done():
+                over.set_result(None)
+
+    # --- sweeps ---
+
+    async def _sweep(self, batch: BatchRecord) -> bool:
+        """One step; whether the next can follow at once."""
+        job_keys = await self._reads.members(batch.key, after_key=batch.sweep_after)
+        if not job_keys:
+            return await self._end(batch)
+        if batch.sweep in (Sweep.HOLD_BACK, Sweep.HAND_OUT):
+            await self._hall.store.run(_Hold(batch, job_keys))
+            await self._hall.store.run(_Step(batch, job_keys, 0))
+        else:
+            stream = self._hall.settings.stream
+            grace_seconds = stream.cancel_grace_seconds
+            asked = await self._hall.store.run(_Step(batch, job_keys, round(grace_seconds * 1e6)))
+            reason = batch.sweep_reason if batch.sweep is Sweep.CANCEL else _DELETED
+            for one in asked:
+                self._hall.jobs.tell(one, reason=reason, grace_seconds=grace_seconds)
+        if batch.sweep is Sweep.HAND_OUT:
+            self._hall.dispatcher.nudge()
+        return True
+
+    async def _end(self, batch: BatchRecord) -> bool:
+        """No job follows. A batch that is deleted is walked through again until its last job is gone."""
+        if batch.sweep is not Sweep.DELETE:
+            return bool(await self._hall.store.run(_End(batch)))
+        left = await self._reads.members(batch.key, after_key=0)
+        await self._hall.store.run(_Again(batch) if left else _Remove(batch))
+        return False
+
+    # --- completion jobs ---
+
+    def _due(self, batch: BatchRecord) -> bool:
+        refused = self._refused.get(batch.key)
+        return refused is None or self._hall.clock.monotonic() >= refused.until
+
+    async def _complete(self, batch: BatchRecord, read_submission: Callable[[str], Submission]) -> None:
+        """Submit the completion job of a batch that is done, as whoever created the batch."""
+        assert batch.completion_job is not None
+        owner = Principal(batch.owner, batch.organization_id, name=batch.created_by)
+        try:
+            submission = read_submission(batch.completion_job)._replace(namespace=batch.namespace)
+            submits = await self._hall.jobs.prepared(owner, [submission])
+            job_id = await self._hall.store.run(_Complete(batch.key, submits))
+        except ApiError as error:
+            self._put_off(batch, error)
+            return
+        self._refused.pop(batch.key, None)
+        if job_id is not None:
+            log.info("completion_job_submitted", batch_id=batch.batch_id, job_id=job_id)
+            self._hall.dispatcher.nudge()
+
+    def _put_off(self, batch: BatchRecord, error: ApiError) -> None:
+        tries = self._refused[batch.key].tries + 1 if batch.key in self._refused else 1
+        seconds = min(2.0 ** (tries - 1), RETRY_SECONDS_MAX)
+        self._refused[batch.key] = _Refused(tries, self._hall.clock.monotonic() + seconds)
+        log.warning(
+            "completion_job_refused", batch_id=batch.batch_id, error=str(error), tries=tries, again_in_seconds=seconds
+        )
+
+
+class _Refused(NamedTuple):
+    """A completion job that could not be submitted: how often, and when it is tried again (by the monotonic clock)."""
+
+    tries: int
+    until: float
+
+
+def _as_read(group: Group, batch: BatchRecord) -> BatchRecord | None:
+    """The batch, if it is still where it was in its sweep when it was read; else somebody else was quicker."""
+    now = group.batch(batch.key)
+    same = now is not None and (now.sweep, now.sweep_after) == (batch.sweep, batch.sweep_after)
+    return now if same else None
+
+
+class _Step(Unit[list[Asked]]):
+    """Cancels or deletes those jobs, and remembers how far the sweep is. Answers what workers are to be told."""
+
+    def __init__(self, batch: BatchRecord, job_keys: Sequence[int], grace_us: int) -> None:
+        self._batch = batch
+        self._grace_us = grace_us
+        self.batch_keys = (batch.key,)
+        self.job_keys = job_keys
+
+    def decide(self, group: Group) -> list[Asked]:
+        batch = _as_read(group, self._batch)
+        if batch is None:
+            return []
+        group.save_batch(replace(batch, sweep_after=self.job_keys[-1]))
+        if batch.sweep is Sweep.CANCEL:
+            return self._cancel(group, batch.sweep_reason, batch.sweep_by)
+        return self._delete(group) if batch.sweep is Sweep.DELETE else []
+
+    def _cancel(self, group: Group, reason: str, by: str) -> list[Asked]:
+        asked = []
+        for job in filter(None, map(group.job, self.job_keys)):
+            with suppress(JobTerminalError):
+                asked.append(cancel_job(group, job, reason=reason, by=by, grace_us=self._grace_us))
+        return [one for one in asked if one.lease is not None]
+
+    def _delete(self, group: Group) -> list[Asked]:
+        asked = []
+        for job in filter(None, map(group.job, self.job_keys)):
+            if moves.delete(job) is None:
+                group.delete_job(job)
+            else:
+                # A worker was given it since: it is deleted when it has stopped.
+                asked.append(cancel_job(group, job, reason=_DELETED, by="", grace_us=self._grace_us))
+        return [one for one in asked if one.lease is not None]
+
+
+class _Hold(Unit[None]):
+    """Holds those jobs back, or hands them out."""
+
+    after_save = True
+
+    def __init__(self, batch: BatchRecord, job_keys: Sequence[int]) -> None:
+        self._batch = batch
+        self._job_keys = job_keys
+        self.batch_keys = (batch.key,)
+
+    def decide(self, group: Group) -> None:
+        if _as_read(group, self._batch) is not None:
+            group.hold_back(self._job_keys, held_back=self._batch.sweep is Sweep.HOLD_BACK)
+
+
+class _End(Unit[Sweep]):
+    """The sweep is done; answers the one that follows."""
+
+    def __init__(self, batch: BatchRecord) -> None:
+        self._batch = batch
+        self.batch_keys = (batch.key,)
+
+    def decide(self, group: Group) -> Sweep:
+        batch = _as_read(group, self._batch)
+        if batch is None:
+            return Sweep.NONE
+        following = next_sweep(batch)
+        group.save_batch(replace(batch, sweep=following, sweep_after=0))
+        return following
+
+
+class _Again(Unit[None]):
+    """The walk through a batch that is deleted begins anew."""
+
+    def __init__(self, batch: BatchRecord) -> None:
+        self._batch = batch
+        self.batch_keys = (batch.key,)
+
+    def decide(self, group: Group) -> None:
+        batch = _as_read(group, self._batch)
+        if batch is not None:
+            group.save_batch(replace(batch, sweep_after=0))
+
+
+class _Remove(Unit[None]):
+    """The batch has no job any more, and can get none."""
+
+    def __init__(self, batch: BatchRecord) -> None:
+        self.batch_keys = (batch.key,)
+
+    def decide(self, group: Group) -> None:
+        batch = group.batch(self.batch_keys[0])
+        if batch is not None:
+            group.delete_batch(batch)
+
+
+class _Complete(Unit[str | None]):
+    """Submits the completion job and says so in the batch, both or neither; None when it is not due any more."""
+
+    def __init__(self, batch_key: int, submits: SubmitJobs) -> None:
+        self._submits = submits
+        self.job_ids = submits.job_ids
+        self.batch_keys = (batch_key,)
+
+    def decide(self, group: Group) -> str | None:
+        batch = group.batch(self.batch_keys[0])
+        if batch is None or not batch.completion_due:
+            return None
+        (written,) = self._submits.write(group)
+        assert isinstance(written, Submitted)
+        group.save_batch(batch.changed(completion=Completion.SUBMITTED, completion_job_id=written.job_id))
+        return written.job_id
