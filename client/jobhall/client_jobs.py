@@ -169,7 +169,8 @@ class JobsApi:
         """Changes what is given: priority and times while the job waits, labels and access at any time.
 
         None clears: a job without a schedule is due at once. `labels` replaces them all. With an `etag` the change is
-        made only if the job still has it, else EtagMismatchError; raises JobRunningError and JobTerminalError.
+        made only if the job still has it, else EtagMismatchError (a repeat whose first answer was lost may meet its own
+        change). Raises JobRunningError and JobTerminalError.
 
             job = client.jobs.update_job(job.id, priority=10, schedule_time=None, etag=job.etag)
         """

@@ -261,7 +261,7 @@ async def test_a_log_is_followed_over_attempts_until_the_job_has_ended(client: A
 
     async def follow(job_id: str) -> None:
         async for line in client.jobs.logs(job_id, follow=True):
-            seen.append(line.message)
+            seen.append(line.message)  # noqa: PERF401 - each as it comes
 
     async with worker:
         await eventually_async(lambda: worker.connected, within=10, what="the worker is connected")

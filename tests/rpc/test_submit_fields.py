@@ -115,7 +115,8 @@ async def test_a_job_that_began_in_time_may_last_beyond_its_deadline(server: Run
     job = await submit(server, start_deadline=ahead(0.3))
     (task,) = await worker.tasks()
     await worker.report(task.lease_token, accepted={})
-    expired = await submit(server, "score", start_deadline=ahead(0.5), namespace="elsewhere")
+    await register(server, "other")
+    expired = await submit(server, "other", start_deadline=ahead(0.5))
 
     await is_in(server, expired.id, job_pb2.JOB_STATE_FAILED)
     await worker.report(task.lease_token, completed={})
@@ -195,7 +196,7 @@ async def counted(server: Running) -> int:
 
 
 async def test_a_submit_that_is_only_tried_shows_the_job_as_it_would_be_and_stores_nothing(server: Running) -> None:
-    await register(server)
+    await register(server, namespace="@global")
     message = submission(json="{}", priority=3, schedule_time=ahead(60), namespace="never.used", labels={"a": "b"})
 
     answer = await server.jobs.SubmitJob(pb.SubmitJobRequest(job=message, validate_only=True))

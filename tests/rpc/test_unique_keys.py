@@ -10,7 +10,7 @@ import pytest
 
 from jobhall.errors import Code
 from jobhall.limits import STREAM_SUBMIT_MAX
-from jobhall.v1 import job_pb2
+from jobhall.v1 import job_pb2, job_type_service_pb2
 from jobhall.v1 import job_service_pb2 as pb
 from jobhall.v1.job_service_pb2_grpc import JobServiceStub
 from jobhall_server.domain.access import ADMIN_ROLE, Principal
@@ -224,7 +224,8 @@ class Caller:
 async def test_a_key_is_one_of_its_organisation_or_else_of_its_owner(strangers: Running) -> None:
     """An owner that is named as an organisation is another one."""
     root = grpc.aio.Metadata(("authorization", "Bearer root"))
-    await strangers.job_types.RegisterJobType({"job_type": {"name": "score"}}, metadata=root)  # type: ignore[arg-type]
+    score = job_type_service_pb2.RegisterJobTypeRequest(job_type={"name": "score"})  # type: ignore[arg-type]
+    await strangers.job_types.RegisterJobType(score, metadata=root)
     answers = {name: await Caller(strangers, name).submit(request()) for name in ("ann", "ben", "carl", "dora", "acme")}
 
     assert [name for name, answer in answers.items() if answer.existing] == ["dora"]

@@ -15,7 +15,7 @@ from jobhall_server.domain.job import ItemError, JobFailure, JobView, NewJob, Pa
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import NewSession
 from jobhall_server.hall.store import Claimed, Group, Unit, Want
-from jobhall_server.hall.views import JobFilter, LogLine, Page, PayloadKind
+from jobhall_server.hall.views import JobFilter, JobPage, LogLine, Page, PayloadKind
 from jobhall_server.storage.store import Store
 
 T = TypeVar("T")
@@ -37,9 +37,8 @@ async def test_a_new_job_is_read_as_it_was_submitted(store: Store) -> None:
     assert (job.priority, job.labels, job.owner, job.parameters) == (7, {"team": "risk"}, "alice", parameters)
     assert job.ready_at == job.created_at == job.updated_at
     assert [event.event_type for event in await store.reads.events(after=0, limit=10)] == [EventType.SUBMITTED]
-    assert await store.reads.jobs(ANYBODY, JobFilter(namespace="default"), Page(10)) == [
-        await store.reads.job(ANYBODY, job_id, full=False)
-    ]
+    listed = await store.reads.jobs(ANYBODY, JobFilter(namespace="default"), Page(10))
+    assert listed == JobPage([await read(store, job_id, full=False)])
 
 
 async def test_a_running_job_shows_its_task_and_all_that_the_task_wrote(store: Store) -> None:
@@ -62,8 +61,9 @@ async def test_a_running_job_shows_its_task_and_all_that_the_task_wrote(store: S
     assert (job.state, job.attempt, job.progress) == (JobState.RUNNING, 1, progress)
     assert job.current_task is not None
     assert (job.current_task.attempt, job.current_task.fence, job.current_task.worker) == (1, lease.fence, "scorer")
-    assert [error for _, error in await store.reads.item_errors(key, after_number=0, limit=10)] == errors
-    assert [line for _, line in await store.reads.log_lines(key, after_number=0, limit=10)] == lines
+    of_lease: dict[str, Any] = {"fence": lease.fence, "after_number": 0, "limit": 10}
+    assert [error for _, error in await store.reads.item_errors(key, **of_lease)] == errors
+    assert [line for _, line in await store.reads.log_lines(key, **of_lease)] == lines
     assert session_key
 
 
@@ -210,7 +210,7 @@ def take(group: Group, key: int, move: Callable[[Any], Any], values: tuple[Any, 
     group.change(job, change, values)
 
 
-async def read(store: Store, job_id: str) -> JobView:
-    job = await store.reads.job(ANYBODY, job_id)
+async def read(store: Store, job_id: str, *, full: bool = True) -> JobView:
+    job = await store.reads.job(ANYBODY, job_id, full=full)
     assert job is not None
     return job

@@ -69,7 +69,7 @@ async def test_a_job_is_read_with_every_column_that_it_was_given(rows: Rows, rea
 async def test_a_basic_read_leaves_the_payloads_and_the_error_out(rows: Rows, reader: Reader) -> None:
     job_id = rows.job(1, state=JobState.FAILED, failure_kind=FailureKind.APPLICATION, failure_code="BAD")
     rows.put(rows.tables.parameters, job_key=1, text="{}")
-    rows.put(rows.tables.failures, job_key=1, kind=FailureKind.APPLICATION, code="BAD", message="no")
+    rows.put(rows.tables.failures, job_key=1, fence=0, kind=FailureKind.APPLICATION, code="BAD", message="no")
 
     job = await reader.job(ANYBODY, job_id, full=False)
 
@@ -98,6 +98,7 @@ async def test_a_failed_job_is_read_with_its_error(rows: Rows, reader: Reader) -
     rows.put(
         rows.tables.failures,
         job_key=1,
+        fence=0,
         kind=failure.kind,
         code=failure.code,
         message=failure.message,
@@ -150,7 +151,9 @@ async def test_a_job_that_nobody_holds_shows_no_task_though_its_last_session_is_
     assert job.current_task is None
 
 
-async def test_progress_item_errors_and_logs_are_those_of_the_newest_lease(rows: Rows, reader: Reader) -> None:
+async def test_progress_is_of_the_newest_lease_and_item_errors_and_logs_of_the_named_one(
+    rows: Rows, reader: Reader
+) -> None:
     old, new = rows.job(1, fence=2), rows.job(2, fence=2)
     for job_key, fence in ((1, 1), (2, 2)):
         rows.put(rows.tables.progress, job_key=job_key, fence=fence, data='{"percent":12.5,"message":"half"}')
@@ -163,10 +166,10 @@ async def test_progress_item_errors_and_logs_are_those_of_the_newest_lease(rows:
 
     assert jobs[1].progress is None
     assert jobs[2].progress == Progress(percent=12.5, message="half")
-    assert await reader.item_errors(1, after_number=0, limit=10) == []
-    assert await reader.log_lines(1, after_number=0, limit=10) == []
-    assert await reader.item_errors(2, after_number=1, limit=1) == [(2, ItemError(2, "k", "C", "m"))]
-    assert await reader.log_lines(2, after_number=2, limit=10) == [
+    assert await reader.item_errors(1, fence=2, after_number=0, limit=10) == []
+    assert await reader.log_lines(1, fence=2, after_number=0, limit=10) == []
+    assert await reader.item_errors(2, fence=2, after_number=1, limit=1) == [(2, ItemError(2, "k", "C", "m"))]
+    assert await reader.log_lines(2, fence=2, after_number=2, limit=10) == [
         (3, LogLine(NOW, LogLevel.INFO, "line 3", None, "{}"))
     ]
 
@@ -215,7 +218,7 @@ async def test_sql_and_domain_agree_on_what_exists_for_a_caller(rows: Rows, read
         }
         assert {job.job_id for job in await reader.jobs_by_id(principal, list(ids))} == allowed
         assert {job_id for job_id in ids if await reader.job(principal, job_id)} == allowed
-        assert {job.job_id for job in await reader.jobs(principal, JobFilter(), Page(100))} == allowed
+        assert {job.job_id for job in (await reader.jobs(principal, JobFilter(), Page(100))).jobs} == allowed
 
 
 @given(st.uuids())

@@ -119,7 +119,8 @@ class BatchLoop:
     async def _end(self, batch: BatchRecord) -> bool:
         """No job follows. A batch that is deleted is walked through again until its last job is gone."""
         if batch.sweep is not Sweep.DELETE:
-            return bool(await self._hall.store.run(_End(batch)))
+            following = await self._hall.store.run(_End(batch))
+            return following is not Sweep.NONE
         left = await self._reads.members(batch.key, after_key=0)
         await self._hall.store.run(_Again(batch) if left else _Remove(batch))
         return False

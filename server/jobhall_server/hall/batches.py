@@ -159,12 +159,13 @@ class Batches:
         """A page of matching batches, and the token of the next one (empty at the end)."""
         size, request = page_size or PAGE_SIZE_DEFAULT, ("batches", where, order.value)
         by_name = order is BatchOrder.NAME
-        place = named_place(page_token_text, *request) if by_name else page_place(page_token_text, *request)
-        after = None if place is None else (place[0] if by_name else "", place[1])
-        # One more than asked for tells whether there is another page.
-        found = await self._reads.batches(
-            principal, where, order=order, after=after, limit=size, skip=0 if place else skip
-        )
+        after: tuple[str, int] | None = None
+        if by_name:
+            after = named_place(page_token_text, *request)
+        elif (place := page_place(page_token_text, *request)) is not None:
+            after = ("", place.key)
+        skip = 0 if after else skip
+        found = await self._reads.batches(principal, where, order=order, after=after, limit=size, skip=skip)
         if len(found) < size:
             return found, ""
         last = found[-1].record

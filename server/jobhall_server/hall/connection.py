@@ -353,9 +353,11 @@ class Connection:
     async def _report(self) -> None:
         """Take report units until none waits; one that the database could not take is tried again."""
         while (batch := self.machine.take()) is not None:
-            unit = JudgeReports(batch.reports, chance=random.random(), session_key=self.session_key)
             try:
+                checked = await self._hall.result_checks.checked(batch.reports, self.machine.holdings.facts)
+                unit = JudgeReports(checked.reports, chance=random.random(), session_key=self.session_key)
                 judged = await self._hall.store.run(unit)
+                checked.tell(judged)
             except ApiError as error:
                 log.debug("reports_wait", worker=self.worker_name, items=len(batch.reports), error=str(error))
                 self.machine.failed()

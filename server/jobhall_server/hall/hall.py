@@ -27,9 +27,11 @@ from jobhall_server.hall.reaper import JOBS_PER_PASS, reap
 from jobhall_server.hall.reconciliation import Reconciliation
 from jobhall_server.hall.registry import Registry
 from jobhall_server.hall.repairs import Repairs
+from jobhall_server.hall.result_checks import ResultChecks
 from jobhall_server.hall.retention import CUT_EVERY_SECONDS, cut_what_is_old, keep_purging, kept_us
 from jobhall_server.hall.roster import Roster
 from jobhall_server.hall.store import Store
+from jobhall_server.hall.type_sweep import TypeSweep
 from jobhall_server.hall.unary import Unary
 from jobhall_server.hall.views import Retention
 from jobhall_server.hall.workers import Workers
@@ -37,6 +39,8 @@ from jobhall_server.hall.workers import Workers
 log = structlog.get_logger(__name__)
 
 RENEW_EVERY_SECONDS = 5.0
+REFRESH_EVERY_SECONDS = 1.0
+"""What other processes make of job types, their pauses above all, is known here so soon."""
 PAUSED_SECONDS = RENEW_EVERY_SECONDS + 2.0
 """Not renewed for so long, this process stood still or could not write: what was read then proves nothing."""
 AWAY_SECONDS = 10.0
@@ -58,6 +62,8 @@ class HallSettings:
     lease_seconds: float = 60.0
     """The time to live of a unary session that does not ask for another."""
     retention: Retention = field(default_factory=Retention)
+    sweep_job_types_after_seconds: float = 0.0
+    """Types that only a worker's Hello registered are deleted when they were idle for so long; 0: never."""
 
 
 class Hall:
@@ -79,6 +85,8 @@ class Hall:
         self.history = History(self)
         self.management = Management(self)
         self.job_types = JobTypes(self)
+        self.result_checks = ResultChecks(self)
+        self.type_sweep = TypeSweep(self, after_seconds=settings.sweep_job_types_after_seconds)
         self.repairs = Repairs()
         self.reconciliation = Reconciliation(self)
         self.draining = False
@@ -102,8 +110,12 @@ class Hall:
                 loops.create_task(hall._every(settings.reconcile_seconds, hall.reconciliation.look), name="repairs"),
                 loops.create_task(hall._every(RENEW_EVERY_SECONDS, hall._renew), name="replica"),
                 loops.create_task(hall._every(CUT_EVERY_SECONDS, hall._cut), name="old-rows"),
+                loops.create_task(hall._every(REFRESH_EVERY_SECONDS, hall.registry.refresh), name="registry"),
                 loops.create_task(keep_purging(store, settings.retention, clock), name="retention"),
             ]
+            if settings.sweep_job_types_after_seconds:
+                every = min(60.0, settings.sweep_job_types_after_seconds / 4)
+                running.append(loops.create_task(hall._every(every, hall.type_sweep.look), name="type-sweep"))
             try:
                 yield hall
             finally:

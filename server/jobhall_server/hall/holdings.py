@@ -12,6 +12,7 @@ from jobhall_server.hall.frames import Cancel, HeldDecision
 from jobhall_server.hall.held import HeldTask, LiveProgress, Overdue
 from jobhall_server.hall.registry import split_job_type
 from jobhall_server.hall.repairs import Repair
+from jobhall_server.hall.store import Claimed
 from jobhall_server.hall.views import HeldRow
 
 
@@ -36,6 +37,11 @@ class Holdings:
     def count(self) -> int:
         """How many count against the worker's credit."""
         return len(self.tasks) + len(self.recorded) + len(self._timed_out)
+
+    def facts(self, token: bytes) -> Claimed | HeldRow | None:
+        """What is known of a task that is held."""
+        task = self.tasks.get(token)
+        return None if task is None else task.facts
 
     def bring(self, tasks: Iterable[HeldTask], decisions: Iterable[HeldDecision]) -> list[bytes]:
         """What the worker brought along with its Hello; answers what it has not started."""

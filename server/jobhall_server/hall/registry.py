@@ -58,9 +58,9 @@ class Registry:
             # What was read before something changed here would undo that for a moment.
             if changes == self._changes:
                 break
-        self._meant.clear()
         if types != self._types:
             self._types = types
+            self._meant.clear()
             self._changed()
         self.add_queues(await self._store.reads.queues(after_key=self._last_key))
 
@@ -158,6 +158,13 @@ class Registry:
     def type_of(self, queue: QueueView) -> JobTypeView | None:
         """The type of the queue's jobs; None when it was deleted."""
         return self._types.get((queue.type_namespace, queue.job_type))
+
+    async def type_of_queue(self, key: int) -> JobTypeView | None:
+        """The same of a queue that another process may have made."""
+        if key not in self._by_key:
+            await self.refresh()
+        queue = self._by_key.get(key)
+        return None if queue is None else self.type_of(queue)
 
     def queues_of(self, job_type: JobTypeView) -> list[int]:
         """Keys of the queues of the type, in all namespaces."""

@@ -77,12 +77,13 @@ class ResultChecks:
                 except SchemaMismatchError as error:
                     mismatches[place] = error
         taken = [
-            _failed(report, mismatches[place]) if place in mismatches else report for place, report in enumerate(reports)
+            _failed(report, mismatches[place]) if place in mismatches else report
+            for place, report in enumerate(reports)
         ]
         return Checked(taken, mismatches)
 
     async def _schema(self, queue_key: int, version: int) -> str | None:
-        job_type = self._registry.type_of(self._registry.queue(queue_key))
+        job_type = await self._registry.type_of_queue(queue_key)
         if job_type is None:
             return None
         if job_type.version == version:

@@ -176,7 +176,10 @@ class Unary:
         """
         sound = [self._with_pace(report) for report in reports if not _faulty(report)]
         bad = [report.token for report in reports if _faulty(report)]
-        judged, session = await self._hall.store.run(ReportSession(session_id, sound, chance=random.random()))
+        checked = await self._hall.result_checks.checked(sound)
+        unit = ReportSession(session_id, checked.reports, chance=random.random())
+        judged, session = await self._hall.store.run(unit)
+        checked.tell(judged)
         self._hall.dispatcher.nudge(judged.ready_queues)
         refused = []
         for place, error in judged.refused.items():

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from jobhall.errors import FieldInvalidError
 from jobhall.limits import BATCH_SUBMIT_MAX, SKIP_MAX
@@ -107,5 +108,6 @@ class BatchServicer(BatchServiceServicer):
 
 def _wait_seconds(context: Context) -> float:
     """How long the call may wait for what is done behind it."""
-    left = context.time_remaining()
+    # Its stub forgets that a call may have no deadline.
+    left = cast("float | None", context.time_remaining())
     return SWEEP_WAIT_SECONDS if left is None else max(0.0, min(SWEEP_WAIT_SECONDS, left - _ANSWER_SECONDS))

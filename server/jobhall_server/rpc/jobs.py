@@ -35,6 +35,7 @@ from jobhall_server.rpc.convert_submissions import submission_in, update_in
 from jobhall_server.rpc.filters import parse_filter, parse_order
 from jobhall_server.rpc.interceptor import Context
 from jobhall_server.rpc.job_history import JobHistory
+from jobhall_server.rpc.job_management import JobManagement
 from jobhall_server.rpc.pages import how_many_fit, page_size_in, page_that_fits
 from jobhall_server.rpc.streams import Stream
 from jobhall_server.rpc.submit_stream import serve_submits
@@ -44,7 +45,7 @@ _FULL_AT_ONCE = 50
 """Jobs read with their payloads at once: 100 MiB at worst, not 2 GiB."""
 
 
-class JobServicer(JobHistory):
+class JobServicer(JobHistory, JobManagement):
     """What is not here, the generated base class answers: UNIMPLEMENTED."""
 
     def __init__(self, hall: Hall) -> None:

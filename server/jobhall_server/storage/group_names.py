@@ -87,5 +87,8 @@ class Names(Loaded):
 
 def job_type_of(row: list[Any]) -> JobTypeView:
     """The type in a row of `statements_names.job_type`."""
-    *told, paused, auto, retired = row
-    return JobTypeView(*told, bool(paused), bool(auto), bool(retired))
+    return JobTypeView(*row[:_FLAGS], *map(bool, row[_FLAGS:]))
+
+
+_FLAGS = -3
+"""Where `paused`, `auto` and `retired` begin."""

@@ -93,7 +93,13 @@ def _move_jobs(
             later -= 1
             # The failure belongs to the last event of the move that it ends.
             failed = int(fails and not later)
-            kind = {"event_type": event_type, "state": state, "later": later, "failed": failed, "now": now}
+            kind: dict[str, Any] = {
+                "event_type": event_type,
+                "state": state,
+                "later": later,
+                "failed": failed,
+                "now": now,
+            }
             if event_type is EventType.UPDATED:
                 rows = [(key, place, next(previous[key])) for place, key in enumerate(keys, number)]
                 execution.write_rows(statements_jobs.log_updated(tables), rows, **kind)

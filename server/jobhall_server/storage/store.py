@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar, cast
@@ -68,7 +68,7 @@ class Store(StoreProtocol):
         writer: Writer,
         reader: Reader,
         replica: _Replica,
-        listeners: list[Callable[[int], None]],
+        listeners: _Listeners,
         engine: Engine,
     ) -> None:
         self.engine = engine
@@ -112,12 +112,13 @@ class Store(StoreProtocol):
                 replica = _Replica(_register(execution, now()))
             reads = await stack.enter_async_context(open_connections(database))
             reader = Reader(reads, known, now=now, replica_key=lambda: replica.key)
-            listeners: list[Callable[[int], None]] = []
+            listeners = _Listeners()
             writer = Writer(
                 execution,
                 Checkpoints(connection),
                 now=now,
-                on_event=lambda number: _tell(listeners, number),
+                on_event=listeners.tell_event,
+                on_batch_end=listeners.tell_batch_end,
                 on_fatal=on_fatal,
             )
             writer.start()
@@ -133,7 +134,10 @@ class Store(StoreProtocol):
         return self._writer.run(unit, refusable=refusable)
 
     def on_commit(self, callback: Callable[[int], None]) -> None:
-        self._listeners.append(callback)
+        self._listeners.of_events.append(callback)
+
+    def on_batch_end(self, callback: Callable[[], None]) -> None:
+        self._listeners.of_batch_ends.append(callback)
 
     @property
     def replica_key(self) -> int:
@@ -144,6 +148,24 @@ class Store(StoreProtocol):
 
     async def register_anew(self) -> None:
         self._replica.key = await self.run(_Register(new_id()))
+
+
+class _Listeners:
+    """Who is told of what was committed."""
+
+    def __init__(self) -> None:
+        self.of_events: list[Callable[[int], None]] = []
+        self.of_batch_ends: list[Callable[[], None]] = []
+
+    def tell_event(self, number: int) -> None:
+        """That of the last event."""
+        for listener in self.of_events:
+            listener(number)
+
+    def tell_batch_end(self) -> None:
+        """A closed batch's last job ended."""
+        for listener in self.of_batch_ends:
+            listener()
 
 
 class _Replica:
@@ -209,11 +231,6 @@ def _add_replica(execution: Execution, replica_id: str, now: int) -> int:
     execution.write_rows(statements_write.set_counters(known), [(schema.COUNTER_REPLICA, key)])
     _insert(execution, known.replicas, {"key": key, "replica_id": replica_id, "started_at": now, "renewed_at": now})
     return key
-
-
-def _tell(listeners: Sequence[Callable[[int], None]], number: int) -> None:
-    for listener in listeners:
-        listener(number)
 
 
 def _insert(execution: Execution, table: sa.Table, row: dict[str, object]) -> None:

@@ -54,6 +54,7 @@ class _Ran(NamedTuple):
     settled: list[_Settled]
     last_event: int | None
     rows: int
+    batch_ended: bool = False
 
 
 class Writer:
@@ -66,12 +67,14 @@ class Writer:
         *,
         now: Callable[[], int],
         on_event: Callable[[int], None],
+        on_batch_end: Callable[[], None],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         self._execution = execution
         self._checkpoints = checkpoints
         self._now = now
         self._on_event = on_event
+        self._on_batch_end = on_batch_end
         self._on_fatal = on_fatal
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
@@ -117,13 +120,13 @@ class Writer:
         try:
             while units := self._take():
                 ran = self._run(units)
-                self._hop(self._settle, ran.settled, ran.last_event)
+                self._hop(self._settle, ran)
                 self._checkpoints.after_group(ran.rows)
         except BaseException as error:  # noqa: BLE001 - whatever ends the writer ends the server, loudly
             self._stopping = True
             self._on_fatal(error)
             unknown = DatabaseBusyError("the server stopped while this was being written: it may be done or not")
-            self._hop(self._settle, [_Settled(waiting.answer, None, unknown) for waiting in units], None)
+            self._hop(self._settle, _Ran([_Settled(waiting.answer, None, unknown) for waiting in units], None, 0))
         finally:
             self._hop(self._end)
 
@@ -177,7 +180,12 @@ class Writer:
             return _Ran([_Settled(units[0].answer, None, own)], None, 0)
         middle = len(units) // 2
         first, second = self._run(units[:middle]), self._run(units[middle:])
-        return _Ran(first.settled + second.settled, second.last_event or first.last_event, first.rows + second.rows)
+        return _Ran(
+            first.settled + second.settled,
+            second.last_event or first.last_event,
+            first.rows + second.rows,
+            first.batch_ended or second.batch_ended,
+        )
 
     def _refuse(self, units: Sequence[_Waiting], refusal: Refusal, failure: Exception) -> _Ran:
         """Answer them that the database refuses. What is little may still fit where submits did not, and reports and
@@ -221,7 +229,7 @@ class Writer:
         if self._execution.changes > changes_before:
             self._outage.written()
         self._left.extendleft(reversed(left))
-        return _Ran(settled, last_event, group.touched)
+        return _Ran(settled, last_event, group.touched, group.batch_ended)
 
     def _commit(self) -> None:
         try:
@@ -240,16 +248,18 @@ class Writer:
 
     # --- on the loop ---
 
-    def _settle(self, settled: Sequence[_Settled], last_event: int | None) -> None:
-        for answer, result, error in settled:
+    def _settle(self, ran: _Ran) -> None:
+        for answer, result, error in ran.settled:
             if answer.done():
                 continue
             if error is None:
                 answer.set_result(result)
             else:
                 answer.set_exception(error)
-        if last_event is not None:
-            self._on_event(last_event)
+        if ran.last_event is not None:
+            self._on_event(ran.last_event)
+        if ran.batch_ended:
+            self._on_batch_end()
 
     def _end(self) -> None:
         while self.waiting:

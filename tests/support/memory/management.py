@@ -15,6 +15,7 @@ from tests.support.memory.history import HistoryReads
 from tests.support.memory.tables import Row
 
 ROWS_MAX = 1000
+MEMBERS_MAX = 500
 _MINUTE_US = 60_000_000
 
 
@@ -98,7 +99,14 @@ class ManagementReads(HistoryReads):
         return self._batch_view(found[0]) if found else None
 
     async def batches(
-        self, principal: Principal, where: BatchFilter, *, order: BatchOrder, after: tuple[str, int] | None, limit: int
+        self,
+        principal: Principal,
+        where: BatchFilter,
+        *,
+        order: BatchOrder,
+        after: tuple[str, int] | None,
+        limit: int,
+        skip: int = 0,
     ) -> list[BatchView]:
         found = [batch for batch in self._seen(principal) if _names(where, batch)]
         by_name = order is BatchOrder.NAME
@@ -106,7 +114,11 @@ class ManagementReads(HistoryReads):
         falling = order is BatchOrder.CREATED_DESC
         places.sort(key=lambda one: one[0], reverse=falling)
         left = [batch for place, batch in places if after is None or (place < after if falling else place > after)]
-        return [self._batch_view(batch) for batch in left[:limit]]
+        return [self._batch_view(batch) for batch in left[skip : skip + limit]]
+
+    async def members(self, batch_key: int, *, after_key: int) -> list[int]:
+        keys = [key for key, row in self._tables.jobs.items() if row["batch_key"] == batch_key and key > after_key]
+        return sorted(keys)[:MEMBERS_MAX]
 
     async def batches_at_work(self) -> list[BatchRecord]:
         at_work = [one for one in self._tables.batches.values() if one.sweep or one.completion_due]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -116,16 +116,14 @@ class Names:
     def delete_batch(self, batch: BatchRecord) -> None:
         self._journal.remove(self._tables.batches, batch.key)
 
-    def hold_back(self, batch_key: int, *, held_back: bool, limit: int) -> int:
+    def hold_back(self, job_keys: Sequence[int], *, held_back: bool) -> None:
         if not self._after_save:
-            raise ValueError("only a unit with after_save may hold a batch back")
-        members = [row for row in self._members(batch_key) if row["state"] not in TERMINAL_STATES]
-        left = [row for row in members if bool(row["held_back"]) is not held_back][:limit]
-        for row in left:
-            ready = row["ready_at"] if row["state"] is JobState.PENDING and not held_back else None
-            kept = row | {"held_back": int(held_back), "ready": ready}
-            self._journal.put(self._tables.jobs, row["key"], kept)
-        return len(left)
+            raise ValueError("only a unit with after_save may hold jobs back")
+        for key in job_keys:
+            row = self._tables.jobs.get(key)
+            if row is not None and row["state"] is not JobState.COMPLETED:
+                ready = row["ready_at"] if row["state"] is JobState.PENDING and not held_back else None
+                self._journal.put(self._tables.jobs, key, row | {"held_back": int(held_back), "ready": ready})
 
     def finish(self) -> None:
         """Count the members of every batch anew, at the group's end."""

@@ -46,22 +46,23 @@ class SimulatedClient:
         self._do(self._submit(submission))
 
     def update(self, job_id: str, update: JobUpdate) -> None:
-        self._call(lambda hall: hall.jobs.update(ANYBODY, job_id, update))
+        self.call(lambda hall: hall.jobs.update(ANYBODY, job_id, update))
 
     def cancel(self, job_id: str, *, grace_seconds: float) -> None:
-        self._call(lambda hall: hall.jobs.cancel(ANYBODY, job_id, reason="unwanted", grace_seconds=grace_seconds))
+        self.call(lambda hall: hall.jobs.cancel(ANYBODY, job_id, reason="unwanted", grace_seconds=grace_seconds))
 
     def retry(self, job_id: str) -> None:
-        self._call(lambda hall: hall.jobs.retry(ANYBODY, job_id))
+        self.call(lambda hall: hall.jobs.retry(ANYBODY, job_id))
 
     def delete(self, job_id: str) -> None:
-        self._call(lambda hall: hall.jobs.delete(ANYBODY, job_id))
+        self.call(lambda hall: hall.jobs.delete(ANYBODY, job_id))
 
     def drain(self, session_id: str, *, timeout_seconds: float) -> None:
         """As an operator does."""
-        self._call(lambda hall: hall.roster.drain(session_id, timeout_seconds=timeout_seconds, reason="maintenance"))
+        self.call(lambda hall: hall.roster.drain(session_id, timeout_seconds=timeout_seconds, reason="maintenance"))
 
-    def _call(self, call: Callable[[Hall], Awaitable[Any]]) -> None:
+    def call(self, call: Callable[[Hall], Awaitable[Any]]) -> None:
+        """Until it is answered."""
         self._do(self.calls.answer(call))
 
     def _do(self, what: Coroutine[Any, Any, Any]) -> None:

@@ -11,12 +11,14 @@ from types import MappingProxyType
 
 from jobhall.limits import SESSION_TTL
 from jobhall.states import TERMINAL_STATES, EventType, JobState
+from jobhall_server.domain.batch import BatchRecord
 from jobhall_server.domain.job import Lease, LeaseState
 from jobhall_server.domain.moves import MOVES
 from jobhall_server.domain.session import SessionState
 from jobhall_server.hall.views import EventRow, PayloadKind
 from tests.support.memory.group import Move
 from tests.support.memory.tables import Row, Tables
+from tests.support.simulation.completions import COMPLETION
 from tests.support.simulation.workers import Execution
 from tests.support.stores import START_US
 
@@ -89,6 +91,7 @@ class Referee:
         self._submitted: set[str] = set()
         self._deleted: set[str] = set()
         self._watched: list[int] = []
+        self._completion_jobs: set[str] = set()
         self.completions = 0
 
     # --- while it goes on ---
@@ -162,6 +165,15 @@ class Referee:
                 self._deleted.add(move.before["job_id"])
             elif move.before is not None:
                 self._judge(move.name, move.before, move.after)
+            else:
+                self._judge_submit(move.after)
+
+    def _judge_submit(self, row: Row) -> None:
+        content = str(self._tables.payloads[PayloadKind.PARAMETERS][row["key"]].content)
+        if COMPLETION in content:
+            if content in self._completion_jobs:
+                self._broken(f"{content} was submitted twice")
+            self._completion_jobs.add(content)
 
     def _judge(self, name: str, before: Row, after: Row) -> None:
         job_id = before["job_id"]
@@ -211,6 +223,10 @@ class Referee:
         """The jobs that are not terminal."""
         return [row for row in self._tables.jobs.values() if row["state"] not in TERMINAL_STATES]
 
+    def unsettled(self) -> list[BatchRecord]:
+        """The batches for which the server has something to do."""
+        return [one for one in self._tables.batches.values() if one.sweep or one.ended_at is None or one.completion_due]
+
     def judge_end(self) -> None:
         """After the last word is said."""
         for row in self.unfinished():
@@ -223,6 +239,8 @@ class Referee:
         self._judge_log()
         for row in self._tables.jobs.values():
             self._judge_job(row)
+        for batch in self._tables.batches.values():
+            self._judge_batch(batch)
         last = self._tables.counters.get("event", 0)
         if self._watched and self._watched[-1] != last:
             self._broken(f"the watcher was told of no event after {self._watched[-1]}; the last one is {last}")
@@ -257,6 +275,16 @@ class Referee:
                 )
             elif run.how != "complete":
                 self._broken(f"{job_id} has the result of an execution that ended as {run.how!r}")
+
+    def _judge_batch(self, batch: BatchRecord) -> None:
+        """All is over: it is closed, its counts are those of its jobs, and what it was to lead to is there."""
+        if batch in self.unsettled():
+            self._broken(f"batch {batch.batch_id} is {batch.state.name} (sweep {batch.sweep.name}) after its last job")
+        members = [row for row in self._tables.jobs.values() if row["batch_key"] == batch.key]
+        if len(members) > batch.counts.total:
+            self._broken(f"batch {batch.batch_id} counts {batch.counts.total} jobs and has {len(members)}")
+        if any(row["held_back"] and row["state"] is not JobState.COMPLETED for row in members):
+            self._broken(f"jobs of batch {batch.batch_id} are held back, and it is active")
 
     def _broken(self, what: str) -> None:
         raise PromiseBrokenError(f"{what} (at {self._now():.3f})")

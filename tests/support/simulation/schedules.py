@@ -21,6 +21,7 @@ from jobhall_server.hall.hall import HallSettings
 from tests.support.memory.group import Move
 from tests.support.memory.tables import Row, Tables
 from tests.support.simulation.clients import SimulatedClient, SimulatedWatcher
+from tests.support.simulation.managers import SimulatedManager
 from tests.support.simulation.network import SimulatedStream, Weather
 from tests.support.simulation.referee import PromiseBrokenError, Referee
 from tests.support.simulation.servers import SimulatedDisk, SimulatedServer
@@ -90,6 +91,7 @@ class Schedule:
         self._failure: BaseException | None = None
         self._stage = self._process("stage")
         self.client = SimulatedClient(self, self._process("client"), self._chance_of("client"))
+        self.manager = SimulatedManager(self.client, self._chance_of("manager"))
 
     def play(self) -> Outcome:
         """Everything that happens, from the first server's start to the referee's judgement."""
@@ -204,6 +206,12 @@ class Schedule:
         jobs = chance.randint(6, 24)
         for number in range(jobs):
             self.later(chance.uniform(0.2, 15), self._submit, number)
+        if chance.random() < 0.4:
+            for batch in range(chance.randint(1, 2)):
+                members = range(100 * batch + 100, 100 * batch + 100 + chance.randint(0, 6))
+                self.later(chance.uniform(0.2, 15), self.manager.create_batch, members)
+            for _ in range(chance.choice((0, 1, 4))):
+                self.later(chance.uniform(1, TROUBLE_SECONDS), self._manage)
         for _ in range(chance.choice((0, 0, 1, 3))):
             self.later(chance.uniform(1, TROUBLE_SECONDS), self._meddle)
         SimulatedWatcher(self, self._process("watcher"), self._chance_of("watcher"))
@@ -219,8 +227,11 @@ class Schedule:
             last = self._calm_at
             self._run(last)
         self.later(0.0, self._restore)
-        if self._run(last + BOUND_SECONDS, done=lambda: not (self.client.calls.waiting or self.referee.unfinished())):
+        if self._run(last + BOUND_SECONDS, done=self._all_is_done):
             self._run(self.timeline.now + CALM_SECONDS)
+
+    def _all_is_done(self) -> bool:
+        return not (self.client.calls.waiting or self.referee.unfinished() or self.referee.unsettled())
 
     def _run(self, until: float, *, done: Callable[[], bool] = lambda: False) -> bool:
         found = self.timeline.run(until, done=lambda: self._failure is not None or done())
@@ -239,6 +250,7 @@ class Schedule:
             self.start_server()
         if not any(worker.living and not worker.machine.leaving for worker in self.workers):
             self.start_worker("last", 4)
+        self.manager.let_go()
 
     def _tear_down(self) -> None:
         for process in self._processes:
@@ -282,6 +294,9 @@ class Schedule:
                 self._update(row["job_id"])
             else:
                 self.client.delete(row["job_id"])
+
+    def _manage(self) -> None:
+        self.tell(f"a client asks to {self.manager.meddle()}")
 
     def _update(self, job_id: str) -> None:
         chance = self._plans

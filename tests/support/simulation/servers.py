@@ -18,6 +18,7 @@ from jobhall_server.rpc.workers import _WorkStream
 from tests.support.memory.group import Move
 from tests.support.memory.store import MemoryStore
 from tests.support.memory.tables import Tables
+from tests.support.simulation.completions import read_completion
 from tests.support.simulation.network import SimulatedStream
 from tests.support.simulation.timeline import Process, Timeline
 from tests.support.stores import START_US
@@ -153,6 +154,7 @@ class SimulatedServer:
         )
         try:
             async with Hall.open(store, self._settings, clock) as hall:
+                hall.batch_loop.read_submission = read_completion
                 self.hall = hall
                 await stopping.wait()
                 hall.drain()
