@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -12,7 +13,6 @@ from jobhall.errors import Code
 from jobhall.limits import STREAM_SUBMIT_MAX
 from jobhall.v1 import job_pb2, job_type_service_pb2
 from jobhall.v1 import job_service_pb2 as pb
-from jobhall.v1.job_service_pb2_grpc import JobServiceStub
 from jobhall_server.domain.access import ADMIN_ROLE, Principal
 from tests.support.authenticators import ByToken
 from tests.support.calls import RawWorker, get, refusal, register, submission, submit
@@ -23,7 +23,7 @@ REJECT = job_pb2.UNIQUE_POLICY_REJECT
 REPLACE = job_pb2.UNIQUE_POLICY_REPLACE_PENDING
 
 
-def request(policy: job_pb2.UniquePolicy.ValueType = RETURN, key: str = "k", **fields: object) -> pb.SubmitJobRequest:
+def request(policy: job_pb2.UniquePolicy.ValueType = RETURN, key: str = "k", **fields: Any) -> pb.SubmitJobRequest:
     return pb.SubmitJobRequest(job=submission(unique_key=key, unique_policy=policy, **fields))
 
 
@@ -210,23 +210,19 @@ async def strangers(tmp_path: Path) -> AsyncIterator[Running]:
         yield server
 
 
-class Caller:
-    """One of them, with the stubs."""
-
-    def __init__(self, server: Running, name: str) -> None:
-        self._jobs: JobServiceStub = server.jobs
-        self._metadata = grpc.aio.Metadata(("authorization", f"Bearer {name}"))
-
-    async def submit(self, message: pb.SubmitJobRequest) -> pb.SubmitJobResponse:
-        return await self._jobs.SubmitJob(message, metadata=self._metadata)
+def called_by(name: str) -> grpc.aio.Metadata:
+    """Metadata of one of them."""
+    return grpc.aio.Metadata(("authorization", f"Bearer {name}"))
 
 
 async def test_a_key_is_one_of_its_organisation_or_else_of_its_owner(strangers: Running) -> None:
     """An owner that is named as an organisation is another one."""
-    root = grpc.aio.Metadata(("authorization", "Bearer root"))
     score = job_type_service_pb2.RegisterJobTypeRequest(job_type={"name": "score"})  # type: ignore[arg-type]
-    await strangers.job_types.RegisterJobType(score, metadata=root)
-    answers = {name: await Caller(strangers, name).submit(request()) for name in ("ann", "ben", "carl", "dora", "acme")}
+    await strangers.job_types.RegisterJobType(score, metadata=called_by("root"))
+    answers = {
+        name: await strangers.jobs.SubmitJob(request(), metadata=called_by(name))
+        for name in ("ann", "ben", "carl", "dora", "acme")
+    }
 
     assert [name for name, answer in answers.items() if answer.existing] == ["dora"]
     assert answers["dora"].job.id == answers["carl"].job.id

@@ -139,7 +139,11 @@ def check_schema(text: str, field: str) -> None:
 def differences(old: str | None, new: str | None) -> list[tuple[str, str]]:
     """Where two schemas differ, as JSON pointers, and how, at most twenty. Form and order of keys are no difference."""
     if old is None or new is None:
-        return [] if old == new else [("", "there is none yet" if old is None else "there is one")]
+        return (
+            []
+            if old == new
+            else [("", "there is none, and is one now" if old is None else "there is one, and is none now")]
+        )
     return list(islice(_different((), orjson.loads(old), orjson.loads(new)), DIFFERENCES_MAX))
 
 
@@ -203,7 +207,9 @@ def _described(error: jsonschema_rs.ValidationError) -> Iterator[Fault]:
             for name in names:
                 yield Fault(_cut(path + _step(name)), "is not in the schema")
         case kinds.FalseSchema():
-            yield Fault(_cut(path), "is not allowed")
+            # Of an object that may have no properties at all only the object is named.
+            empty = error.schema_path[-1:] in (["additionalProperties"], ["propertyNames"])
+            yield Fault(_cut(path), "must have no properties" if empty else "is not allowed")
         case kinds.Constant(value):
             yield Fault(_cut(path), _cut(f"must be {orjson.dumps(value).decode()}"))
         case kinds.Contains():

@@ -1,4 +1,4 @@
-"""Jobs, item errors, log lines and job types, domain → pb2."""
+"""Jobs, item errors and log lines, domain → pb2."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from dataclasses import replace
 from google.protobuf.duration_pb2 import Duration
 
 from jobhall.errors import FieldInvalidError
-from jobhall.limits import NAMESPACE_DEFAULT
 from jobhall.states import JobState
-from jobhall.v1 import job_pb2, job_type_pb2
+from jobhall.v1 import job_pb2
 from jobhall_server.domain.job import ItemError, JobFailure, JobView, TaskView
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.timing import timing
-from jobhall_server.hall.views import JobTypeView, LogLine
+from jobhall_server.hall.views import LogLine
 from jobhall_server.rpc.convert import (
     duration,
     payload_out,
     progress_out,
-    refuse_set,
     struct,
     timestamp,
 )
@@ -29,7 +27,6 @@ from jobhall_server.rpc.convert_rules import rules_out
 
 _ESTIMATE_US_MAX = 1000 * 365 * 86_400 * 1_000_000
 """A thousand years: what lies beyond is no estimate, and soon no Timestamp."""
-_JOB_TYPE_LATER = frozenset({"description", "parameters_schema", "result_schema", "defaults"})
 
 
 def view_is_basic(view: job_pb2.JobView.ValueType, *, basic_default: bool, field: str = "view") -> bool:
@@ -146,22 +143,6 @@ def log_line_out(line: LogLine, *, number: int = 0, attempt: int = 0) -> job_pb2
         number=number,
         attempt=attempt,
     )
-
-
-def job_type_out(view: JobTypeView) -> job_type_pb2.JobType:
-    """A registered type."""
-    created = timestamp(view.created_at)
-    return job_type_pb2.JobType(
-        name=view.name, namespace=view.namespace, version=1, create_time=created, update_time=created, etag="1"
-    )
-
-
-def job_type_in(message: job_type_pb2.JobType) -> tuple[str, str]:
-    """Namespace and name of a type to be registered."""
-    refuse_set(message, _JOB_TYPE_LATER, "job_type.")
-    if not message.name:
-        raise FieldInvalidError("job_type.name", "is required")
-    return message.namespace or NAMESPACE_DEFAULT, message.name
 
 
 def _lifetime_out(view: JobView, message: job_pb2.Job) -> None:

@@ -81,9 +81,7 @@ def running_members(tables: Tables) -> sa.Select[Any]:
 
 @lru_cache(maxsize=8)
 def stats(tables: Tables, sight: Sight, *, of_one_namespace: bool) -> sa.Select[Any]:
-    """Queues after a key, by key, each with its names and the sums of the counters that the caller may see; `left` is
-    what still counts of the minute before.
-    """
+    """Queues after a key with the sums of their counters; `left` is what still counts of the minute before."""
     s, q, t, own = tables.stats.c, tables.queues.c, tables.job_types.c, tables.namespaces.c
     of_type = tables.namespaces.alias("type_namespaces")
     names = (q.key, q.namespace_key, own.name, of_type.c.name, t.name)
@@ -112,10 +110,8 @@ def stats(tables: Tables, sight: Sight, *, of_one_namespace: bool) -> sa.Select[
 
 @lru_cache(maxsize=8)
 def oldest_ready(tables: Tables) -> sa.Select[Any]:
-    """When the job that waits longest in each of those queues became PENDING; those with none that waits are left out.
-
-    The ready index has a queue's jobs by lane and priority first: the first of each is looked at, and no other.
-    """
+    """When the job that waits longest in each of those queues became PENDING; queues without one are left out."""
+    # The ready index has a queue's jobs by lane and priority first: the first of each is looked at, and no other.
     jobs, queue = tables.jobs, key_rows()
     firsts = sa.select(queue.c.value.label("queue_key"), _first(jobs, jobs.c.queue_key == queue.c.value).label("key"))
     found = firsts.cte("firsts", recursive=True)

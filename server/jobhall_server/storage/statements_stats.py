@@ -37,11 +37,11 @@ def count_stats(tables: Tables) -> sa.Update:
     stats, minute = tables.stats, sa.bindparam("minute", type_=sa.BigInteger)
     names = (*Counts._fields, *REMOVED)
     rows = value_rows(*[sa.BigInteger()] * (1 + len(names) + len(ENDED)))
-    added = {name: rows.c[f"column{number}"] for number, name in enumerate((*names, *ENDED), 2)}
-    sets: dict[str, Any] = {name: stats.c[name] + added[name] for name in names}
-    for name in ENDED:
+    added = [rows.c[f"column{number}"] for number in range(2, 2 + len(names) + len(ENDED))]
+    sets: dict[str, Any] = {name: stats.c[name] + added[place] for place, name in enumerate(names)}
+    for place, name in enumerate(ENDED, len(names)):
         now, before = stats.c[f"{name}_now"], stats.c[f"{name}_before"]
         same, next_one = stats.c.minute == minute, stats.c.minute == minute - 1
-        sets[now.name] = sa.case((same, now), else_=0) + added[name]
+        sets[now.name] = sa.case((same, now), else_=0) + added[place]
         sets[before.name] = sa.case((same, before), (next_one, now), else_=0)
     return sa.update(stats).where(stats.c.key == rows.c.column1).values(sets | {"minute": minute})

@@ -156,8 +156,8 @@ class ManagementReads(HistoryReads):
         return self._tables.progress[row["key"], max(fences)] if fences else None
 
 
-def _turn(row: Row) -> tuple[int, int, int, int]:
-    return row["lane"], row["priority_order"], row["ready"], row["key"]
+def _turn(row: Row) -> tuple[int, int, int]:
+    return row["priority_order"], row["ready"], row["key"]
 
 
 def _over(row: Row, keep: Retention, now: int) -> bool:

@@ -61,9 +61,13 @@ class SimulatedClient:
         """As an operator does."""
         self.call(lambda hall: hall.roster.drain(session_id, timeout_seconds=timeout_seconds, reason="maintenance"))
 
-    def call(self, call: Callable[[Hall], Awaitable[Any]]) -> None:
+    def call(self, call: Callable[[Hall], Awaitable[Any]], then: Callable[[], None] = lambda: None) -> None:
         """Until it is answered."""
-        self._do(self.calls.answer(call))
+        self._do(self._calling(call, then))
+
+    async def _calling(self, call: Callable[[Hall], Awaitable[Any]], then: Callable[[], None]) -> None:
+        await self.calls.answer(call)
+        then()
 
     def _do(self, what: Coroutine[Any, Any, Any]) -> None:
         _ = self.calls.process.create_task(what, name="client")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from uuid import UUID
 
@@ -26,6 +26,7 @@ class SimulatedManager:
         self._client = client
         self._chance = chance
         self._batches: list[str] = []
+        self._over = False
 
     def create_batch(self, jobs: Sequence[int]) -> None:
         """With those jobs, by their numbers."""
@@ -44,7 +45,14 @@ class SimulatedManager:
             completion_policy=chance.choice([policy for policy in CompletionPolicy if policy]),
             digest=len(self._batches) + 1,
         )
-        self._client.call(lambda hall: hall.batches.create(ANYBODY, submission))
+        self._client.call(lambda hall: hall.batches.create(ANYBODY, submission), then=self._created(batch_id))
+
+    def _created(self, batch_id: str) -> Callable[[], None]:
+        def created() -> None:
+            if self._over:
+                self._let_go(batch_id)
+
+        return created
 
     def meddle(self) -> str:
         """Do something to a batch, or to all jobs of some kind; answers what."""
@@ -70,9 +78,13 @@ class SimulatedManager:
 
     def let_go(self) -> None:
         """At the end every batch is handed out and closed, so that it can end."""
+        self._over = True
         for batch_id in self._batches:
-            self._change(batch_id, "hand out")
-            self._change(batch_id, "close")
+            self._let_go(batch_id)
+
+    def _let_go(self, batch_id: str) -> None:
+        self._change(batch_id, "hand out")
+        self._change(batch_id, "close")
 
     def _change(self, batch_id: str, what: str) -> None:
         if what == "cancel":

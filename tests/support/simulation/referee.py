@@ -169,7 +169,8 @@ class Referee:
                 self._judge_submit(move.after)
 
     def _judge_submit(self, row: Row) -> None:
-        content = str(self._tables.payloads[PayloadKind.PARAMETERS][row["key"]].content)
+        parameters = self._tables.payloads[PayloadKind.PARAMETERS].get(row["key"])
+        content = "" if parameters is None else str(parameters.content)
         if COMPLETION in content:
             if content in self._completion_jobs:
                 self._broken(f"{content} was submitted twice")
