@@ -27,7 +27,7 @@ of a worker whose session was lost; it is taken as long as nobody else has claim
 
 Every state but PENDING has an end of its own: a SCHEDULED job falls due, a CLAIMED one must be accepted, a RUNNING one
 lasts while its session lives and lists it (or to its timeouts), a CANCELLING one has its grace. A PENDING job waits for
-a worker.
+a worker, for as long as that takes or until its start_deadline.
 """
 
 MEANINGS = {
@@ -46,7 +46,9 @@ MEANINGS = {
     "lose": "its session is lost, or the worker lost the task",
     "take back": "a worker that comes back lists it among what it holds, and nobody else has claimed it; same attempt",
     "time out": "the attempt ran for longer than run_timeout, or was silent for longer than progress_timeout",
-    "fall due": "its back-off or delay is over",
+    "fall due": "its schedule_time has come, or its back-off or delay is over",
+    "expire": "its start_deadline passed before any worker had begun it",
+    "update": "a caller gave it another schedule_time",
     "cancel": "a caller wants it stopped",
     "stop": "the grace of a cancelled task is over",
     "retry": "a caller wants it run again: attempts and losses start from zero, the fence goes on",

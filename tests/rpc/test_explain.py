@@ -73,7 +73,7 @@ async def test_workers_have_no_room_and_others_come_first(brisk: Running) -> Non
 async def test_a_number_of_its_own_for_the_type_is_its_room(brisk: Running) -> None:
     worker = RawWorker(brisk, "score", tasks_max=10)
     await worker.hello()
-    await worker.send(capacity={"tasks_max": 10, "type_tasks_max": {"score": 1}})
+    await worker.send(capacity={"tasks_max": 10, "types": [{"job_type": "score", "tasks_max": 1}]})
     await worker.beat()
     await submit(brisk)
     await worker.tasks()
@@ -114,7 +114,7 @@ async def test_the_session_with_room_gave_it_back_as_not_its_own(brisk: Running)
     worker = await hungry(brisk)
     job = await submit(brisk)
     (task,) = await worker.tasks()
-    await worker.report(task.lease_token, released={"not_mine": True})
+    await worker.report(task.lease_token, released={"reason": 3})
 
     (reason,) = (await explain(brisk, job.id)).reasons
 
@@ -146,7 +146,7 @@ async def test_jobs_that_lost_their_workers_are_kept_apart(brisk: Running) -> No
         tasks += await first.tasks()
     for task in tasks:
         await first.report(task.lease_token, accepted={})
-    first.cancel()
+    first.cut()
     for job in jobs:
         await back(brisk, job.id)
 

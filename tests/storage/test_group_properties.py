@@ -32,10 +32,27 @@ STEPS = (
     "fall_due",
     "cancel",
     "retry",
+    "update",
 )
 RULES = (None, Rules(run_timeout_us=5).text(), Rules(RetryPolicy(initial_delay_us=0), progress_timeout_us=5).text())
+LABELS = '{"made": "first"}'
+LATER = 20
+"""After the time at which jobs are updated."""
 FAR = 10**18
 """A time at which everything is due, in whichever group it is judged."""
+
+
+UPDATES = (
+    moves.JobUpdate(frozenset({"labels"}), labels='{"a": "b"}'),
+    moves.JobUpdate(frozenset({"labels", "access"}), access="[1, [], [], []]"),
+    moves.JobUpdate(frozenset({"labels", "priority"}), labels='{"a": "c"}', priority=3),
+    moves.JobUpdate(frozenset({"schedule_at"}), schedule_at=LATER),
+    moves.JobUpdate(frozenset({"schedule_at", "labels"})),
+    moves.JobUpdate(frozenset({"start_deadline"}), start_deadline=LATER),
+    moves.JobUpdate(frozenset({"start_deadline"})),
+    moves.JobUpdate(moves.UPDATABLE, schedule_at=LATER, start_deadline=LATER + 1),
+)
+"""One for each digest."""
 
 
 def decision(step: str, job: JobRecord, lease: Lease, digest: int) -> tuple[moves.Decision, Values]:
@@ -55,6 +72,7 @@ def decision(step: str, job: JobRecord, lease: Lease, digest: int) -> tuple[move
         "fall_due": lambda: server_moves.fall_due(job, FAR, 0.0),
         "cancel": lambda: moves.cancel(job, reason="r", by="b", stop_at=20),
         "retry": lambda: (moves.retry(job), ()),
+        "update": lambda: moves.update(job, UPDATES[digest - 2], 10),
     }
     return said[step]()
 
@@ -70,7 +88,7 @@ def take(group: Group, lease: Lease, step: str, digest: int) -> None:
 def prepare(groups: Groups, count: int) -> list[Lease]:
     """So many jobs of one queue, all claimed by one session."""
     session = open_session(groups)
-    news = [NewJob(f"{number:032x}", 1, 1, rules=rules) for number, rules in enumerate(RULES[:count])]
+    news = [NewJob(f"{number:032x}", 1, 1, rules=rules, labels=LABELS) for number, rules in enumerate(RULES[:count])]
     groups.act(lambda group: [group.insert_job(new) for new in news])
     want = Want(session.key, 1, count, 7, "w", ((1, count),))
     [[claimed]] = groups.run([claim_unit(want)])
@@ -84,8 +102,8 @@ def open_session(groups: Groups) -> SessionRecord:
     return session
 
 
-def stored(groups: Groups) -> tuple[list[Any], list[Any], list[Any]]:
-    """Everything that must not depend on how the work was cut: jobs and each job's events, without their times."""
+def stored(groups: Groups) -> tuple[list[Any], ...]:
+    """Everything that must not depend on how the work was cut: jobs, each one's events and attempts, but their times."""
     timeless = [column.name for column in schema.tables().jobs.c if not column.name.endswith("_at")]
     timeless = [name for name in timeless if name not in ("ready", "terminal")]
     jobs = groups.rows(f"SELECT {', '.join(timeless)} FROM jobhall_jobs ORDER BY key")
@@ -94,10 +112,14 @@ def stored(groups: Groups) -> tuple[list[Any], list[Any], list[Any]]:
         "FROM jobhall_jobs ORDER BY key"
     )
     events = groups.rows(
-        "SELECT job_key, revision, event_type, state, attempt, worker, failure_kind, failure_code "
-        "FROM jobhall_events ORDER BY job_key, number"
+        "SELECT job_key, revision, event_type, state, attempt, worker, failure_kind, failure_code, labels, access, "
+        "previous FROM jobhall_events ORDER BY job_key, number"
     )
-    return jobs, stamped, events
+    attempts = groups.rows(
+        "SELECT job_key, fence, attempt, worker, session_key, claimed_at IS NULL, outcome, failure_kind, failure_code, "
+        "item_error_count FROM jobhall_attempts ORDER BY job_key, fence"
+    )
+    return jobs, stamped, events, attempts
 
 
 plans = st.lists(
@@ -110,6 +132,9 @@ plans = st.lists(
 @given(plans)
 # A timeout and a late completion: the failure is told by the first of their events, and not by the last.
 @example([(1, "accept", 2, False), (1, "fall_due", 2, False), (1, "complete", 2, False)])
+# An attempt that ends, goes on after all, ends again and for good, and is history by a retry.
+@example([(0, step, 3, False) for step in ("accept", "lose", "resume", "fail", "retry", "update", "update")])
+@example([(0, step, 2, False) for step in ("accept", "fail", "cancel", "retry", "update", "cancel", "retry")])
 def test_moves_in_one_group_leave_what_the_same_moves_in_many_groups_leave(
     plan: list[tuple[int, str, int, bool]],
 ) -> None:
@@ -247,7 +272,9 @@ def lose(groups: Groups, wanted: list[int]) -> None:
 
 
 def acting(lease: Lease, step: str, digest: int) -> Act[None]:
-    return Act(lambda group: take(group, lease, step, digest), job_keys=[lease.job_key])
+    # By its id too: only so what an update tells of before is loaded.
+    job_id = f"{lease.job_key - 1:032x}"
+    return Act(lambda group: take(group, lease, step, digest), job_keys=[lease.job_key], job_ids=[job_id])
 
 
 def failing(lease: Lease, step: str, digest: int, new: NewJob) -> Act[None]:

@@ -1,6 +1,7 @@
 """Reading one job or a few: every column, what hangs on the attempt, and what does not exist for the caller."""
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -18,6 +19,8 @@ from jobhall_server.storage.codec import id_of_hex
 from jobhall_server.storage.read_clauses import stored_id
 from jobhall_server.storage.reader import Reader
 from tests.support.rows import NOW, Rows, reading, rows_in
+
+OF_BATCH = {"namespace_key": 1, "created_at": NOW, "updated_at": NOW}
 
 
 @pytest.fixture
@@ -45,7 +48,19 @@ async def test_a_job_is_read_with_every_column_that_it_was_given(rows: Rows, rea
         organization_id="acme",
         created_by="Alice",
         ready_at=NOW,
+        fence=3,
+        due_at=NOW + 2,
+        start_deadline=NOW + 2,
+        schedule_at=NOW - 1,
+        batch_key=4,
+        unique_key="acme-2024",
+        retention_us=5,
+        access="[2,[],[],[]]",
+        trace='["00-1","x"]',
+        held_back=1,
     )
+    batch_id = new_id()
+    rows.put(rows.tables.batches, key=4, batch_id=UUID(batch_id).bytes, completion_policy=0, **OF_BATCH)
     rows.put(rows.tables.parameters, job_key=7, text='{"a": 1}', content_type="application/json")
 
     job = await reader.job(ANYBODY, job_id)
@@ -63,6 +78,10 @@ async def test_a_job_is_read_with_every_column_that_it_was_given(rows: Rows, rea
     assert (job.created_at, job.ready_at, job.claimed_at, job.ended_at, job.updated_at) == (NOW, NOW, None, None, NOW)
     assert (job.attempt, job.max_attempts, job.worker_losses, job.revision) == (0, 4, 0, 1)
     assert job.parameters == Payload('{"a": 1}', "application/json")
+    assert (job.fence, job.due_at, job.start_deadline, job.schedule_at) == (3, NOW + 2, NOW + 2, NOW - 1)
+    assert (job.batch_id, job.unique_key, job.retention_us, job.held_back) == (batch_id, "acme-2024", 5, True)
+    assert (job.access, job.trace) == ("[2,[],[],[]]", '["00-1","x"]')
+    assert await reader.jobs_by_id(ANYBODY, [job_id]) == [replace(job, parameters=None)]
     assert (job.result, job.failure, job.progress, job.current_task, job.item_errors) == (None, None, None, None, ())
 
 

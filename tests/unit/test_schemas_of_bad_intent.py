@@ -171,7 +171,8 @@ def test_comparing_with_many_objects_is_counted() -> None:
 def test_the_same_value_is_answered_alike_whatever_was_checked_before() -> None:
     schema = ready(doubling(20))
 
-    answers = [answered(schema, value) for value in (5, "a", 5, [], 5)]
+    values: list[Any] = [5, "a", 5, [], 5]
+    answers = [answered(schema, value) for value in values]
     assert answers[0] == answers[2] == answers[4]
 
 

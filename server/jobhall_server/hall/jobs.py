@@ -281,4 +281,8 @@ def _special(submission: Submission, queue: QueueView | None = None) -> Special:
 
 
 def _specials(submissions: Sequence[Submission]) -> dict[int, Special]:
-    return {place: _special(submission) for place, submission in enumerate(submissions) if submission.special}
+    return {
+        place: _special(submission)
+        for place, submission in enumerate(submissions)
+        if not submission.plain and submission.special
+    }

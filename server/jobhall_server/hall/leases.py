@@ -108,6 +108,8 @@ class FallDue(Unit[list[Fallen]]):
                 group.change(job, decision, values)
                 if code:
                     group.save_failure(job_key, _timeout(job, code, final=decision.target is JobState.FAILED))
+                elif decision.target is JobState.FAILED:
+                    group.save_failure(job_key, _EXPIRED)
                 lease = Lease(job.key, job.fence, job.nonce)
                 session_key = job.session_key if job.state.held else None
                 moved.append(Fallen(lease, job.queue_key, job.state, decision.target, session_key, code))
@@ -124,6 +126,13 @@ def _loss(job: JobRecord, code: str, *, final: bool) -> JobFailure:
         retryable=not final,
         attempt=job.attempt,
     )
+
+
+_EXPIRED = JobFailure(
+    kind=FailureKind.EXPIRED,
+    message="no worker had begun it when its start_deadline passed",
+    code=server_moves.START_DEADLINE,
+)
 
 
 def _timeout(job: JobRecord, code: str, *, final: bool) -> JobFailure:

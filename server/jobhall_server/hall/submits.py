@@ -46,11 +46,11 @@ class Submission(NamedTuple):
     priority: int | None = None
     job_id: str = ""
     max_attempts: int = 0
+    digest: int = 0
+    field: str = "job"
     retry: RetryPolicy | None = None
     run_timeout_us: int | None = None
     progress_timeout_us: int | None = None
-    digest: int = 0
-    field: str = "job"
     schedule_at: int | None = None
     start_deadline: int | None = None
     batch_id: str = ""
@@ -81,13 +81,18 @@ class Submission(NamedTuple):
             checks.check_range(self.max_attempts, 1, ATTEMPTS_MAX, f"{self.field}.max_attempts")
 
     @property
+    def plain(self) -> bool:
+        """Whether it says nothing of what few submits say: what is cheap to know, and is so of nearly all."""
+        return self[_RARE_FROM:] == _NOTHING_RARE
+
+    @property
     def special(self) -> bool:
         """Whether only its unit can tell all that may be wrong with it, or what is to become of it."""
         return bool(self.batch_id or self.unique_key) or self.start_deadline is not None
 
     def new_job(self, principal: Principal, queue: QueueView, job_id: str) -> NewJob:
         """The job to be written for it; its batch is for the unit to find."""
-        return NewJob(
+        job = NewJob(
             job_id=job_id,
             namespace_key=queue.namespace_key,
             queue_key=queue.key,
@@ -102,6 +107,10 @@ class Submission(NamedTuple):
             file_name=self.file_name,
             file_size=self.file_size,
             submit_digest=self.digest,
+        )
+        if self.plain:
+            return job
+        return job._replace(
             rules=self._rules(),
             schedule_at=self.schedule_at,
             start_deadline=self.start_deadline,
@@ -117,6 +126,10 @@ class Submission(NamedTuple):
         if self.retry is None and self.run_timeout_us is self.progress_timeout_us is None:
             return None
         return Rules(self.retry or NO_RULES.retry, self.run_timeout_us, self.progress_timeout_us).text()
+
+
+_RARE_FROM = Submission._fields.index("retry")
+_NOTHING_RARE = tuple(Submission._field_defaults[name] for name in Submission._fields[_RARE_FROM:])
 
 
 def labels_text(labels: Mapping[str, str]) -> str | None:

@@ -263,17 +263,37 @@ def _claimed(
     claimed = []
     # Each job's own cost: every column by its name is quicker than slices, and those with a checkpoint are few.
     for queue, job in session.given:
-        order, _, key, _, _, fence, attempt, limit, at, _, _, job_id, labels, path, name, size, owner, org, *more = job
-        rules, batch, _, _, trace, version = more
-        lease, content = Lease(key, fence + 1, nonce), parameters.get(key)
-        identity = (lease, id_of_hex(job_id), queue, attempt + 1, limit, -order, at)
-        one = Claimed(
-            *identity, labels, path, name, size, owner, org, rules, content, trace=trace, type_version=version
-        )
+        (
+            order,
+            _,
+            key,
+            _,
+            _,
+            fence,
+            attempt,
+            limit,
+            at,
+            _,
+            _,
+            job_id,
+            labels,
+            path,
+            name,
+            size,
+            owner,
+            org,
+            rules,
+            batch,
+            _,
+            _,
+            trace,
+            version,
+        ) = job
+        identity = (Lease(key, fence + 1, nonce), id_of_hex(job_id), queue, attempt + 1, limit, -order, at)
+        told = (*identity, labels, path, name, size, owner, org, rules, parameters.get(key))
+        one = Claimed(*told, None, None, batches.get(batch, ""), trace, version)
         if key in checkpoints:
             state, progress = checkpoints[key]
             one = one._replace(checkpoint=state, progress=progress)
-        if batch is not None:
-            one = one._replace(batch_id=batches[batch])
         claimed.append(one)
     return claimed

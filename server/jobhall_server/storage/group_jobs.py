@@ -63,11 +63,13 @@ class Jobs(Loaded):
         else:
             moved = moved_on(earlier, job, change, values)
         staged.put(staged.moved, job.key, moved)
-        if "session_key" in change.row_columns:
-            staged.put(staged.handed_over, job.key, None)
-        if change.events and change.events[0][0] is EventType.UPDATED:
-            told = staged.previous.get(job.key, ())
-            staged.put(staged.previous, job.key, (*told, _previous(job, change)))
+        # Each completion's own cost: those without values of their own are neither.
+        if change.row_columns:
+            if "session_key" in change.row_columns:
+                staged.put(staged.handed_over, job.key, None)
+            if change.events and change.events[0][0] is EventType.UPDATED:
+                told = staged.previous.get(job.key, ())
+                staged.put(staged.previous, job.key, (*told, _previous(job, change)))
 
     def insert_job(self, new: NewJob) -> int:
         assert not self._saved

@@ -33,6 +33,9 @@ class Names(Loaded):
             staged.put(staged.new_types, key, None)
         else:
             nothing: dict[str, Any] = {"parameters_schema": None, "result_schema": None, "defaults": None}
+            if known.parameters_schema is not None or known.result_schema is not None:
+                # Its old jobs keep those of their version.
+                nothing["version"] = known.version + 1
             told = {"description": "", "updated_at": now, "revision": known.revision + 1, **nothing}
             new = replace(known, retired=False, auto=True, paused=False, **told)
         staged.put(staged.job_types, (namespace_key, name), new)

@@ -72,9 +72,9 @@ class _Listing:
             walked = Source.QUEUES if shape.namespace or shape.job_types else Source.ALL
             yield shape._replace(source=walked), FIRST_LOOK
         else:
-            yield shape, FIRST_LOOK if self.narrow else 0
+            yield shape, FIRST_LOOK if self.narrow or shape.held else 0
         while True:
-            yield shape, LOOK
+            yield shape, LOOK if self.narrow else FIRST_LOOK
 
 
 class ListReads(Reading):
@@ -100,7 +100,7 @@ class ListReads(Reading):
         key = await self._pass_over(listing, page.skip)
         found: list[Row] = []
         left = LOOK
-        for shape, look in listing.looks():
+        for number, (shape, look) in enumerate(listing.looks()):
             if key is None or left <= 0:
                 break
             wanted = size + 1 - len(found)
@@ -109,7 +109,7 @@ class ListReads(Reading):
             found += await self._rows(selection, listing, shape, limit=wanted, **place)
             if len(found) > size:
                 return _cut(found, size)
-            if until is not None and look == LOOK:
+            if number and until is not None:
                 # Between two keys there are no more jobs than numbers.
                 left -= abs(until - key)
             key = until

@@ -102,20 +102,21 @@ def newest_progress(tables: Tables) -> sa.Select[Any]:
 @lru_cache(maxsize=8)
 def hold_back(tables: Tables) -> sa.Update:
     """Take the jobs of those keys out of the ready index."""
-    return _hold(tables, 1, ready=sa.null())
+    return _hold(tables, 1, ready=sa.null(), aside=_PENDING)
 
 
 @lru_cache(maxsize=8)
 def hand_out(tables: Tables) -> sa.Update:
     """Put them back into it, with the turn that they had."""
-    jobs = tables.jobs
-    return _hold(tables, 0, ready=sa.case((jobs.c.state == int(JobState.PENDING), jobs.c.ready_at)))
+    return _hold(tables, 0, ready=tables.jobs.c.ready_at, aside=sa.null())
 
 
-def _hold(tables: Tables, held_back: int, **sets: sa.ColumnElement[Any]) -> sa.Update:
+def _hold(tables: Tables, held_back: int, **of_pending: sa.ColumnElement[Any]) -> sa.Update:
     jobs = tables.jobs
     # What is COMPLETED can never become PENDING again.
     wanted = (in_keys(jobs.c.key), jobs.c.held_back == 1 - held_back, jobs.c.state != int(JobState.COMPLETED))
+    pending = jobs.c.state == _PENDING
+    sets = {name: sa.case((pending, value), else_=jobs.c[name]) for name, value in of_pending.items()}
     return sa.update(jobs).where(*wanted).values(held_back=held_back, updated_at=_NOW, **sets)
 
 
@@ -130,4 +131,5 @@ def _still_to_end(batches: sa.Table) -> sa.ColumnElement[int]:
 
 _TO_END = Counts._fields[:5]
 """The states of jobs that have not ended."""
+_PENDING = sa.literal_column(f"{JobState.PENDING:d}")
 _NOW = sa.bindparam("now", type_=sa.BigInteger)
