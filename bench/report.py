@@ -118,6 +118,22 @@ ROWS = (
         title="BatchSubmitJobs by 1,000, jobs/s",
         yardstick="sqlite_inserted_per_second",
     ),
+    Row(
+        workload="lists",
+        figure="pending_ms",
+        title="A page of 100 PENDING jobs among a million finished ones, ms",
+        less_is_better=True,
+        yardstick="echo_unary_p50_ms",
+    ),
+    Row(
+        workload="lists",
+        figure="pending_ratio",
+        title="The same against a thousand finished ones, times as long",
+        aim=1.5,
+        less_is_better=True,
+    ),
+    Row(workload="lists", figure="failed_ms", title="A page of 100 FAILED jobs among them, ms", less_is_better=True),
+    Row(workload="lists", figure="type_ms", title="A page of a type that has 100 among them, ms", less_is_better=True),
 )
 
 Rounds = Mapping[str, Sequence[Mapping[str, float]]]

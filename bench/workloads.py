@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import quantiles
 
 from bench.bare_sqlite import measure_bare_sqlite
+from bench.lists import measure_lists
 from bench.processes import Child, Processes, cpu_seconds, module_command, resident_bytes
 from bench.server import Server, start_server
 
@@ -30,11 +31,13 @@ class Sizes:
     steady_jobs: int
     watches: int
     echo_calls: int
+    listed: int
+    """Finished jobs among which pages are read."""
     rounds: int
 
 
-FULL = Sizes(jobs=20_000, submits=2_000, steady_jobs=1_000, watches=1_000, echo_calls=2_000, rounds=3)
-QUICK = Sizes(jobs=4_000, submits=400, steady_jobs=200, watches=200, echo_calls=500, rounds=1)
+FULL = Sizes(jobs=20_000, submits=2_000, steady_jobs=1_000, watches=1_000, echo_calls=2_000, listed=1_000_000, rounds=3)
+QUICK = Sizes(jobs=4_000, submits=400, steady_jobs=200, watches=200, echo_calls=500, listed=50_000, rounds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +159,18 @@ def submits(run: Run, *, way: str, count: int) -> Figures:
     return {"submits_per_second": count / submitted["seconds"]}
 
 
+def lists(run: Run) -> Figures:
+    """Pages of a hundred jobs, among a thousand finished ones and among many."""
+    run.produce("batches", 1).read(within=RUN_SECONDS_MAX)
+    worker = run.work()
+    run.server.await_completed(1, within=RUN_SECONDS_MAX)
+    worker.stop()
+    run.begin()
+    figures = measure_lists(run.server, run.sizes.listed)
+    run.server.stop()
+    return figures
+
+
 WORKLOADS: dict[str, Callable[[Run], Figures]] = {
     "W1": drain,
     "W1-result": drain_with_results,
@@ -167,6 +182,7 @@ WORKLOADS: dict[str, Callable[[Run], Figures]] = {
     "submits-unary": lambda run: submits(run, way="unary", count=run.sizes.submits),
     "submits-stream": lambda run: submits(run, way="stream", count=run.sizes.submits),
     "submits-merged": lambda run: submits(run, way="merged", count=run.sizes.jobs),
+    "lists": lists,
 }
 
 

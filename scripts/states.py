@@ -104,6 +104,7 @@ def _diagram() -> Iterator[str]:
     yield "```mermaid"
     yield "stateDiagram-v2"
     yield "    [*] --> PENDING: submit"
+    yield "    [*] --> SCHEDULED: submit for later"
     for (source, target), moves in sorted(arrows.items()):
         yield f"    {source.name} --> {target.name}: {', '.join(moves)}"
     for state in STATES:

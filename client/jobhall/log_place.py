@@ -95,7 +95,8 @@ class LogPlace:
         self.over = self.over or state.terminal
         if self._only:
             self.over = self.over or attempt > self._only or (attempt == self._only and not state.held)
-        elif attempt and attempt != self._newest:
+        elif attempt > self._newest:
+            # A LOG event, which is best effort, may come after the start of the next attempt.
             if self._attempt:
                 self._later.append(attempt)
             else:

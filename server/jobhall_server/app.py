@@ -133,6 +133,7 @@ def _hall_settings(settings: Settings) -> HallSettings:
         worker_losses_max=settings.worker_losses_max,
         lease_seconds=settings.lease_seconds,
         watchers_max=settings.watchers_max,
+        sweep_job_types_after_seconds=settings.sweep_job_types_after_seconds,
         retention=Retention(
             completed_us=_kept_us(settings.retention_completed_seconds),
             failed_us=_kept_us(settings.retention_failed_seconds),

@@ -110,6 +110,12 @@ class Settings(BaseModel):
         description="the same of CANCELLED jobs",
     )
     auto_register: bool = Field(default=True, description="register the job types that workers say they serve")
+    sweep_job_types_after_seconds: float = Field(
+        0,
+        ge=0,
+        le=limits.RETENTION_MAX.total_seconds(),
+        description="how long a job type that only a worker's Hello registered may be idle; 0 is for ever",
+    )
     watchers_max: int = Field(limits.WATCHERS_MAX, ge=1, le=100_000, description="open watches and waits at once")
     reflection: bool = Field(default=True, description="let tools such as grpcurl ask for the services")
     log_format: Literal["auto", "console", "json"] = Field("auto", description="console on a terminal, else json")

@@ -1,5 +1,8 @@
 """The filter language: what it says, what it refuses, and that no text whatever breaks it."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +12,7 @@ from jobhall.states import FailureKind, JobState
 from jobhall_server.hall.views import JobFilter, ListOrder
 from jobhall_server.rpc.filters import parse_filter, parse_order
 
+ROOT = Path(__file__).parents[2]
 EVERYTHING = JobFilter(namespace="default")
 BATCH = "0190a0b0-0000-7000-8000-00000000000a"
 AT = 1_769_860_800_000_000
@@ -145,6 +149,18 @@ def test_another_order_is_refused_and_those_that_there_are_are_named(text: str) 
 
     assert [violation.field for violation in caught.value.violations] == ["order_by"]
     assert all(order.value in str(caught.value) for order in ListOrder)
+
+
+def test_every_filter_of_the_documents_is_one() -> None:
+    rows = re.findall(r"^\| [^|`]+ \| `(.+)` \|$", (ROOT / "docs" / "listing.md").read_text(), re.MULTILINE)
+    in_proto = (ROOT / "protos" / "jobhall" / "v1" / "job_service.proto").read_text().partition("Examples:")[2]
+    examples = [line.strip(" /") for line in in_proto.splitlines()[2:5]]
+
+    for text in (*examples, *rows):
+        assert parse_filter(text, EVERYTHING) != EVERYTHING
+
+    assert len(rows) >= 11
+    assert examples[0] == "state = FAILED AND type = resize"
 
 
 words = [

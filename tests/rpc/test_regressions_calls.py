@@ -24,6 +24,7 @@ from jobhall_server.domain.access import ANYBODY
 from jobhall_server.hall.clock import SystemClock
 from jobhall_server.hall.frames import Rejection, ReportKind
 from jobhall_server.hall.hall import Hall, HallSettings
+from jobhall_server.hall.job_type_units import Registration
 from jobhall_server.hall.views import JobFilter
 from jobhall_server.rpc.caller import set_principal
 from jobhall_server.rpc.convert import MALFORMED_PROGRESS, progress_in
@@ -44,7 +45,7 @@ async def hall(tmp_path: Path) -> AsyncIterator[Hall]:
         Store.open(f"sqlite:///{tmp_path / 'jobhall.db'}") as store,
         Hall.open(store, HallSettings(), SystemClock()) as opened,
     ):
-        await opened.job_types.register(ANYBODY, "default", "score")
+        await opened.job_types.register(ANYBODY, Registration("default", "score"), replace=False)
         set_principal(ANYBODY)
         yield opened
 

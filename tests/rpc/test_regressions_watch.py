@@ -15,6 +15,7 @@ from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.clock import SystemClock
 from jobhall_server.hall.feed import LIVE, QUEUED_MAX, Feed
 from jobhall_server.hall.hall import Hall, HallSettings
+from jobhall_server.hall.job_type_units import Registration
 from jobhall_server.hall.submits import Submission
 from jobhall_server.hall.views import JobFilter
 from jobhall_server.hall.watch import WatchRequest, watch
@@ -33,7 +34,7 @@ async def hall(tmp_path: Path) -> AsyncIterator[Hall]:
         Store.open(f"sqlite:///{tmp_path / 'jobhall.db'}") as store,
         Hall.open(store, HallSettings(), SystemClock()) as opened,
     ):
-        await opened.job_types.register(ANYBODY, "default", "score")
+        await opened.job_types.register(ANYBODY, Registration("default", "score"), replace=False)
         yield opened
 
 

@@ -1,6 +1,7 @@
 """AsyncClient over the real server: a job's whole life and its management, as the SDK says it."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -246,13 +247,13 @@ async def test_a_log_is_read_by_level_and_number_and_page(client: AsyncClient, c
 
 
 async def test_a_log_is_followed_over_attempts_until_the_job_has_ended(client: AsyncClient, server: Running) -> None:
-    go_on = asyncio.Event()
+    go_on = threading.Event()
     worker = Worker(server.address, name="slow", drain_seconds=0)
 
     @worker.handler("slow")
-    async def slow(task: Task) -> None:
+    def slow(task: Task) -> None:
         task.log(f"attempt {task.attempt}")
-        await go_on.wait()
+        go_on.wait(WAIT_SECONDS)
         task.log(f"end of {task.attempt}")
         if task.attempt == 1:
             raise TaskFailed("not yet")

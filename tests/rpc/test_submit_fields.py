@@ -238,6 +238,16 @@ async def test_what_is_only_tried_and_there_already_is_shown_as_it_is(server: Ru
     assert (tried.existing, tried.job.id, tried.job.revision) == (True, job.id, 1)
 
 
+async def test_of_two_that_are_tried_together_the_second_would_be_answered_with_the_first(server: Running) -> None:
+    """There is no such job to be shown, for the first one is not stored either."""
+    await register(server)
+    pair = [submission(unique_key="k", priority=1), submission(unique_key="k", priority=2)]
+
+    tried = await server.jobs.BatchSubmitJobs(pb.BatchSubmitJobsRequest(jobs=pair, validate_only=True))
+
+    assert [job.id for job in tried.jobs] == ["", ""]
+
+
 async def test_a_try_replaces_nothing(server: Running) -> None:
     await register(server)
     job = await submit(server, unique_key="k")

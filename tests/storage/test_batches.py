@@ -16,7 +16,7 @@ from jobhall_server.domain.job import Lease
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.store import Group, Unit
 from jobhall_server.hall.views import BatchFilter, BatchOrder
-from tests.storage.test_group_properties import take
+from tests.storage.test_group_properties import acting
 from tests.support.stores import Act, ActAfterSave, Floor, SetClock
 
 
@@ -63,8 +63,11 @@ async def held(floor: Floor, count: int) -> list[Lease]:
 
 async def step(floor: Floor, lease: Lease, *steps: str) -> None:
     for name in steps:
-        act = Act(lambda group, name=name: take(group, lease, name, 2), job_keys=[lease.job_key])
-        await floor.store.run(act)
+        await floor.store.run(acting(lease, name, 2))
+
+
+def telling(lease: Lease, progress: Progress) -> Act[None]:
+    return Act(lambda group: group.save_progress(lease.job_key, lease.fence, progress), job_keys=[lease.job_key])
 
 
 async def test_a_batch_is_read_back_as_it_was_opened(floor: Floor, clock: SetClock) -> None:
@@ -190,8 +193,7 @@ async def test_what_purges_remove_stays_counted_with_its_items_and_what_is_delet
     keys = await floor.submit(2, batch_key=batch.key)
     told = Progress(total=10, processed=4, succeeded=3, failed=1)
     for lease in await held(floor, 2):
-        act = Act(lambda group, lease=lease: group.save_progress(lease.job_key, 1, told), job_keys=[lease.job_key])
-        await floor.store.run(act)
+        await floor.store.run(telling(lease, told))
         await step(floor, lease, "accept", "complete")
 
     def remove(group: Group, key: int, *, purged: bool) -> None:
@@ -239,12 +241,8 @@ async def test_its_percent_is_over_jobs_one_that_ended_counting_whole(floor: Flo
     first, second, third = await held(floor, 3)
     await step(floor, first, "accept", "complete")
     for lease, percent in ((second, 50.0), (third, 10.0)):
-        told = Progress(percent=percent)
         await step(floor, lease, "accept")
-        act = Act(
-            lambda group, lease=lease, told=told: group.save_progress(lease.job_key, 1, told), job_keys=[lease.job_key]
-        )
-        await floor.store.run(act)
+        await floor.store.run(telling(lease, Progress(percent=percent)))
 
     assert (await view(floor, batch)).progress.percent == pytest.approx((100 + 50 + 10 + 0) / 4)
 

@@ -103,7 +103,7 @@ def open_session(groups: Groups) -> SessionRecord:
 
 
 def stored(groups: Groups) -> tuple[list[Any], ...]:
-    """Everything that must not depend on how the work was cut: jobs, each one's events and attempts, but their times."""
+    """Everything that must not depend on how the work was cut: jobs, their events and attempts, without the times."""
     timeless = [column.name for column in schema.tables().jobs.c if not column.name.endswith("_at")]
     timeless = [name for name in timeless if name not in ("ready", "terminal")]
     jobs = groups.rows(f"SELECT {', '.join(timeless)} FROM jobhall_jobs ORDER BY key")

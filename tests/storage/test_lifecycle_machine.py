@@ -10,18 +10,20 @@ from hypothesis.stateful import initialize, invariant, precondition, rule, run_s
 from jobhall.errors import ApiError
 from jobhall.states import HELD_STATES, TERMINAL_STATES, AttemptOutcome, EventType, FailureKind, JobState, UniquePolicy
 from jobhall_server.domain.access import ANYBODY
+from jobhall_server.domain.batch import COUNTED_STATES, BatchRecord, NewBatch
 from jobhall_server.domain.job import NewJob
 from jobhall_server.domain.moves import JobUpdate
 from jobhall_server.domain.rules import NO_RULES, Backoff, RetryPolicy, Rules
+from jobhall_server.hall.bulk import PurgeJobs
 from jobhall_server.hall.job_units import CancelJob, DeleteJob, RetryJob, UpdateJob
 from jobhall_server.hall.leases import FallDue, Fallen
-from jobhall_server.hall.submits import Special, SubmitJobs
+from jobhall_server.hall.submits import Special, SubmitJobs, Submitted
 from tests.support.lifecycle_job import ModelJob
 from tests.support.lifecycle_sessions import CHANCES
 from tests.support.lifecycle_words import CODE, Answer
 from tests.support.lifecycle_workers import Workers
-from tests.support.planned_units import equals
-from tests.support.stores import ENGINES
+from tests.support.planned_units import equals, taken
+from tests.support.stores import ENGINES, Act, ActAfterSave
 
 COLUMNS = (
     "state attempt fence worker_losses releases lease held_by revision item_error_count priority_order max_attempts "
@@ -42,6 +44,7 @@ RULES = (
 KIND = st.tuples(st.integers(0, 1), st.integers(-1, 1), st.sampled_from((1, 2, 4, 5)), st.integers(0, len(RULES) - 1))
 """Of a job: which queue, its priority, its attempts, its rules."""
 GRACE_US = 3
+BATCH_ID = str(UUID(int=2**64 - 1))
 EVENT_STATES = {
     EventType.READY: JobState.PENDING,
     EventType.RETRIED: JobState.PENDING,
@@ -55,12 +58,15 @@ class Lifecycle(Workers):
     def __init__(self) -> None:
         super().__init__()
         self.job_ids: list[str] = []
+        self.batch: BatchRecord
 
     @initialize(kinds=st.lists(KIND, min_size=2, max_size=5))
     def two_workers_and_a_few_jobs(self, kinds: list[tuple[int, int, int, int]]) -> None:
         self.join({})
         self.join({})
         self.submit(kinds, alone=True)
+        new = NewBatch(BATCH_ID, 1, "default", closed=False)
+        self.store.plan(Act(lambda group: group.open_batch(new)), lambda batch: setattr(self, "batch", batch))
 
     # --- clients ---
 
@@ -70,6 +76,7 @@ class Lifecycle(Workers):
         within=st.none() | st.integers(5, 9),
         unique=st.sampled_from((None, "a", "b")),
         policy=st.sampled_from(UniquePolicy).filter(bool),
+        member=st.booleans(),
         alone=st.booleans(),
     )
     def submit_with_conditions(
@@ -80,19 +87,21 @@ class Lifecycle(Workers):
         unique: str | None,
         policy: UniquePolicy,
         *,
+        member: bool,
         alone: bool,
     ) -> None:
-        """Not before its time, not begun after another, the only one with its key."""
+        """Not before its time, not begun after another, the only one with its key, in a batch."""
         self.job_ids.append(str(UUID(int=2**64 + len(self.job_ids))))
         job = new_job(self.job_ids[-1], self.queues[queue])._replace(
             schedule_at=None if after is None else self.now + after,
             start_deadline=None if within is None else self.now + within,
             unique_key=unique,
         )
-        expected = self.model.submit(self.modelled(job), self.now, policy)
-        special = {0: Special("job", "", policy)}
-        unit = SubmitJobs(ANYBODY, [job], atomic=False, special=special)
-        self.store.plan(unit, lambda answers: told_all(answers, expected), alone=alone)
+        modelled = self.modelled(job)
+        modelled.member = member
+        expected = self.model.submit(modelled, self.now, policy)
+        special = {0: Special("job", BATCH_ID if member else "", policy)}
+        self.plan_submits(SubmitJobs(ANYBODY, [job], atomic=False, special=special), [modelled], expected, alone=alone)
 
     @rule(
         data=st.data(),
@@ -129,15 +138,14 @@ class Lifecycle(Workers):
 
     @rule(kinds=st.lists(KIND, min_size=1, max_size=2), alone=st.booleans())
     def submit(self, kinds: list[tuple[int, int, int, int]], *, alone: bool) -> None:
-        new = []
+        new, told_of = [], []
         for queue, priority, max_attempts, rules in kinds:
             self.job_ids.append(str(UUID(int=2**64 + len(self.job_ids))))
             job = new_job(self.job_ids[-1], self.queues[queue], priority, max_attempts, rules=RULES[rules])
-            assert self.model.submit(self.modelled(job, RULES[rules]), self.now) is Answer.OK
+            told_of.append(self.modelled(job, RULES[rules]))
+            assert self.model.submit(told_of[-1], self.now) is Answer.OK
             new.append(job)
-        self.store.plan(
-            SubmitJobs(ANYBODY, new, atomic=True), lambda answers: told_all(answers, Answer.OK), alone=alone
-        )
+        self.plan_submits(SubmitJobs(ANYBODY, new, atomic=True), told_of, Answer.OK, alone=alone)
 
     @rule(data=st.data(), same=st.booleans(), alone=st.booleans())
     def submit_again(self, data: st.DataObject, *, same: bool, alone: bool) -> None:
@@ -145,10 +153,20 @@ class Lifecycle(Workers):
         job_id = data.draw(st.sampled_from(self.job_ids))
         known = self.model.jobs.get(job_id)
         job = new_job(job_id, known.queue if known else self.queues[0], content=1 if same else 2)
-        expected = self.model.submit(self.modelled(job), self.now)
-        self.store.plan(
-            SubmitJobs(ANYBODY, [job], atomic=False), lambda answers: told_all(answers, expected), alone=alone
-        )
+        modelled = self.modelled(job)
+        expected = self.model.submit(modelled, self.now)
+        self.plan_submits(SubmitJobs(ANYBODY, [job], atomic=False), [modelled], expected, alone=alone)
+
+    def plan_submits(self, unit: SubmitJobs, jobs: list[ModelJob], expected: Answer, *, alone: bool) -> None:
+        """The model learns the keys of those that are there."""
+
+        def check(answers: list[Submitted | ApiError]) -> None:
+            for answer, job in zip(answers, jobs, strict=True):
+                told(answer, expected)
+                if isinstance(answer, Submitted) and self.model.jobs.get(answer.job_id) is job:
+                    self.model.keys[answer.key] = job
+
+        self.store.plan(unit, check, alone=alone)
 
     def modelled(self, job: NewJob, rules: Rules = NO_RULES) -> ModelJob:
         facts = (job.queue_key, job.priority, job.max_attempts, job.submit_digest)
@@ -203,6 +221,26 @@ class Lifecycle(Workers):
             unit = DeleteJob(ANYBODY, job_id, revision)
             self.store.plan(unit, lambda answer: told(answer, expected), alone=alone)
 
+    @rule(microseconds=st.integers(0, 3), alone=st.booleans())
+    def purge(self, microseconds: int, *, alone: bool) -> None:
+        ended_by = self.now - microseconds
+        over = self.model.purge(ended_by)
+        self.store.plan(PurgeJobs(ANYBODY, over, ended_by), equals(expected=len(over)), alone=alone)
+
+    @rule()
+    def hold_back_or_hand_out(self) -> None:
+        """The whole batch, in one step, after what was planned."""
+        self.store.run_planned()
+        self.model.active = not self.model.active
+        members = [key for key, job in self.model.keys.items() if job.member]
+        batch = self.batch.changed(active=self.model.active)
+        self.store.plan(Act(lambda group: group.save_batch(batch), batch_ids=(BATCH_ID,)), taken)
+        self.store.plan(ActAfterSave(lambda group: group.hold_back(members, held_back=not self.model.active)), taken)
+        for key in members:
+            job = self.model.keys[key]
+            job.held_back = not self.model.active and job.state is not JobState.COMPLETED
+        self.batch = batch
+
     # --- time ---
 
     @rule(microseconds=st.integers(1, 3) | st.sampled_from((1_000_000, 10_000_000)))
@@ -238,6 +276,13 @@ class Lifecycle(Workers):
                 wrong = {column: (there, told) for column, there, told in named if there != told}
                 assert not wrong, f"of job {job.order}, as stored and in the model: {wrong}"
             self.check_events()
+            self.check_counts()
+
+    def check_counts(self) -> None:
+        """What is counted as it happens is what there is."""
+        counted, batch = self.store.counts(), self.store.batch(BATCH_ID)
+        assert dict(zip(COUNTED_STATES, counted, strict=True)) == self.model.counts(of_batch=False)
+        assert dict(zip(COUNTED_STATES, batch.counts, strict=True)) == self.model.counts(of_batch=True)
 
     def check_events(self) -> None:
         told: dict[int, list[tuple[EventType, int]]] = {}
@@ -291,7 +336,7 @@ def shown(job: ModelJob) -> tuple[object, ...]:
     counters = (job.attempt, job.fence, job.losses, job.releases, job.lease, held, len(job.events), job.item_errors)
     asked = (-job.priority, job.max_attempts)
     kept = (job.failure, job.checkpoint_bytes, int(job.excluded))
-    ready = job.ready_at if job.state is JobState.PENDING else None
+    ready = job.ready_at if job.state is JobState.PENDING and not job.held_back else None
     return (job.state, *counters, *asked, *kept, job.due_at, job.started_at, ready, job.start_deadline, job.labels)
 
 
@@ -306,9 +351,3 @@ def attempts_of(job: ModelJob) -> list[tuple[int, int, AttemptOutcome]]:
 
 def told(answer: object, expected: Answer) -> None:
     assert (answer.reason if isinstance(answer, ApiError) else "OK") == expected.value
-
-
-def told_all(answers: object, expected: Answer) -> None:
-    assert isinstance(answers, list)
-    for answer in answers:
-        told(answer, expected)

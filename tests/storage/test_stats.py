@@ -17,7 +17,7 @@ from jobhall_server.domain.batch import COUNTED_STATES, Counts, NewBatch
 from jobhall_server.domain.job import JobRecord, Lease, NewJob
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.store import Group, Unit, Want
-from tests.storage.test_group_properties import STEPS, open_session, take
+from tests.storage.test_group_properties import STEPS, acting, open_session, take
 from tests.support.groups import Groups, groups_in_memory
 from tests.support.stores import START_US, Act, Floor, SetClock, claim_unit
 
@@ -48,10 +48,8 @@ class Kept:
         self.groups = groups
         self.session = open_session(groups)
         self.batches: list[int | None] = [None]
-        self.batches += [
-            groups.act(lambda group, new=new: group.open_batch(new).key)
-            for new in (NewBatch("a" * 32, 1, "n", closed=True), NewBatch("b" * 32, 1, "n"))
-        ]
+        news = (NewBatch("a" * 32, 1, "n", closed=True), NewBatch("b" * 32, 1, "n"))
+        self.batches += groups.act(lambda group: [group.open_batch(new).key for new in news])
         groups.act(lambda group: group.namespace_key("n"))
         self.purged: Counter[tuple[int | None, JobState]] = Counter()
         self.purged_of: Counter[tuple[str, JobState]] = Counter()
@@ -210,9 +208,7 @@ async def ended(floor: Floor, count: int, **fields: Any) -> list[int]:
     session = await floor.session()
     [given] = await floor.claim(floor.want(session, count))
     for job in given:
-        await floor.store.run(
-            Act(lambda group, lease=job.lease: take(group, lease, "complete", 2), job_keys=[job.lease.job_key])
-        )
+        await floor.store.run(acting(job.lease, "complete", 2))
     return keys
 
 

@@ -19,6 +19,9 @@ class Jobs:
         self.deleted: list[ModelJob] = []
         self.keys: dict[int, ModelJob] = {}
         self.submitted = 0
+        self.active = True
+        """Whether the batch is."""
+        self.purged: list[ModelJob] = []
         self.holders: dict[tuple[int, str], ModelJob] = {}
         """By queue and unique key."""
 
@@ -38,6 +41,7 @@ class Jobs:
         self.submitted += 1
         job.order = self.submitted
         self.jobs[job.job_id] = job
+        job.held_back = job.member and not self.active
         job.enter(now)
         return Answer.OK
 
@@ -132,3 +136,18 @@ class Jobs:
         self.deleted.append(self.jobs.pop(job_id))
         self.keys = {key: known for key, known in self.keys.items() if known is not job}
         return Answer.OK
+
+    def purge(self, ended_by: int) -> list[str]:
+        """What has ended by then is removed; its batch goes on counting it. Answers the ids."""
+        over = [job for job in self.jobs.values() if job.state in TERMINAL_STATES]
+        old = [job for job in over if job.started_at is None or job.started_at <= ended_by]
+        for job in old:
+            _ = self.delete(job.job_id)
+        self.purged += old
+        return [job.job_id for job in old]
+
+    def counts(self, *, of_batch: bool) -> dict[JobState, int]:
+        """Jobs by state, of the batch or of all."""
+        counted = [job for job in self.jobs.values() if job.member or not of_batch]
+        counted += [job for job in self.purged if of_batch and job.member]
+        return {state: sum(1 for job in counted if job.state is state) for state in JobState if state}

@@ -27,7 +27,9 @@ class ModelJob:
     schedule_at: int | None = None
     start_deadline: int | None = None
     unique: str | None = None
-    batch: int | None = None
+    member: bool = False
+    """Of the one batch that there is."""
+    held_back: bool = False
     labels: str | None = None
     state: JobState = S.PENDING
     attempt: int = 0

@@ -50,7 +50,8 @@ class Model(Jobs):
         wanted = [self.keys[key] for key in only if key in self.keys] if only else [*self.jobs.values()]
         for queue, limit in queues:
             room = min(credit - len(given), limit)
-            waiting = [job for job in wanted if job.state is S.PENDING and job.queue == queue]
+            ready = [job for job in wanted if job.state is S.PENDING and not job.held_back]
+            waiting = [job for job in ready if job.queue == queue]
             for job in sorted(waiting, key=lambda job: (-job.priority, job.ready_at, job.order)):
                 if room == 0:
                     break

@@ -12,7 +12,13 @@ from typing import Any, cast
 import grpc
 
 from jobhall.channel import CHANNEL_OPTIONS
-from jobhall.v1 import admin_service_pb2_grpc, job_service_pb2_grpc, job_type_service_pb2_grpc, worker_service_pb2_grpc
+from jobhall.v1 import (
+    admin_service_pb2_grpc,
+    batch_service_pb2_grpc,
+    job_service_pb2_grpc,
+    job_type_service_pb2_grpc,
+    worker_service_pb2_grpc,
+)
 from jobhall_server import app
 from jobhall_server.app import App
 from jobhall_server.hall.clock import Clock
@@ -32,6 +38,7 @@ class Running:
     channel: grpc.aio.Channel
 
     def __post_init__(self) -> None:
+        self.batches = batch_service_pb2_grpc.BatchServiceStub(self.channel)
         self.jobs = job_service_pb2_grpc.JobServiceStub(self.channel)
         self.job_types = job_type_service_pb2_grpc.JobTypeServiceStub(self.channel)
         self.workers = worker_service_pb2_grpc.WorkerServiceStub(self.channel)

@@ -86,12 +86,14 @@ class Act(Unit[T]):
         job_ids: Sequence[str] = (),
         session_keys: Sequence[int] = (),
         session_ids: Sequence[str] = (),
+        batch_ids: Sequence[str] = (),
     ) -> None:
         self._decide = decide
         self.job_keys = job_keys
         self.job_ids = job_ids
         self.session_keys = session_keys
         self.session_ids = session_ids
+        self.batch_ids = batch_ids
 
     def decide(self, group: Group) -> T:
         return self._decide(group)

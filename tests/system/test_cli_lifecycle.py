@@ -104,7 +104,7 @@ def test_a_job_waits_for_its_time_until_that_is_changed(hall: Hall) -> None:
 
 
 def test_a_job_that_nobody_starts_in_time_fails(hall: Hall) -> None:
-    job_id = said(hall, "submit", "parked", "--start-deadline", "200ms")
+    job_id = said(hall, "submit", "parked", "--start-deadline", "3s")
 
     in_state(hall, job_id, "FAILED")
 

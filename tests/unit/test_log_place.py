@@ -100,6 +100,18 @@ def test_the_attempt_before_is_read_to_its_end_before_the_next() -> None:
     assert not reader.over
 
 
+def test_a_late_word_of_the_attempt_before_is_no_new_attempt() -> None:
+    """The log was told twice: LOG events are not in order with the others, and one of attempt 1 came after RUNNING."""
+    reader = place()
+    reader.see(snapshot(1))
+    reader.see(event(EventType.RUNNING, 2, JobState.RUNNING))
+    reader.see(event(EventType.LOG, 1, JobState.RUNNING))
+    reader.take(page(1))
+    reader.take(page(1))
+
+    assert asked(reader) is None
+
+
 def test_it_is_over_when_the_job_has_ended() -> None:
     reader = place()
     reader.see(snapshot(1))

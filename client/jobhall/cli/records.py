@@ -63,7 +63,7 @@ def job_rows(job: Job) -> Rows:
         ("cancelled", "" if job.succeeded or job.error else outcome_text(job)),
         ("item errors", job.item_error_count or ""),
         ("retention", job.retention),
-        ("purged at", job.purge_at),
+        ("kept until", job.purge_at),
         ("checkpoint", value_text(job.checkpoint)),
         ("etag", job.etag),
     )

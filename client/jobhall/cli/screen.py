@@ -99,8 +99,10 @@ class Screen:
 
     def batch(self, batch: Batch) -> None:
         self.record(batch, batch_rows(batch))
-        with BatchBar(self._console) as show:
-            show(batch)
+        bar = BatchBar(self._console)
+        bar(batch)
+        with bar:
+            """Drawn once."""
 
     def follow_batch(self) -> BatchBar:
         return BatchBar(self._console)

@@ -119,11 +119,12 @@ class BatchLoop:
     async def _end(self, batch: BatchRecord) -> bool:
         """No job follows. A batch that is deleted is walked through again until its last job is gone."""
         if batch.sweep is not Sweep.DELETE:
-            following = await self._hall.store.run(_End(batch))
-            return following is not Sweep.NONE
+            await self._hall.store.run(_End(batch))
+            return True
         left = await self._reads.members(batch.key, after_key=0)
         await self._hall.store.run(_Again(batch) if left else _Remove(batch))
-        return False
+        # What is left is with workers, who take their time.
+        return not left
 
     # --- completion jobs ---
 
@@ -221,20 +222,17 @@ class _Hold(Unit[None]):
             group.hold_back(self._job_keys, held_back=self._batch.sweep is Sweep.HOLD_BACK)
 
 
-class _End(Unit[Sweep]):
-    """The sweep is done; answers the one that follows."""
+class _End(Unit[None]):
+    """The sweep is done; another may follow."""
 
     def __init__(self, batch: BatchRecord) -> None:
         self._batch = batch
         self.batch_keys = (batch.key,)
 
-    def decide(self, group: Group) -> Sweep:
+    def decide(self, group: Group) -> None:
         batch = _as_read(group, self._batch)
-        if batch is None:
-            return Sweep.NONE
-        following = next_sweep(batch)
-        group.save_batch(replace(batch, sweep=following, sweep_after=0))
-        return following
+        if batch is not None:
+            group.save_batch(replace(batch, sweep=next_sweep(batch), sweep_after=0))
 
 
 class _Again(Unit[None]):

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from jobhall.errors import FieldInvalidError, FieldViolation
 from jobhall.limits import (
     JOB_TYPE_PATTERN,
+    JOB_TYPE_PREFIX_GLOBAL,
+    JOB_TYPE_PREFIX_OWN,
     LABEL_KEY_PATTERN,
     LABEL_VALUE_BYTES_MAX,
     LABELS_MAX,
@@ -49,7 +51,8 @@ def listed_namespace(name: str, field: str) -> str | None:
 
 def check_job_type(spec: str, field: str) -> str:
     """The name as given; FieldInvalidError when no type can have it."""
-    if not _JOB_TYPE.fullmatch(split_job_type(spec)[1]):
+    name = split_job_type(spec)[1]
+    if not _JOB_TYPE.fullmatch(name) or name.startswith((JOB_TYPE_PREFIX_GLOBAL, JOB_TYPE_PREFIX_OWN)):
         raise FieldInvalidError(field, f"{spec[:80]!r} is no job type; write name or category:name")
     return spec
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -95,20 +96,23 @@ class Jobs:
             jobs.append(checked.new_job(principal, queue, submission.job_id or str(uuid7())))
             queues.append(queue)
             special[place] = _special(checked, queue if not queue.key else None)
+        unit = TrySubmits(principal, jobs, atomic=True, special=special)
         try:
-            unit = TrySubmits(principal, jobs, atomic=True, special=special)
             written = await self._hall.store.run(unit, refusable=True)
         except Rehearsed as tried:
             written = tried.answers
         return [
-            (
-                replace(fresh_view(job, answer, queue, submission.batch_id), job_id="")
-                if isinstance(answer, Submitted) and not answer.existing
-                else (await self._view(principal, submission, job, answer))[0],
-                isinstance(answer, Submitted) and answer.existing,
-            )
+            await self._tried_view(principal, answer, fresh_view(job, answer, queue, submission.batch_id))
             for submission, job, queue, answer in zip(submissions, jobs, queues, written, strict=True)
+            if isinstance(answer, Submitted)
         ]
+
+    async def _tried_view(self, principal: Principal, answer: Submitted, fresh: JobView) -> tuple[JobView, bool]:
+        if answer.existing:
+            # What only another of these submits would make is not there to be shown.
+            with suppress(JobNotFoundError):
+                return await self.get(principal, answer.job_id), True
+        return replace(fresh, job_id=""), answer.existing
 
     async def prepared(self, principal: Principal, submissions: Sequence[Submission]) -> SubmitJobs:
         """The checked unit that writes them all or none, for another unit to write them with what is its own."""

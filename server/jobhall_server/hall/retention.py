@@ -46,7 +46,7 @@ async def cut_what_is_old(store: Store) -> int:
     return removed
 
 
-class _Purge(Unit[int]):
+class PurgeOld(Unit[int]):
     """Delete what was over at that time, unless it was tried again since."""
 
     def __init__(self, job_keys: Sequence[int], looked_at: int) -> None:
@@ -66,7 +66,7 @@ async def purge_what_is_over(store: Store, keep: Retention, clock: Clock) -> int
         looked_at = clock.now_us()
         step = await store.reads.jobs_to_purge(keep, after_key=place)
         for start in range(0, len(step.job_keys), STEP_JOBS):
-            purged += await store.run(_Purge(step.job_keys[start : start + STEP_JOBS], looked_at), refusable=True)
+            purged += await store.run(PurgeOld(step.job_keys[start : start + STEP_JOBS], looked_at), refusable=True)
             await asyncio.sleep(STEP_REST_SECONDS)
         if not step.job_keys:
             await asyncio.sleep(STEP_REST_SECONDS)

@@ -157,11 +157,11 @@ class Jobs(Loaded):
             staged.put(staged.attempts, lease, None)
             return
         told = closed_attempt(job, change, values, staged.moved.get(job.key), staged.now)
-        if change.source not in TERMINAL_STATES or (lease in staged.attempts and staged.attempts[lease] is None):
-            staged.put(staged.attempts, lease, told)
-        elif lease not in staged.attempts:
-            # A retry: the attempt may be history already, if it was not the last word on the job.
+        if change.source in TERMINAL_STATES:
+            # A retry: where the attempt was not the last word on the job, it is history already.
             staged.put(staged.attempts_if_new, lease, told)
+        else:
+            staged.put(staged.attempts, lease, told)
 
 
 def _record(row: list[Any]) -> JobRecord:

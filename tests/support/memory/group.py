@@ -323,6 +323,8 @@ class Group(Names, GroupProtocol):
     ) -> None:
         """One event of a job after its move; `later` ones of the same move follow; `failed`: it tells the failure."""
         batch = self._tables.batches.get(row["batch_key"])
+        if batch is not None and event_type in (EventType.RUNNING, EventType.COMPLETED):
+            self._begun.add(batch.key)
         _, _, job_type = self._tables.queue(row["queue_key"])
         event = EventRow(
             number=self._next("event"),

@@ -12,8 +12,6 @@ from jobhall_server.hall.store import Unit
 from jobhall_server.hall.views import JobTypeView
 from tests.support.memory.tables import Journal, Row, Tables
 
-_BEGUN = frozenset({JobState.RUNNING, JobState.CANCELLING, JobState.COMPLETED, JobState.FAILED})
-
 
 class Names:
     """The part of a group that knows namespaces, types, queues and batches."""
@@ -27,6 +25,8 @@ class Names:
         self._batch_keys = {key for unit in units for key in unit.batch_keys}
         self._batch_keys |= {key for key, batch in tables.batches.items() if batch.batch_id in ids}
         self._batches_before = dict(tables.batches)
+        self._begun: set[int] = set()
+        """Batches of which a job was begun in this group."""
         self.batch_ended = False
 
     @property
@@ -131,11 +131,10 @@ class Names:
             states = [row["state"] for row in self._members(key)]
             counts = Counts(*(states.count(s) + self._tables.purged.get((key, s), 0) for s in COUNTED_STATES))
             over = batch.closed and counts.ended == counts.total
-            begun = any(counts.of(state) for state in _BEGUN)
             counted = replace(
                 batch,
                 counts=counts,
-                started_at=batch.started_at or (self._now if begun else None),
+                started_at=batch.started_at or (self._now if key in self._begun else None),
                 ended_at=(batch.ended_at or self._now) if over else None,
             )
             if counted != self._batches_before.get(key):
