@@ -29,7 +29,8 @@ Figures = dict[str, float]
 def measure_lists(server: Server, finished: int) -> Figures:
     """The shortest time of a page in milliseconds, of each kind of list, among so many finished jobs.
 
-    The shortest, since what else the machine does would be in the others, and the ratio says nothing then. A job that is COMPLETED is the pattern of those that are put into the file beside the server.
+    The shortest, since what else the machine does is in the others, and would be in their ratio. A job that is
+    COMPLETED is the pattern of those that are put into the file beside the server.
     """
     with jobhall.Client(server.address) as client:
         client.types.register(RARE_TYPE)

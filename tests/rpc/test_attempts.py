@@ -50,7 +50,7 @@ async def test_an_attempt_under_way_has_its_worker_and_no_end(brisk: Running) ->
 
     assert (attempt.attempt, attempt.fence) == (1, task.fence)
     assert (attempt.worker_name, attempt.session_id) == ("by-hand", welcome.session_id)
-    assert attempt.outcome == AttemptOutcome.UNSPECIFIED
+    assert int(attempt.outcome) == AttemptOutcome.UNSPECIFIED
     assert attempt.claim_time.ToMicroseconds() <= attempt.start_time.ToMicroseconds()
     assert not attempt.HasField("end_time")
     assert not attempt.HasField("error")
@@ -68,7 +68,7 @@ async def test_every_failed_attempt_keeps_its_own_error_and_the_last_one_its_res
 
     assert [attempt.attempt for attempt in found] == [1, 2, 3, 4]
     assert [attempt.fence for attempt in found] == [1, 2, 3, 4]
-    assert [attempt.outcome for attempt in found] == [AttemptOutcome.FAILED] * 3 + [AttemptOutcome.COMPLETED]
+    assert [int(attempt.outcome) for attempt in found] == [AttemptOutcome.FAILED] * 3 + [AttemptOutcome.COMPLETED]
     assert [(attempt.error.code, attempt.error.message) for attempt in found[:3]] == [
         (f"CODE_{number}", f"number {number}") for number in range(3)
     ]
@@ -101,8 +101,8 @@ async def test_a_cancelled_attempt_is_kept(brisk: Running) -> None:
 
     (over,) = await attempts(brisk, job.id)
 
-    assert [attempt.outcome for attempt in under_way] == [AttemptOutcome.UNSPECIFIED]
-    assert over.outcome == AttemptOutcome.CANCELLED
+    assert [int(attempt.outcome) for attempt in under_way] == [AttemptOutcome.UNSPECIFIED]
+    assert int(over.outcome) == AttemptOutcome.CANCELLED
     assert over.HasField("end_time")
 
 
@@ -115,7 +115,7 @@ async def test_an_attempt_given_back_is_kept_and_not_counted(brisk: Running) -> 
 
     found = await attempts(brisk, job.id)
 
-    assert [(one.attempt, one.outcome) for one in found] == [
+    assert [(one.attempt, int(one.outcome)) for one in found] == [
         (1, AttemptOutcome.RELEASED),
         (1, AttemptOutcome.COMPLETED),
     ]
@@ -133,7 +133,7 @@ async def test_an_attempt_whose_worker_was_lost_says_so(brisk: Running) -> None:
 
     lost, present = await attempts(brisk, job.id)
 
-    assert (lost.outcome, lost.error.kind) == (AttemptOutcome.FAILED, FailureKind.WORKER_LOST)
+    assert (int(lost.outcome), int(lost.error.kind)) == (AttemptOutcome.FAILED, FailureKind.WORKER_LOST)
     assert "its worker was lost in attempt 1 of 4" in lost.error.message
     assert (present.attempt, present.worker_name) == (2, "cron")
     assert given.tasks[0].attempt == 2

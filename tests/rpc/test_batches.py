@@ -16,6 +16,7 @@ from tests.support.batch_calls import (
     create,
     listed,
     members,
+    policy,
     read,
     state,
     work,
@@ -48,7 +49,7 @@ async def test_a_batch_is_created_with_its_jobs_and_is_read_as_it_was_sent(brisk
     assert (state(batch), batch.counts.pending) == (BatchState.PENDING, 2)
     assert batch.completion_job.parameters.json == '{"x": 1}'
     assert batch.completion_job.labels == {"a": "b"}
-    assert batch.completion_policy == CompletionPolicy.ALL_TERMINAL
+    assert policy(batch) is CompletionPolicy.ALL_TERMINAL
     assert list(batch.access_control.read_access) == ["bob"]
     assert (batch.owner, batch.created_by, batch.etag) == ("anonymous", "anonymous", "1")
     assert batch.HasField("create_time")
@@ -63,8 +64,8 @@ async def test_one_that_says_nothing_is_open_active_private_and_completes_nothin
     batch = (await create(brisk)).batch
 
     assert (batch.closed, batch.active, state(batch)) == (False, True, BatchState.PENDING)
-    assert batch.completion_policy == CompletionPolicy.ALL_COMPLETED
-    assert batch.access_control.visibility == Visibility.PRIVATE
+    assert policy(batch) is CompletionPolicy.ALL_COMPLETED
+    assert Visibility(batch.access_control.visibility) is Visibility.PRIVATE
     assert not batch.HasField("completion_job")
 
 
@@ -164,7 +165,7 @@ async def test_lists_have_their_filter_orders_and_pages(brisk: Running) -> None:
         ("two words", {}),
         ("far", {"namespace": "eu", "jobs": 1}),
     ):
-        await create(brisk, name=name, **fields)  # type: ignore[arg-type]  # of many types
+        await create(brisk, name=name, **fields)
     failed = await create(brisk, name="failed", jobs=1, closed=True)
     await cancel(brisk, failed.batch.id)
     since = (await read(brisk, failed.batch.id)).create_time.ToJsonString()
@@ -188,7 +189,8 @@ async def test_a_page_token_is_good_for_its_own_list_only(brisk: Running) -> Non
     page = await brisk.batches.ListBatches(pb.ListBatchesRequest(page_size=1))
     token = page.next_page_token
 
-    for other in ({"filter": "closed = false"}, {"order_by": "name"}, {"namespace": "-"}):
+    others: list[Any] = [{"filter": "closed = false"}, {"order_by": "name"}, {"namespace": "-"}]
+    for other in others:
         refused = await refusal(brisk.batches.ListBatches(pb.ListBatchesRequest(page_token=token, **other)))
         assert (refused.reason, refused.violations[0].field) == ("FIELD_INVALID", "page_token")
 
@@ -206,13 +208,12 @@ async def test_what_one_may_not_see_is_not_there(tmp_path: Any) -> None:
         made = await server.batches.CreateBatch(pb.CreateBatchRequest(batch_id=NOBODY), **as_("ann"))
         seen = await server.batches.GetBatch(pb.GetBatchRequest(batch_id=NOBODY), **as_("bob"))
         hidden = await server.batches.ListBatches(pb.ListBatchesRequest(), **as_("cid"))
+        renamed: Any = {"batch": {"id": NOBODY}, "update_mask": {"paths": ["name"]}}
         refusals = [
             await refusal(call)
             for call in (
                 server.batches.GetBatch(pb.GetBatchRequest(batch_id=NOBODY), **as_("cid")),
-                server.batches.UpdateBatch(
-                    pb.UpdateBatchRequest(batch={"id": NOBODY}, update_mask={"paths": ["name"]}), **as_("cid")
-                ),
+                server.batches.UpdateBatch(pb.UpdateBatchRequest(**renamed), **as_("cid")),
                 server.batches.CancelBatch(pb.CancelBatchRequest(batch_id=NOBODY), **as_("cid")),
                 server.batches.DeleteBatch(pb.DeleteBatchRequest(batch_id=NOBODY), **as_("cid")),
             )

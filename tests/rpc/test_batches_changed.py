@@ -4,14 +4,14 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from jobhall.errors import Code
 from jobhall.states import BatchState, CompletionPolicy, JobState
 from jobhall.v1 import job_service_pb2 as jobs_pb
-from jobhall.v1 import worker_service_pb2
 from jobhall_server.domain.batch import Sweep
-from tests.support.batch_calls import COMPLETED, cancel, change, create, delete, read, state, work
-from tests.support.calls import RawWorker, get, refusal, register, submit
+from tests.support.batch_calls import COMPLETED, cancel, change, create, delete, policy, read, state, work
+from tests.support.calls import RawWorker, get, refusal, register, submission, submit
 from tests.support.servers import Running, running_server
 from tests.support.unary_calls import claim, report
 from tests.support.waiting import eventually_async
@@ -26,15 +26,15 @@ async def test_a_mask_names_what_changes_and_the_rest_stays(brisk: Running) -> N
 
     renamed = await change(brisk, batch.id, name="new")
     shared = await change(brisk, batch.id, access_control={"visibility": 2, "write_access": ["bob"]})
-    policy = await change(brisk, batch.id, completion_policy=CompletionPolicy.ALL_TERMINAL)
+    terminal = await change(brisk, batch.id, completion_policy=CompletionPolicy.ALL_TERMINAL)
     without = await change(brisk, batch.id, "completion_job")
     same = await change(brisk, batch.id, name="new")
 
     assert (renamed.name, renamed.completion_job.job_type, renamed.closed) == ("new", "report", False)
     assert list(shared.access_control.write_access) == ["bob"]
-    assert policy.completion_policy == CompletionPolicy.ALL_TERMINAL
+    assert policy(terminal) is CompletionPolicy.ALL_TERMINAL
     assert not without.HasField("completion_job")
-    assert [one.etag for one in (batch, renamed, shared, policy, without, same)] == ["1", "2", "3", "4", "5", "5"]
+    assert [one.etag for one in (batch, renamed, shared, terminal, without, same)] == ["1", "2", "3", "4", "5", "5"]
 
 
 async def test_an_etag_of_before_refuses_every_change(brisk: Running) -> None:
@@ -81,9 +81,8 @@ async def test_a_cancel_closes_it_and_cancels_all_its_jobs_with_the_reason(brisk
 
 async def test_a_cancel_goes_through_more_jobs_than_one_step_holds(brisk: Running) -> None:
     answer = await create(brisk, jobs=1000)
-    await brisk.jobs.BatchSubmitJobs(
-        jobs_pb.BatchSubmitJobsRequest(jobs=[{"job_type": "score", "batch_id": answer.batch.id}] * 300)
-    )
+    more = [submission(batch_id=answer.batch.id)] * 300
+    await brisk.jobs.BatchSubmitJobs(jobs_pb.BatchSubmitJobsRequest(jobs=more))
 
     cancelled = await cancel(brisk, answer.batch.id)
 
@@ -98,7 +97,7 @@ async def test_workers_that_run_its_jobs_are_told_to_stop(brisk: Running) -> Non
     await worker.report(running.lease_token, accepted={})
 
     cancelled = await cancel(brisk, batch.id, reason="enough")
-    told: list[worker_service_pb2.CancelTask] = []
+    told: list[Any] = []
     while len(told) < 2:
         told += (await worker.next("cancel_tasks")).cancel_tasks.cancels
     await worker.report(running.lease_token, cancelled={})
@@ -171,7 +170,7 @@ async def test_a_batch_is_deleted_with_all_its_jobs_and_answered_as_it_last_was(
     assert (last.name, last.counts.pending, last.counts.completed) == ("gone", 599, 1)
     assert {error.reason for error in refusals} == {"BATCH_NOT_FOUND"}
     assert [job.id for job in left.jobs] == [other.id]
-    assert await create(brisk, batch_id=answer.batch.id)
+    assert (await create(brisk, batch_id=answer.batch.id)).batch.id == answer.batch.id
 
 
 async def test_one_whose_jobs_workers_hold_is_not_deleted(brisk: Running) -> None:

@@ -39,7 +39,7 @@ async def test_no_worker_is_there(brisk: Running) -> None:
 
     (reason,) = explanation.reasons
     assert (explanation.job_id, JobState(explanation.state)) == (job.id, JobState.PENDING)
-    assert reason.kind == WaitReasonKind.NO_WORKER
+    assert int(reason.kind) == WaitReasonKind.NO_WORKER
     assert explanation.summary == reason.message == "No worker serves score in the namespace default."
     assert dict(reason.metadata) == {"job_type": "score", "namespace": "default", "workers": "0"}
 
@@ -66,7 +66,7 @@ async def test_workers_have_no_room_and_others_come_first(brisk: Running) -> Non
     explanation = await explain(brisk, second.id)
     no_room, behind = explanation.reasons
     assert (no_room.metadata["workers"], no_room.metadata["tasks_max"]) == ("1", "1")
-    assert (behind.kind, behind.metadata["jobs_ahead"]) == (WaitReasonKind.BEHIND_OTHERS, "1")
+    assert (int(behind.kind), behind.metadata["jobs_ahead"]) == (WaitReasonKind.BEHIND_OTHERS, "1")
     assert explanation.jobs_ahead == 1
 
 
@@ -96,7 +96,7 @@ async def test_it_is_not_due(brisk: Running) -> None:
 
     (reason,) = (await explain(brisk, job.id)).reasons
 
-    assert (reason.kind, reason.until_time.seconds) == (WaitReasonKind.NOT_DUE, FAR["seconds"])
+    assert (int(reason.kind), reason.until_time.seconds) == (WaitReasonKind.NOT_DUE, FAR["seconds"])
 
 
 async def test_it_backs_off_after_a_failure(brisk: Running) -> None:
@@ -105,7 +105,7 @@ async def test_it_backs_off_after_a_failure(brisk: Running) -> None:
 
     reason = (await explain(brisk, job.id)).reasons[0]
 
-    assert reason.kind == WaitReasonKind.BACKING_OFF
+    assert int(reason.kind) == WaitReasonKind.BACKING_OFF
     assert "Attempt 1 of 4 failed (BROKEN)" in reason.message
     assert reason.until_time.seconds > 0
 
@@ -118,7 +118,7 @@ async def test_the_session_with_room_gave_it_back_as_not_its_own(brisk: Running)
 
     (reason,) = (await explain(brisk, job.id)).reasons
 
-    assert reason.kind == WaitReasonKind.SESSIONS_EXCLUDED
+    assert int(reason.kind) == WaitReasonKind.SESSIONS_EXCLUDED
     assert "by-hand" in reason.message
 
 
@@ -133,7 +133,7 @@ async def test_the_only_worker_drains(brisk: Running) -> None:
     waiting = await submit(brisk)
 
     (reason,) = (await explain(brisk, waiting.id)).reasons
-    assert (reason.kind, reason.metadata["draining"]) == (WaitReasonKind.NO_WORKER, "1")
+    assert (int(reason.kind), reason.metadata["draining"]) == (WaitReasonKind.NO_WORKER, "1")
     assert await kinds(brisk, job.id) == [WaitReasonKind.NOT_WAITING]
 
 
@@ -159,7 +159,7 @@ async def test_jobs_that_lost_their_workers_are_kept_apart(brisk: Running) -> No
 
 async def back(server: Running, job_id: str) -> None:
     async def pending() -> bool:
-        return (await explain(server, job_id)).state == JobState.PENDING
+        return int((await explain(server, job_id)).state) == JobState.PENDING
 
     await eventually_async(pending, within=SOON, what="the job is PENDING again")
 

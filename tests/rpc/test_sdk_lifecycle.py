@@ -28,6 +28,7 @@ from jobhall import (
     Worker,
 )
 from jobhall.errors import EtagMismatchError, JobNotFoundError, JobTerminalError, UniqueKeyTakenError
+from jobhall.limits import LOG_LINES_KEPT_MAX
 from tests.support.servers import Running
 from tests.support.waiting import eventually_async
 
@@ -161,6 +162,21 @@ async def test_many_are_cancelled_retried_and_purged_by_a_filter(client: AsyncCl
     assert (stats.total.pending, stats.total.cancelled, stats.removed.cancelled) == (2, 0, 1)
 
 
+async def test_more_jobs_than_one_call_takes_are_changed_in_steps(client: AsyncClient, worker: Worker) -> None:
+    held = await client.jobs.submit("hold")
+    await eventually_async(lambda: state_is(client, held.id, JobState.RUNNING), within=WAIT_SECONDS, what="it runs")
+    for count in (1000, 200):
+        await client.jobs.submit_many([Submission("score")] * count)
+
+    tried = await client.jobs.cancel_jobs(filter="priority = 0", dry_run=True)
+    cancelled = await client.jobs.cancel_jobs(filter="priority = 0", reason="not needed any more")
+
+    assert (tried.count, tried.more) == (1000, True)
+    assert (cancelled.count, cancelled.more) == (1201, False)
+    await eventually_async(lambda: ended(client, held.id), within=WAIT_SECONDS, what="its worker stopped")
+    assert (await client.jobs.purge_jobs(min_age=0, jobs_max=1100)) == BulkOutcome(count=1100, more=True)
+
+
 async def test_a_retry_that_another_job_s_key_forbids_is_skipped(client: AsyncClient) -> None:
     first = await client.jobs.submit("score", unique_key="a")
     await client.jobs.cancel_job(first.id)
@@ -273,6 +289,26 @@ async def test_a_log_is_followed_over_attempts_until_the_job_has_ended(client: A
         await asyncio.wait_for(following, WAIT_SECONDS)
 
     assert seen == ["attempt 1", "end of 1", "attempt 2", "end of 2"]
+
+
+async def test_every_line_beyond_those_that_are_kept_is_counted(client: AsyncClient, server: Running) -> None:
+    """Whether the server refused it, or the worker had no room for it while it could not send."""
+    worker = Worker(server.address, name="loud", drain_seconds=0)
+
+    @worker.handler("loud")
+    def loud(task: Task) -> None:
+        for number in range(LOG_LINES_KEPT_MAX + 50):
+            task.log(str(number))
+
+    async with worker:
+        await eventually_async(lambda: worker.connected, within=10, what="the worker is connected")
+        job = await client.jobs.submit("loud")
+        await client.jobs.wait_for_job(job.id, timeout=3 * WAIT_SECONDS)
+
+    last = [line async for line in client.jobs.logs(job.id, after_number=LOG_LINES_KEPT_MAX - 2)]
+    page = await client.jobs.log_page(job.id, page_size=1)
+    assert [line.message for line in last] == [str(LOG_LINES_KEPT_MAX - 2), str(LOG_LINES_KEPT_MAX - 1)]
+    assert page.dropped_count == 50
 
 
 async def test_to_follow_a_job_that_is_not_there_says_so(client: AsyncClient) -> None:

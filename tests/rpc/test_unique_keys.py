@@ -137,6 +137,21 @@ async def test_of_many_at_once_one_is_new(server: Running) -> None:
     assert sum(not answer.existing for answer in answers) == 1
 
 
+async def test_a_submit_whose_job_is_deleted_meanwhile_is_answered_with_another(server: Running) -> None:
+    """The submit was answered with the job that had the key, which was gone when it was to be shown: the caller of a
+    submit was told JOB_NOT_FOUND.
+    """
+    await register(server)
+    for _ in range(30):
+        job = await submit(server, unique_key="k")
+
+        answer, _ = await asyncio.gather(
+            server.jobs.SubmitJob(request()), server.jobs.DeleteJob(pb.DeleteJobRequest(job_id=job.id))
+        )
+
+        assert answer.existing == (answer.job.id == job.id)
+
+
 async def test_on_the_stream_each_is_answered_alone(server: Running) -> None:
     await register(server)
     jobs = [submission(unique_key="k"), submission(), submission(unique_key="k")]

@@ -37,6 +37,12 @@ def accepted(group: Group, lease: Lease) -> JobRecord:
     return taken(group, lease.job_key, worker_moves.accept(group.job(lease.job_key), lease, group.now))
 
 
+def lost(group: Group, lease: Lease) -> JobRecord:
+    job = group.job(lease.job_key)
+    assert job is not None
+    return taken(group, lease.job_key, server_moves.lose(job, confirmed=True))
+
+
 async def test_a_job_goes_its_way_and_every_step_is_logged(floor: Floor, clock: SetClock) -> None:
     job_id = new_id()
     [key] = await floor.submit(job_id=job_id, parameters=Payload('{"row": 1}', "text/json"), owner="ann", priority=3)
@@ -156,7 +162,7 @@ async def test_ready_held_by_and_terminal_follow_the_state(floor: Floor) -> None
     steps = [await columns()]
     for step in (
         lambda group: accepted(group, lease),
-        lambda group: taken(group, key, server_moves.lose(group.job(key), confirmed=True)),
+        lambda group: lost(group, lease),
         lambda group: completed(group, lease),
     ):
         await floor.store.run(Act(step, job_keys=[key]))
@@ -195,12 +201,29 @@ async def test_what_a_lease_reports_is_kept_once_however_often_it_is_sent(floor:
     assert view.progress == Progress(step="last", processed=2, total=3, percent=0.0)
 
 
+async def test_how_many_lines_were_dropped_never_falls(floor: Floor) -> None:
+    [key] = await floor.submit()
+    for numbers in ([7], [5, 3], [9, 8]):
+
+        def drop(group: Group, numbers: list[int] = numbers) -> None:
+            for number in numbers:
+                group.drop_logs(key, 1, number)
+
+        await floor.store.run(Act(drop))
+        assert await floor.store.reads.log_lines_dropped(key, fence=1) == max(7, *numbers)
+
+
 @sql_only
 async def test_deleting_a_job_removes_all_that_goes_with_it_and_logs_it(floor: Floor) -> None:
     job_id = new_id()
     [key, other] = await floor.submit_all(
-        [floor.new(job_id=job_id, parameters=Payload("{}"), priority=1), floor.new(parameters=Payload("[]"))]
+        [
+            floor.new(job_id=job_id, parameters=Payload("{}"), priority=1, unique_key="mine"),
+            floor.new(parameters=Payload("[]")),
+        ]
     )
+    first = await floor.claim_one()
+    await floor.store.run(Act(lambda group: (accepted(group, first), lost(group, first)), job_keys=[key]))
     lease = await floor.claim_one()
 
     def fill(group: Group) -> None:
@@ -211,6 +234,7 @@ async def test_deleting_a_job_removes_all_that_goes_with_it_and_logs_it(floor: F
         group.save_progress(key, lease.fence, Progress(step="x"))
         group.add_item_errors(key, lease.fence, 1, [ItemError(1, "", "", "")])
         group.add_logs(key, lease.fence, 1, [LogLine(5, LogLevel.INFO, "hello", None, None)])
+        group.drop_logs(key, lease.fence, 7)
         completed(group, lease, 9)
 
     await floor.store.run(Act(fill, job_keys=[key]))
@@ -230,9 +254,11 @@ async def test_deleting_a_job_removes_all_that_goes_with_it_and_logs_it(floor: F
         EventType.DELETED,
         job_id,
         JobState.COMPLETED,
-        5,
+        8,
     )
-    tables = "parameters results checkpoints failures progress item_errors logs log_drops exclusions attempts unique_keys"
+    tables = (
+        "parameters results checkpoints failures progress item_errors logs log_drops exclusions attempts unique_keys"
+    )
     left = {table: floor.rows(f"SELECT job_key FROM jobhall_{table}") for table in tables.split()}
     assert left == {table: [(other,)] if table == "parameters" else [] for table in tables.split()}
 

@@ -29,7 +29,7 @@ COLUMNS = (
     "state attempt fence worker_losses releases lease held_by revision item_error_count priority_order max_attempts "
     "failure_kind checkpoint_bytes excluded due_at started_at ready start_deadline labels"
 )
-EXAMPLES = {"sqlite": 80, "memory": 300}
+EXAMPLES = {"sqlite": 60, "memory": 250}
 STEPS = 40
 PHASES = (Phase.reuse, Phase.generate, Phase.shrink)
 """To explain a failure would take longer than to find it."""
@@ -92,12 +92,13 @@ class Lifecycle(Workers):
     ) -> None:
         """Not before its time, not begun after another, the only one with its key, in a batch."""
         self.job_ids.append(str(UUID(int=2**64 + len(self.job_ids))))
-        job = new_job(self.job_ids[-1], self.queues[queue])._replace(
+        rules = RULES[1]
+        job = new_job(self.job_ids[-1], self.queues[queue], rules=rules)._replace(
             schedule_at=None if after is None else self.now + after,
             start_deadline=None if within is None else self.now + within,
             unique_key=unique,
         )
-        modelled = self.modelled(job)
+        modelled = self.modelled(job, rules)
         modelled.member = member
         expected = self.model.submit(modelled, self.now, policy)
         special = {0: Special("job", BATCH_ID if member else "", policy)}

@@ -31,7 +31,7 @@ async def test_events_older_than_a_day_go_and_the_numbers_go_on(floor: Floor, cl
     after = await floor.store.reads.log_place()
     assert removed == 2 * ROWS_PER_STEP + 5
     assert (after.first, after.last) == (before.last + 1, before.last + 3)
-    assert len(await floor.store.reads.jobs(ANYBODY, JobFilter(), Page(10))) == 10
+    assert len((await floor.store.reads.jobs(ANYBODY, JobFilter(), Page(10))).jobs) == 10
 
 
 async def test_nothing_younger_than_a_day_goes_though_all_of_it_is_asked_for(floor: Floor, clock: SetClock) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import re
 from collections.abc import Iterator
-from itertools import product
+from itertools import chain, combinations, product
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from jobhall_server.domain import moves, server_moves, worker_moves
 from jobhall_server.domain.change import Change
 from jobhall_server.domain.job import JobRecord, Lease, LeaseState
 from jobhall_server.domain.rules import Rules
-from jobhall_server.storage import statements_claim, statements_jobs, statements_write
+from jobhall_server.storage import statements_attempts, statements_claim, statements_jobs, statements_write
 from jobhall_server.storage.dialect import ROWS_MAX, Prepared, prepared
 from jobhall_server.storage.statements_jobs import ChangeShape
 from tests.support.groups import TABLES, Groups, groups_in_memory
@@ -40,16 +41,27 @@ MODULES = (
 
 
 def record(
-    state: JobState, lease: LeaseState = LeaseState.OPEN, *, due_at: int | None = None, rules: str | None = None
+    state: JobState,
+    lease: LeaseState = LeaseState.OPEN,
+    *,
+    attempt: int = 1,
+    due_at: int | None = None,
+    rules: str | None = None,
+    start_deadline: int | None = None,
 ) -> JobRecord:
-    return JobRecord(1, state, 1, 1, 1, 1, lease, 1, 1, 2, 1, 0, 0, 0, 3, due_at=due_at, started_at=1, rules=rules)
+    fixed = (1, state, 1, 1, 1, 1, lease, 1, attempt, 2, 1, 0, 0, 0, 3)
+    return JobRecord(*fixed, due_at=due_at, started_at=1, rules=rules, start_deadline=start_deadline)
 
 
 def changes() -> Iterator[Change]:
     """Every Change that a move can answer, but for the words of constants."""
     timeouts = Rules(run_timeout_us=5, progress_timeout_us=5).text()
     for state, lease, due_at, rules in product(list(JobState)[1:], LeaseState, (None, 1), (None, timeouts)):
-        for decision in decisions(record(state, lease, due_at=due_at, rules=rules)):
+        jobs = [
+            record(state, lease, due_at=due_at, rules=rules),
+            record(state, lease, attempt=0, due_at=1, start_deadline=1),
+        ]
+        for decision in chain.from_iterable(map(decisions, jobs)):
             change = decision[0] if isinstance(decision, tuple) else decision
             if isinstance(change, Change):
                 yield change
@@ -61,6 +73,9 @@ def decisions(job: JobRecord) -> Iterator[object]:
     when: dict[str, Any] = {"now": 10, "chance": 0.0}
     yield moves.cancel(job, reason="r", by="b", stop_at=20)
     yield moves.retry(job)
+    for count, schedule_at in product(range(1, len(moves.UPDATABLE) + 1), (5, 50)):
+        for names in combinations(sorted(moves.UPDATABLE), count):
+            yield moves.update(job, moves.JobUpdate(frozenset(names), schedule_at=schedule_at, start_deadline=60), 10)
     yield worker_moves.accept(job, lease, 10)
     yield worker_moves.note_item_errors(job, 5)
     yield worker_moves.note_checkpoint(job, 5)
@@ -128,10 +143,8 @@ def test_every_statement_is_for_both_databases(statement: sa.ClauseElement, dial
 def test_sqlite_takes_every_statement(statement: sa.ClauseElement, groups: Groups) -> None:
     made = prepared(statement)
     values = dict.fromkeys(made._names, 1) | {name: "[]" for name in ("keys", "ids_at") if name in made._names}
-    width = made.text.count("column") and max(number for number in range(1, 20) if f"column{number}" in made.text)
-    text, bound = made.with_rows([(1,) * width], values) if width else (made.text, made.values(values))
 
-    assert plan_of(groups, text, bound)
+    assert plan_of(groups, *made.with_rows([(1,) * width(made)], values))
 
 
 PLANS = {
@@ -159,6 +172,16 @@ PLANS = {
     ),
     "events": (statements_jobs.log_events(TABLES), {"SEARCH jobhall_jobs USING INTEGER PRIMARY KEY"}),
     "submitted": (statements_write.log_submitted(TABLES), {"SEARCH jobhall_jobs USING INTEGER PRIMARY KEY"}),
+    "updated": (statements_jobs.log_updated(TABLES), {"SEARCH jobhall_jobs USING INTEGER PRIMARY KEY"}),
+    "attempts": (statements_attempts.close_attempts(TABLES), {"SEARCH jobhall_jobs USING INTEGER PRIMARY KEY"}),
+    "attempts that go on": (
+        statements_attempts.forget_attempts(TABLES),
+        {"SEARCH jobhall_attempts USING PRIMARY KEY"},
+    ),
+    "unique key": (
+        statements_jobs.job_of_unique_key(TABLES),
+        {"SEARCH jobhall_unique_keys USING PRIMARY KEY", "SEARCH jobhall_jobs USING INTEGER PRIMARY KEY"},
+    ),
     "parameters": (statements_claim.parameters(TABLES), {"SEARCH jobhall_parameters USING INTEGER PRIMARY KEY"}),
 }
 
@@ -169,7 +192,7 @@ def test_the_hot_statements_find_their_rows_by_an_index_and_sort_nothing(name: s
     made = prepared(statement)
     values = dict.fromkeys(made._names, 1) | {"keys": "[1]", "ids_at": "[1]"}
 
-    plan = plan_of(groups, made.text, made.values(values))
+    plan = plan_of(groups, *made.with_rows([(1,) * width(made)], values))
 
     assert wanted <= {step.split(" (")[0] for step in plan}
     assert not [step for step in plan if "SCAN jobhall" in step or "TEMP B-TREE" in step], plan
@@ -210,6 +233,11 @@ def test_rows_of_values_are_made_ready_for_few_lengths_and_filled_up() -> None:
     text, bound = made.with_rows([(1, "a"), (2, "b"), (3, "c")], {"all_content_type": "t"})
     assert bound == ["t", 1, "a", 2, "b", 3, "c", None, None]
     assert text.count("?") == len(bound)
+
+
+def width(made: Prepared) -> int:
+    """Of the rows that travel with the statement; 0 where there are none."""
+    return max(map(int, re.findall(r"\bcolumn(\d+)", made.text)), default=0)
 
 
 def plan_of(groups: Groups, text: str, bound: list[Any]) -> list[str]:

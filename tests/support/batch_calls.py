@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jobhall.states import BatchState
+from jobhall.states import BatchState, CompletionPolicy
 from jobhall.v1 import batch_pb2
 from jobhall.v1 import batch_service_pb2 as pb
 from jobhall.v1 import job_service_pb2 as jobs_pb
@@ -17,7 +17,7 @@ FAILED: Any = {"failed": {"code": "BROKEN", "retryable": False}}
 
 async def create(server: Running, *, jobs: Any = 0, **fields: Any) -> pb.CreateBatchResponse:
     """With those jobs, or so many of the type `score`."""
-    given = [{"job_type": "score"}] * jobs if isinstance(jobs, int) else jobs
+    given: Any = [{"job_type": "score"}] * jobs if isinstance(jobs, int) else jobs
     answer: pb.CreateBatchResponse = await server.batches.CreateBatch(pb.CreateBatchRequest(jobs=given, **fields))
     return answer
 
@@ -68,11 +68,11 @@ async def work(server: Running, *outcomes: Any) -> None:
 async def ended(server: Running, batch_id: str) -> batch_pb2.Batch:
     """The batch when its completion job was submitted."""
 
-    async def submitted() -> batch_pb2.Batch | None:
-        batch = await read(server, batch_id)
-        return batch if batch.completion_job_id else None
+    async def submitted() -> bool:
+        return bool((await read(server, batch_id)).completion_job_id)
 
-    return await eventually_async(submitted, within=END_SECONDS, what="the completion job is submitted")
+    await eventually_async(submitted, within=END_SECONDS, what="the completion job is submitted")
+    return await read(server, batch_id)
 
 
 async def members(server: Running, batch_id: str) -> list[str]:
@@ -83,3 +83,7 @@ async def members(server: Running, batch_id: str) -> list[str]:
 
 def state(batch: batch_pb2.Batch) -> BatchState:
     return BatchState(batch.state)
+
+
+def policy(batch: batch_pb2.Batch) -> CompletionPolicy:
+    return CompletionPolicy(batch.completion_policy)

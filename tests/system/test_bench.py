@@ -27,7 +27,7 @@ def test_a_quick_benchmark_ends_with_a_table_and_leaves_nothing_behind(tmp_path:
     before = set(ours())
 
     ran = subprocess.run(
-        [sys.executable, "-m", "bench", "--quick", "--only", "W1-result,submits-stream", "--folder", tmp_path],
+        [sys.executable, "-m", "bench", "--quick", "--only", "W1-result,submits-stream,lists", "--folder", tmp_path],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -36,8 +36,9 @@ def test_a_quick_benchmark_ends_with_a_table_and_leaves_nothing_behind(tmp_path:
 
     assert ran.returncode == 0, ran.stderr
     lines = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
-    assert [line.get("workload") for line in lines] == [None, "yardsticks", "W1-result", "submits-stream"]
+    assert [line.get("workload") for line in lines] == [None, "yardsticks", "W1-result", "submits-stream", "lists"]
     assert lines[2]["jobs_per_second"] > 0
+    assert lines[4]["pending_ratio"] > 0
     assert "| W1 with a 100-byte result each, jobs/s |" in ran.stdout
     assert not list(tmp_path.iterdir())
     assert set(ours()) <= before

@@ -223,6 +223,21 @@ def test_a_log_line_has_time_level_and_fields_and_its_level_a_colour(capsys: pyt
     assert "\x1b[33mWARNING" in written(console)
 
 
+def test_what_a_job_says_does_not_command_the_terminal() -> None:
+    console = terminal(120)
+    evil = "\x1b]0;title\x07\x1b[2Jgone"
+
+    Screen(console).log(replace(LINE, message=evil))
+    Screen(console).table(BATCHES, [replace(BATCH, name=evil)])
+    Screen(console).record(BATCH, batch_rows(replace(BATCH, name=evil)))
+    Screen(console).said(BATCH, evil)
+
+    shown = written(console)
+    assert "\x1b]" not in shown
+    assert "\x1b[2J" not in shown
+    assert shown.count("\\x1b]0;title\\x07\\x1b[2Jgone") == 4
+
+
 def test_what_is_said_of_one_thing_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     console = terminal(120)
 

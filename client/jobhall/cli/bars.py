@@ -10,7 +10,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column
 from rich.text import Text
 
-from jobhall.cli.phrases import counts_text, event_text
+from jobhall.cli.phrases import counts_text, event_text, harmless
 from jobhall.model import Job, JobEvent, Progress
 from jobhall.model_batches import Batch
 from jobhall.states import EventType, JobState
@@ -76,7 +76,9 @@ class Bars:
         if completed is not None and completed < self._progress.tasks[self._place(row)].completed:
             # A further attempt begins again; its pace is its own.
             self._progress.reset(row)
-        self._progress.update(row, total=total, completed=completed, unit=progress.unit or "items", counted=counted)
+        self._progress.update(
+            row, total=total, completed=completed, unit=harmless(progress.unit) or "items", counted=counted
+        )
 
     def _place(self, row: TaskID) -> int:
         return self._progress.task_ids.index(row)
@@ -90,7 +92,7 @@ class Bars:
 
 
 class BatchBar:
-    """The bar of one batch; called with it whenever it was looked at."""
+    """The bar of one batch: live in `with`, called with it whenever it was looked at; or drawn once."""
 
     def __init__(self, console: Console) -> None:
         self._progress = RichProgress(
@@ -109,6 +111,11 @@ class BatchBar:
             completed=batch.progress.percent or 0,
             counts=counts_text(batch.counts),
         )
+
+    def draw(self, batch: Batch) -> None:
+        """The bar as it now is, once and for all."""
+        self(batch)
+        self._progress.console.print(self._progress.get_renderable())
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -142,4 +149,4 @@ class _Pace(ProgressColumn):
 def _line(event: JobEvent) -> Text:
     when = event.happened_at.astimezone().strftime("%H:%M:%S") if event.happened_at else "--:--:--"
     text = f"{when} {event.event_type.name:<10} {event.job_id} {event.job_type} {event_text(event)}"
-    return Text(text.rstrip(), style="red" if event.event_type is EventType.FAILED else "")
+    return Text(harmless(text.rstrip()), style="red" if event.event_type is EventType.FAILED else "")

@@ -14,6 +14,8 @@ from jobhall.model_insight import JobCounts
 from jobhall.states import BackoffStrategy, JobState
 from jobhall.worker_info import WorkerInfo
 
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
 
 def progress_text(progress: Progress) -> str:
     """`450/1000 rows, 45 %, step: message`, as far as it is known."""
@@ -124,6 +126,11 @@ def duration_text(span: timedelta) -> str:
     if total < 48 * 3600:
         return f"{total // 3600:.0f} h {total % 3600 // 60:.0f} min".removesuffix(" 0 min")
     return f"{total // 86400:.0f} d {total % 86400 // 3600:.0f} h".removesuffix(" 0 h")
+
+
+def harmless(text: str) -> str:
+    """With its control characters spelled out: what a job says must not command the terminal that shows it."""
+    return text.translate(_CONTROLS)
 
 
 def shown(value: Any) -> str:

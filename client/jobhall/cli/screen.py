@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from jobhall.cli.bars import Bars, BatchBar
-from jobhall.cli.phrases import duration_text, log_text, outcome_text
+from jobhall.cli.phrases import duration_text, harmless, log_text, outcome_text
 from jobhall.cli.records import batch_rows, job_rows
 from jobhall.cli.tables import ITEM_ERRORS, Cell, Column, Table, cell_text
 from jobhall.model import Job, LogEntry
@@ -58,14 +58,14 @@ class Screen:
             self._console.print(f"item errors ({len(job.item_errors)} of {job.item_error_count})", style="italic")
             self.table(ITEM_ERRORS, job.item_errors)
         if job.error is not None and job.error.stack:
-            self._console.print(Text(job.error.stack.rstrip(), style="dim"))
+            self._console.print(Text(harmless(job.error.stack.rstrip()), style="dim"))
 
     def record(self, it: Any, rows: Iterable[tuple[str, str]]) -> None:  # noqa: ARG002 - they are of it
         grid = Grid.grid(padding=(0, 2))
         grid.add_column(style="bold", no_wrap=True)
         grid.add_column(overflow="fold")
         for name, value in rows:
-            grid.add_row(name, Text(value, style=_STYLES.get(value, "") if name == "state" else ""))
+            grid.add_row(name, Text(harmless(value), style=_STYLES.get(value, "") if name == "state" else ""))
         self._console.print(grid)
 
     def table(self, table: Table[T], entries: Iterable[T], *, whole: Any = None) -> None:  # noqa: ARG002 - of them
@@ -95,14 +95,11 @@ class Screen:
     def log(self, entry: LogEntry) -> None:
         when = entry.written_at.astimezone().strftime("%H:%M:%S.%f")[:-3] if entry.written_at else "--:--:--.---"
         level = Text(f"{entry.level.name:<8}", style=_STYLES.get(entry.level.name, ""))
-        self._console.print(Text(when, style="dim"), level, Text(log_text(entry)), soft_wrap=True)
+        self._console.print(Text(when, style="dim"), level, Text(harmless(log_text(entry))), soft_wrap=True)
 
     def batch(self, batch: Batch) -> None:
         self.record(batch, batch_rows(batch))
-        bar = BatchBar(self._console)
-        bar(batch)
-        with bar:
-            """Drawn once."""
+        BatchBar(self._console).draw(batch)
 
     def follow_batch(self) -> BatchBar:
         return BatchBar(self._console)
@@ -111,7 +108,7 @@ class Screen:
         return Bars(self._console, named=named)
 
     def ended(self, job: Job) -> None:
-        outcome = Text(outcome_text(job), style="" if job.succeeded else "red")
+        outcome = Text(harmless(outcome_text(job)), style="" if job.succeeded else "red")
         self._console.print(_styled(job.state), job.id, outcome, soft_wrap=True)
 
 
@@ -120,7 +117,7 @@ def _shown(value: Cell, *, now: datetime | None) -> Text:
         return _styled(value)
     if isinstance(value, datetime) and now is not None:
         return Text(duration_text(max(now - value, timedelta())))
-    return Text(cell_text(value))
+    return Text(harmless(cell_text(value)))
 
 
 def _styled(value: IntEnum) -> Text:

@@ -110,7 +110,7 @@ class Hall:
                 loops.create_task(hall._every(settings.reconcile_seconds, hall.reconciliation.look), name="repairs"),
                 loops.create_task(hall._every(RENEW_EVERY_SECONDS, hall._renew), name="replica"),
                 loops.create_task(hall._every(CUT_EVERY_SECONDS, hall._cut), name="old-rows"),
-                loops.create_task(hall._every(REFRESH_EVERY_SECONDS, hall.registry.refresh), name="registry"),
+                loops.create_task(hall._every(REFRESH_EVERY_SECONDS, hall.registry.look), name="registry"),
                 loops.create_task(keep_purging(store, settings.retention, clock), name="retention"),
             ]
             if settings.sweep_job_types_after_seconds:

@@ -124,6 +124,9 @@ class Reads(Protocol):
     async def job_types(self, namespace: str | None = None) -> list[JobTypeView]:
         """Registered types of one namespace or of all, by namespace and name, without the retired ones."""
 
+    async def job_types_mark(self) -> tuple[int, int]:
+        """How many types there are, retired ones too, and all their changes: while both stay, so do all types."""
+
     async def queues(self, *, after_key: int = 0) -> list[QueueView]:
         """Queues made after that key, by key; those of one namespace and type never change."""
 

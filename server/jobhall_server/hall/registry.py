@@ -41,6 +41,7 @@ class Registry:
         self._shut: set[tuple[str, str]] = set()
         self._hidden: set[tuple[str, str]] = set()
         self._changes = 0
+        self._mark = (0, 0)
         self.ruled: dict[int, JobTypeView] = {}
         """By the key of their queues, the types that have schemas or defaults: most submits find nothing here."""
         self.paused: set[int] = set()
@@ -63,6 +64,13 @@ class Registry:
             self._meant.clear()
             self._changed()
         self.add_queues(await self._store.reads.queues(after_key=self._last_key))
+
+    async def look(self) -> None:
+        """Take in what other processes have changed."""
+        mark = await self._store.reads.job_types_mark()
+        if mark != self._mark:
+            await self.refresh()
+            self._mark = mark
 
     def add_queues(self, queues: Iterable[QueueView]) -> None:
         """Take in queues, for example those that a committed unit made."""

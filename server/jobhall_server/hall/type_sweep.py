@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from jobhall.errors import ApiError
+from jobhall_server.hall.store import Group, Unit
 from jobhall_server.hall.type_workers import sessions_serve
+from jobhall_server.hall.views import JobTypeView
 
 if TYPE_CHECKING:
     from jobhall_server.hall.hall import Hall
@@ -39,4 +41,18 @@ class TypeSweep:
                 except ApiError as error:
                     log.debug("job_type_kept", job_type=idle[key].name, error=str(error))
                     continue
+                if await sessions_serve(self._hall.store.reads, [idle[key]]):
+                    # A worker came in the very moment; it would not say Hello again.
+                    await self._hall.store.run(_Again(idle[key]))
+                    await self._hall.registry.refresh()
                 log.info("job_type_swept", job_type=idle[key].name, namespace=idle[key].namespace)
+
+
+class _Again(Unit[None]):
+    """Register a type again, as the Hello of its worker did."""
+
+    def __init__(self, job_type: JobTypeView) -> None:
+        self._job_type = job_type
+
+    def decide(self, group: Group) -> None:
+        _ = group.job_type_key(group.namespace_key(self._job_type.namespace), self._job_type.name)

@@ -77,7 +77,7 @@ class Group(Details, Sessions, Names, Batches):
 
     def save(self) -> None:
         """Write all that was decided."""
-        self._tally.name_rows(self._next_key)
+        self._tally.count_new(self._next_key)
         self._tally.count_items(self._jobs)
         save_batches(self._execution, self._staged)
         save(self._execution, self._staged)

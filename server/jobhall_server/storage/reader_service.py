@@ -70,6 +70,10 @@ class ServiceReads(Reading):
             found += map(reader_rows.job_type, page)
         return found
 
+    async def job_types_mark(self) -> tuple[int, int]:
+        [(count, changes)] = await self._connections.rows(statements_read.job_types_mark(self._tables), {})
+        return count, changes or 0
+
     async def schemas(self, job_type_key: int, version: int) -> tuple[str | None, str | None]:
         values = {"job_type_key": job_type_key, "version": version}
         rows = await self._connections.rows(statements_read.schemas(self._tables), values)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from operator import attrgetter
+from operator import itemgetter
 from typing import NamedTuple
 
 from jobhall.states import TERMINAL_STATES, EventType, JobState
 from jobhall_server.domain.batch import Counts
 from jobhall_server.domain.change import Change
-from jobhall_server.domain.job import JobRecord
+from jobhall_server.domain.job import JobRecord, NewJob
 from jobhall_server.storage import schema, statements_batches, statements_stats, statements_write
 from jobhall_server.storage.codec import progress_of
 from jobhall_server.storage.dialect import keys
@@ -21,9 +21,12 @@ from jobhall_server.storage.staged import Staged
 ROWS_KNOWN_MAX = 100_000
 """Rows whose keys a process remembers, so that no submit asks for them."""
 
-_whose = attrgetter("queue_key", "owner", "organization_id")
-_entered = attrgetter("batch_key", "schedule_at")
-_moved = attrgetter("change", "before.stats_key", "before.batch_key")
+_OF_WHOM = ("queue_key", "owner", "organization_id")
+_whose = itemgetter(*map(NewJob._fields.index, _OF_WHOM))
+_entering = itemgetter(*map(NewJob._fields.index, (*_OF_WHOM, "batch_key", "schedule_at")))
+
+Whose = tuple[int, str, str]
+"""A queue, owner and organisation: who counts in one row."""
 
 _STATES = len(Counts._fields)
 _REMOVED = _STATES - JobState.COMPLETED + 1
@@ -59,12 +62,20 @@ class Tally:
         self._stats: dict[int, list[int]] = defaultdict(lambda: [0] * _STATS_WIDTH)
         self._batches: dict[int, list[int]] = defaultdict(lambda: [0] * _BATCH_WIDTH)
 
-    def name_rows(self, next_key: Callable[[str], int]) -> None:
-        """Find or make the stats row of each new job, before it is written."""
+    def count_new(self, next_key: Callable[[str], int]) -> None:
+        """Find or make the row in which each new job counts, before the job is written."""
         if not self._staged.new_jobs:
             return
         jobs = self._staged.new_jobs
-        found = {whose: self._row(whose, next_key) for whose in dict.fromkeys(map(_whose, jobs.values()))}
+        found: dict[Whose, int] = {}
+        for (queue, owner, organization, batch_key, schedule_at), count in Counter(
+            map(_entering, jobs.values())
+        ).items():
+            whose = (queue, owner, organization)
+            if whose not in found:
+                found[whose] = self._row(whose, next_key)
+            waits = schedule_at is not None and schedule_at > self._staged.now
+            self._enter(JobState.SCHEDULED if waits else JobState.PENDING, found[whose], batch_key, count)
         if len(found) == 1:
             self._staged.stats_keys = dict.fromkeys(jobs, *found.values())
         else:
@@ -112,19 +123,23 @@ class Tally:
 
     def _count_jobs(self) -> None:
         staged = self._staged
-        new = Counter(zip(staged.stats_keys.values(), map(_entered, staged.new_jobs.values()), strict=True))
-        for (stats_key, (batch_key, schedule_at)), count in new.items():
-            waits = schedule_at is not None and schedule_at > staged.now
-            self._enter(JobState.SCHEDULED if waits else JobState.PENDING, stats_key, batch_key, count)
-        for (change, stats_key, batch_key), count in Counter(map(_moved, staged.moved.values())).items():
+        places: dict[tuple[Change, int, int | None], int] = defaultdict(int)
+        moved_twice: list[int] = []
+        # Each job's own cost: all that is not needed for every job is left out.
+        for key, (change, _, earlier, before, _, _) in staged.moved.items():
+            places[change, before.stats_key, before.batch_key] += 1
+            if earlier:
+                moved_twice.append(key)
+        for (change, stats_key, batch_key), count in places.items():
             # The record of a job that is as new as its move does not know its row yet.
             if stats_key:
                 self._move(change, stats_key, batch_key, count)
         for key in staged.moved.keys() & staged.new_jobs.keys():
             self._move(staged.moved[key].change, staged.stats_keys[key], staged.new_jobs[key].batch_key, 1)
-        for key, moved in staged.moved.items():
-            for change, _ in moved.earlier:
-                self._move(change, moved.before.stats_key or staged.stats_keys[key], moved.before.batch_key, 1)
+        for key in moved_twice:
+            before = staged.moved[key].before
+            for change, _ in staged.moved[key].earlier:
+                self._move(change, before.stats_key or staged.stats_keys[key], before.batch_key, 1)
         for key, (job, purged) in staged.deleted.items():
             self._delete(job, job.stats_key or staged.stats_keys[key], purged=purged)
         for (stats_key, batch_key), count in Counter(staged.claimed).items():
@@ -156,17 +171,17 @@ class Tally:
         for place, (new, old) in enumerate(zip(items, before, strict=True), _STATES):
             sums[place] += new - old
 
-    def _row(self, whose: tuple[int, str, str], next_key: Callable[[str], int]) -> int:
+    def _row(self, whose: Whose, next_key: Callable[[str], int]) -> int:
         known = self._execution.stats_keys.get(whose)
         if known is not None:
             return known
-        tables, names = self._execution.tables, ("queue_key", "owner", "organization_id")
+        tables = self._execution.tables
         found: int | None = self._execution.scalar(
-            statements_stats.stats_key(tables), **dict(zip(names, whose, strict=True))
+            statements_stats.stats_key(tables), **dict(zip(_OF_WHOM, whose, strict=True))
         )
         if found is None:
             found = next_key(schema.COUNTER_STATS)
-            statement = statements_write.insert(tables.stats, (), ("key", *names))
+            statement = statements_write.insert(tables.stats, (), ("key", *_OF_WHOM))
             self._execution.write_rows(statement, [(found, *whose)])
             return found
         # Only what was read is kept for the groups to come: what this one makes may be rolled back.

@@ -47,8 +47,16 @@ class Names:
         elif not known.retired:
             return key, new
         else:
+            # Its old jobs keep the schemas of their version.
+            version = known.version + (known.parameters_schema is not None or known.result_schema is not None)
             known = replace(
-                known, retired=False, auto=True, updated_at=self._now, revision=known.revision + 1, **_PLAIN
+                known,
+                version=version,
+                retired=False,
+                auto=True,
+                updated_at=self._now,
+                revision=known.revision + 1,
+                **_PLAIN,
             )
         self._journal.put(self._tables.types, key, known)
         return key, True
@@ -161,5 +169,11 @@ class Names:
         return number
 
 
-_PLAIN: dict[str, Any] = {"description": "", "parameters_schema": None, "result_schema": None, "defaults": None}
+_PLAIN: dict[str, Any] = {
+    "description": "",
+    "parameters_schema": None,
+    "result_schema": None,
+    "defaults": None,
+    "paused": False,
+}
 """What a type has that only a worker's Hello registered."""

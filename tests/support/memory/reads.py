@@ -90,6 +90,10 @@ class MemoryReads(ManagementReads, Reads):
         views.sort(key=lambda view: (view.namespace, view.name))
         return [view for view in views if namespace in (None, view.namespace)]
 
+    async def job_types_mark(self) -> tuple[int, int]:
+        types = self._tables.types.values()
+        return len(types), sum(known.revision for known in types)
+
     async def queues(self, *, after_key: int = 0) -> list[QueueView]:
         tables = self._tables
         views = []
