@@ -15,7 +15,7 @@ from jobhall.v1 import job_type_pb2
 from jobhall.v1 import job_type_service_pb2 as types_pb
 from jobhall_server.domain.access import ANYBODY, Principal
 from jobhall_server.hall.batch_loop import BatchLoop
-from jobhall_server.hall.batches import BatchSubmission
+from jobhall_server.hall.batch_submissions import BatchSubmission
 from jobhall_server.hall.submits import Submission
 from tests.support.authenticators import ByToken
 from tests.support.batch_calls import (

@@ -6,10 +6,11 @@ import pytest
 
 from jobhall.errors import Code
 from jobhall.states import JobState, WaitReasonKind
+from jobhall.v1 import batch_service_pb2 as batch_pb
 from jobhall.v1 import job_service_pb2 as pb
 from jobhall.v1 import job_type_service_pb2 as types_pb
 from jobhall.v1 import worker_service_pb2
-from tests.support.calls import RawWorker, refusal, register, submit
+from tests.support.calls import RawWorker, refusal, register, submission, submit
 from tests.support.servers import Running
 from tests.support.unary_calls import claim, fail, report
 from tests.support.waiting import eventually_async
@@ -88,6 +89,17 @@ async def test_its_type_is_paused(brisk: Running) -> None:
     job = await submit(brisk)
 
     assert await kinds(brisk, job.id) == [WaitReasonKind.TYPE_PAUSED]
+
+
+async def test_its_batch_is_not_active(brisk: Running) -> None:
+    await hungry(brisk)
+    request = batch_pb.CreateBatchRequest(active=False, jobs=[submission()])
+    created = await brisk.batches.CreateBatch(request)
+    (job_id,) = created.job_ids
+
+    (reason,) = (await explain(brisk, job_id)).reasons
+
+    assert (int(reason.kind), reason.metadata["batch_id"]) == (WaitReasonKind.BATCH_INACTIVE, created.batch.id)
 
 
 async def test_it_is_not_due(brisk: Running) -> None:

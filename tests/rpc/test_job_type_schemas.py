@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from jobhall import AsyncClient, JobFailedError
 from jobhall.errors import ApiError, Code, SchemaMismatchError
-from jobhall.states import JobState
+from jobhall.states import WAITING_STATES, JobState
 from jobhall.v1 import job_pb2
 from jobhall.v1 import job_service_pb2 as pb
 from jobhall.wire_errors import error_from_status
 from tests.support.calls import RawWorker, get, refusal, register, submission, submit
 from tests.support.job_types import register_type
-from tests.support.returning import Returning
+from tests.support.returning import Returning, lost
 from tests.support.servers import Running
 from tests.support.unary_calls import SOON, claim, report
 
@@ -223,6 +223,21 @@ async def test_reports_without_a_stream_are_checked(server: Running, with_sessio
     error = rejected(answer.rejections)
     assert (error.reason, set(told(error))) == ("SCHEMA_MISMATCH", {"completed.result"})
     await assert_failed(server, job.id)
+
+
+async def test_a_late_result_that_does_not_match_is_told_and_changes_nothing(hasty: Running) -> None:
+    """Its session is over and nobody has claimed the job since: a late completion is taken, a late failure is not."""
+    await register_type(hasty, name="score", result_schema='{"type": "integer"}')
+    job_id, token = await lost(hasty, Returning())
+
+    bad = await report(hasty, "", {"lease_token": token, "completed": {"result": {"json": '"7"'}}})
+    after = await get(hasty, job_id)
+    good = await report(hasty, "", {"lease_token": token, "completed": {"result": {"json": "7"}}})
+
+    assert rejected(bad.rejections).reason == "SCHEMA_MISMATCH"
+    assert JobState(after.state) in WAITING_STATES
+    assert not good.rejections
+    assert (await get(hasty, job_id)).result.json == "7"
 
 
 async def test_a_job_that_is_being_cancelled_is_checked_as_well(server: Running) -> None:

@@ -22,12 +22,14 @@ from jobhall_server.hall.hall import Hall, HallSettings
 from jobhall_server.hall.job_type_units import Registration
 from jobhall_server.hall.retention import REST_SECONDS, PurgeOld, purge_what_is_over, rest_seconds
 from jobhall_server.hall.submits import Submission
+from jobhall_server.hall.unary import Asked
 from jobhall_server.hall.views import JobFilter, Retention
 from jobhall_server.storage.store import Store
 from tests.support.calls import get, refusal, register, submit
 from tests.support.servers import Running, running_server
 from tests.support.unary_calls import SOON, claim, fail, report
 from tests.support.waiting import eventually_async
+from tests.support.worker_frames import completed
 
 WITHIN = 20.0
 SHORT: Any = {"seconds": 0, "nanos": 200_000_000}
@@ -199,15 +201,22 @@ async def test_twenty_thousand_jobs_are_purged_and_no_submit_waits_for_them(tmp_
 
 
 async def test_a_job_that_was_tried_again_since_it_was_looked_at_stays(tmp_path: Path) -> None:
+    # It is the new end that counts, even where that came between the look and the purge.
     async with _hall(tmp_path) as hall:
         view, _ = await hall.jobs.submit(ANYBODY, Submission("score"))
         await hall.jobs.cancel(ANYBODY, view.job_id, reason="")
+        looked_at = hall.clock.now_us()
         step = await hall.store.reads.jobs_to_purge(Retention(cancelled_us=0), after_key=0)
         await hall.jobs.retry(ANYBODY, view.job_id)
+        while_it_waits = await hall.store.run(PurgeOld(step.job_keys, looked_at))
+        asked = Asked(namespaces=("default",), worker_name="cron", job_types=("score",), accept=True)
+        given = await hall.unary.claim(ANYBODY, asked, bytes_max=1_000_000)
+        await hall.unary.report(given.session_id, [completed(1, given.tasks[0].token)])
+        when_it_is_over = await hall.store.run(PurgeOld(step.job_keys, looked_at))
 
         assert step.job_keys == (view.key,)
-        assert await hall.store.run(PurgeOld(step.job_keys, hall.clock.now_us())) == 0
-        assert (await hall.jobs.get(ANYBODY, view.job_id)).state is JobState.PENDING
+        assert (while_it_waits, when_it_is_over) == (0, 0)
+        assert (await hall.jobs.get(ANYBODY, view.job_id)).state is JobState.COMPLETED
 
 
 async def test_a_purged_job_is_gone_for_its_readers(tmp_path: Path) -> None:

@@ -1,73 +1,22 @@
-"""Batches in the store, on every engine: their counts, items and times, holding back, and what is left to be done."""
+"""Batches in the store, on every engine: their counts, items and times, and what is left to be done."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from jobhall.ids import new_id
-from jobhall.states import BatchState, CompletionPolicy, JobState
+from jobhall.states import BatchState, CompletionPolicy
 from jobhall_server.domain.access import ANYBODY, Principal
-from jobhall_server.domain.batch import BatchRecord, BatchView, Completion, Counts, NewBatch, Sweep
+from jobhall_server.domain.batch import BatchRecord, Completion, Counts, NewBatch, Sweep
 from jobhall_server.domain.job import Lease
 from jobhall_server.domain.progress import Progress
-from jobhall_server.hall.store import Group, Unit
+from jobhall_server.hall.store import Group
 from jobhall_server.hall.views import BatchFilter, BatchOrder
-from tests.storage.test_group_properties import acting
-from tests.support.stores import Act, ActAfterSave, Floor, SetClock
-
-
-class OnBatches(Unit[Any]):
-    """A unit of one function that names batches."""
-
-    def __init__(self, decide: Callable[[Group], Any], *batch_keys: int) -> None:
-        self._decide = decide
-        self.batch_keys = batch_keys
-
-    def decide(self, group: Group) -> Any:
-        return self._decide(group)
-
-
-async def opened(floor: Floor, **fields: Any) -> BatchRecord:
-    new = NewBatch(new_id(), floor.namespace_key, "default", **fields)
-    return await floor.store.run(Act(lambda group: group.open_batch(new)))
-
-
-async def changed(floor: Floor, batch: BatchRecord, **values: Any) -> None:
-    def decide(group: Group) -> None:
-        found = group.batch(batch.key)
-        assert found is not None
-        group.save_batch(found.changed(**values))
-
-    await floor.store.run(OnBatches(decide, batch.key))
-
-
-async def view(floor: Floor, batch: BatchRecord) -> BatchView:
-    found = await floor.store.reads.batch(ANYBODY, batch.batch_id)
-    assert found is not None
-    return found
-
-
-async def record(floor: Floor, batch: BatchRecord) -> BatchRecord:
-    return (await view(floor, batch)).record
-
-
-async def held(floor: Floor, count: int) -> list[Lease]:
-    session = await floor.session()
-    [given] = await floor.claim(floor.want(session, count))
-    return [job.lease for job in given]
-
-
-async def step(floor: Floor, lease: Lease, *steps: str) -> None:
-    for name in steps:
-        await floor.store.run(acting(lease, name, 2))
-
-
-def telling(lease: Lease, progress: Progress) -> Act[None]:
-    return Act(lambda group: group.save_progress(lease.job_key, lease.fence, progress), job_keys=[lease.job_key])
+from tests.support.batches import OnBatches, changed, held, opened, record, step, telling, view
+from tests.support.stores import Act, Floor, SetClock
 
 
 async def test_a_batch_is_read_back_as_it_was_opened(floor: Floor, clock: SetClock) -> None:
@@ -247,58 +196,6 @@ async def test_its_percent_is_over_jobs_one_that_ended_counting_whole(floor: Flo
     assert (await view(floor, batch)).progress.percent == pytest.approx((100 + 50 + 10 + 0) / 4)
 
 
-async def hold(floor: Floor, keys: list[int], *, held_back: bool) -> None:
-    await floor.store.run(ActAfterSave(lambda group: group.hold_back(keys, held_back=held_back)))
-
-
-async def test_what_is_held_back_is_not_claimed_and_keeps_its_turn(floor: Floor, clock: SetClock) -> None:
-    keys = await floor.submit(2)
-    clock.at += 1
-    [later] = await floor.submit(1)
-
-    await hold(floor, keys, held_back=True)
-    session = await floor.session()
-    [named] = await floor.claim(floor.want(session, 3, job_keys=tuple(keys)))
-    [given] = await floor.claim(floor.want(session, 1))
-    await hold(floor, keys, held_back=False)
-    [after] = await floor.claim(floor.want(session, 3))
-
-    assert (named, [job.lease.job_key for job in given]) == ([], [later])
-    assert [job.lease.job_key for job in after] == keys
-
-
-@pytest.mark.parametrize("way", ["release", "lose", "fail", "return", "retry"])
-async def test_what_comes_back_while_it_is_held_back_stays_so(floor: Floor, clock: SetClock, way: str) -> None:
-    [key] = await floor.submit(1)
-    [lease] = await held(floor, 1)
-    if way != "return":
-        await step(floor, lease, "accept")
-    if way == "retry":
-        await step(floor, lease, "cancel", "release")
-
-    await hold(floor, [key], held_back=True)
-    await step(floor, lease, way)
-    clock.at += 3_600_000_000
-    await step(floor, lease, "fall_due")
-    waiting = await floor.record(key)
-    session = await floor.session()
-    [given] = await floor.claim(floor.want(session, 1))
-    await hold(floor, [key], held_back=False)
-    [after] = await floor.claim(floor.want(session, 1))
-
-    assert waiting is not None
-    assert waiting.state is JobState.PENDING
-    assert given == []
-    assert [job.lease.job_key for job in after] == [key]
-
-
-async def test_a_job_that_joins_an_inactive_batch_waits(floor: Floor) -> None:
-    await floor.submit(1, held_back=True)
-    await floor.submit(1, held_back=True, schedule_at=1)
-
-    assert await held(floor, 2) == []
-
-
 async def test_members_are_told_by_key(floor: Floor) -> None:
     batch, other = await opened(floor), await opened(floor)
     keys = await floor.submit(3, batch_key=batch.key)
@@ -373,58 +270,3 @@ async def test_units_of_one_group_see_what_those_before_made_of_a_batch_and_noth
     seen = await third
     assert (seen.name, (await record(floor, batch)).name) == ("new", "new")
     assert len(await floor.store.reads.batches(ANYBODY, BatchFilter(), order=BatchOrder.NAME, after=None, limit=9)) == 1
-
-
-async def names(floor: Floor, where: BatchFilter, order: BatchOrder, *, limit: int = 9, skip: int = 0) -> list[str]:
-    """Page by page."""
-    found: list[BatchView] = []
-    after: tuple[str, int] | None = None
-    while page := await floor.store.reads.batches(
-        ANYBODY, where, order=order, after=after, limit=limit, skip=0 if found else skip
-    ):
-        found += page
-        last = page[-1].record
-        after = (last.name if order is BatchOrder.NAME else "", last.key)
-    return [one.record.name for one in found]
-
-
-@pytest.mark.parametrize("limit", [1, 2, 9])
-async def test_lists_come_in_each_order_page_by_page(floor: Floor, limit: int) -> None:
-    for name in ("b", "a", "c", "a"):
-        await opened(floor, name=name)
-
-    for order, expected in (
-        (BatchOrder.CREATED, ["b", "a", "c", "a"]),
-        (BatchOrder.CREATED_DESC, ["a", "c", "a", "b"]),
-        (BatchOrder.NAME, ["a", "a", "b", "c"]),
-    ):
-        assert await names(floor, BatchFilter(), order, limit=limit) == expected
-        assert await names(floor, BatchFilter(namespace="default"), order, limit=limit, skip=2) == expected[2:]
-
-
-async def test_each_condition_of_a_list_counts(floor: Floor, clock: SetClock) -> None:
-    early = clock.at
-    await opened(floor, name="over", closed=True, owner="ann")
-    clock.at += 10
-    failed = await opened(floor, name="failed", closed=True, owner="bob")
-    [key] = await floor.submit(1, batch_key=failed.key)
-    await step(floor, Lease(key, 0, 0), "cancel")
-    await opened(floor, name="waits", active=False, owner="bob")
-    running = await opened(floor, name="runs", owner="ann")
-    await floor.submit(1, batch_key=running.key)
-    [lease] = await held(floor, 1)
-    await step(floor, lease, "accept")
-
-    async def found(**where: Any) -> list[str]:
-        return await names(floor, BatchFilter(**where), BatchOrder.CREATED)
-
-    assert await found(namespace="elsewhere") == []
-    assert await found(states=frozenset({BatchState.COMPLETED})) == ["over"]
-    assert await found(states=frozenset({BatchState.FAILED, BatchState.PENDING})) == ["failed", "waits"]
-    assert await found(states=frozenset({BatchState.PROCESSING})) == ["runs"]
-    assert await found(owners=frozenset({"ann"})) == ["over", "runs"]
-    assert await found(name="waits") == ["waits"]
-    assert await found(active=False) == ["waits"]
-    assert await found(closed=False, active=True) == ["runs"]
-    assert await found(created_after=early + 1) == ["failed", "waits", "runs"]
-    assert await found(created_before=early + 10) == ["over"]

@@ -7,10 +7,11 @@ from dataclasses import asdict
 from jobhall.ids import new_id
 from jobhall_server.domain import worker_moves
 from jobhall_server.domain.access import ANYBODY
+from jobhall_server.domain.batch import NewBatch
 from jobhall_server.domain.job import Lease, Payload
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.store import Group
-from tests.support.stores import Floor
+from tests.support.stores import Act, Floor
 from tests.support.task_steps import accept, fail, leases_of, lose, release, run, take
 
 
@@ -133,3 +134,19 @@ async def test_a_checkpoint_without_progress_is_given_alone(floor: Floor) -> Non
     [[again]] = await floor.claim(floor.want(session, 1))
 
     assert (again.checkpoint, again.progress) == (Payload("[]"), None)
+
+
+async def test_who_is_given_a_job_is_told_of_its_batch_its_trace_and_its_types_version(floor: Floor) -> None:
+    news = [NewBatch(new_id(), floor.namespace_key, "default") for _ in range(2)]
+    first, second = await floor.store.run(Act(lambda group: [group.open_batch(new).key for new in news]))
+    trace = '["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","a=b"]'
+    await floor.submit_all(
+        [floor.new(batch_key=key, trace=trace, type_version=3) for key in (first, second, first)] + [floor.new()]
+    )
+
+    session = await floor.session()
+    [given] = await floor.claim(floor.want(session, 9))
+
+    ids = [new.batch_id for new in news]
+    assert [task.batch_id for task in given] == [ids[0], ids[1], ids[0], ""]
+    assert [(task.trace, task.type_version) for task in given] == [(trace, 3)] * 3 + [(None, 0)]

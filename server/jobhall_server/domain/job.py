@@ -61,6 +61,7 @@ class Payload(NamedTuple):
         return len(content) if isinstance(content, bytes) or content.isascii() else len(content.encode())
 
 
+@dataclass(slots=True, eq=False)
 class JobRecord:
     """The columns of a job that decisions read. Moves never write it: they answer with a Change.
 
@@ -70,102 +71,36 @@ class JobRecord:
     the job was loaded by its id.
     """
 
-    __slots__ = (
-        "access",
-        "attempt",
-        "batch_key",
-        "created_at",
-        "due_at",
-        "fence",
-        "item_error_count",
-        "job_id",
-        "key",
-        "labels",
-        "lease",
-        "max_attempts",
-        "namespace_key",
-        "nonce",
-        "organization_id",
-        "outcome_digest",
-        "outcome_fence",
-        "owner",
-        "queue_key",
-        "releases",
-        "revision",
-        "rules",
-        "session_key",
-        "start_deadline",
-        "started_at",
-        "state",
-        "stats_key",
-        "submit_digest",
-        "unique_key",
-        "worker_losses",
-    )
-
-    def __init__(
-        self,
-        key: int,
-        state: JobState,
-        queue_key: int,
-        namespace_key: int,
-        fence: int,
-        nonce: int,
-        lease: int,
-        session_key: int | None,
-        attempt: int,
-        max_attempts: int,
-        worker_losses: int,
-        outcome_fence: int,
-        outcome_digest: int,
-        item_error_count: int,
-        revision: int,
-        due_at: int | None = None,
-        started_at: int | None = None,
-        releases: int = 0,
-        rules: str | None = None,
-        batch_key: int | None = None,
-        stats_key: int = 0,
-        start_deadline: int | None = None,
-        job_id: str = "",
-        owner: str = "",
-        organization_id: str = "",
-        submit_digest: int = 0,
-        created_at: int = 0,
-        labels: str | None = None,
-        access: str | None = None,
-        unique_key: str | None = None,
-    ) -> None:
-        self.key = key
-        self.state = state
-        self.queue_key = queue_key
-        self.namespace_key = namespace_key
-        self.fence = fence
-        self.nonce = nonce
-        self.lease = lease
-        self.session_key = session_key
-        self.attempt = attempt
-        self.max_attempts = max_attempts
-        self.worker_losses = worker_losses
-        self.outcome_fence = outcome_fence
-        self.outcome_digest = outcome_digest
-        self.item_error_count = item_error_count
-        self.revision = revision
-        self.due_at = due_at
-        self.started_at = started_at
-        self.releases = releases
-        self.rules = rules
-        self.batch_key = batch_key
-        self.stats_key = stats_key
-        self.start_deadline = start_deadline
-        self.job_id = job_id
-        self.owner = owner
-        self.organization_id = organization_id
-        self.submit_digest = submit_digest
-        self.created_at = created_at
-        self.labels = labels
-        self.access = access
-        self.unique_key = unique_key
+    key: int
+    state: JobState
+    queue_key: int
+    namespace_key: int
+    fence: int
+    nonce: int
+    lease: int
+    session_key: int | None
+    attempt: int
+    max_attempts: int
+    worker_losses: int
+    outcome_fence: int
+    outcome_digest: int
+    item_error_count: int
+    revision: int
+    due_at: int | None = None
+    started_at: int | None = None
+    releases: int = 0
+    rules: str | None = None
+    batch_key: int | None = None
+    stats_key: int = 0
+    start_deadline: int | None = None
+    job_id: str = ""
+    owner: str = ""
+    organization_id: str = ""
+    submit_digest: int = 0
+    created_at: int = 0
+    labels: str | None = None
+    access: str | None = None
+    unique_key: str | None = None
 
 
 class NewJob(NamedTuple):

@@ -201,9 +201,10 @@ def _suspect(job: JobView, with_room: Sequence[Candidate]) -> WaitReason:
 def _no_room(job: JobView, allowed: Sequence[Candidate]) -> WaitReason:
     tasks_max = sum(one.tasks_max for one in allowed)
     workers = f"{len(allowed)} worker{'s' if len(allowed) > 1 else ''}"
+    tasks = f"{tasks_max} task{'s' if tasks_max != 1 else ''}"
     return WaitReason(
         WaitReasonKind.NO_CAPACITY,
-        f"{workers} for {job.job_type}, none with room now; together they hold up to {tasks_max} tasks.",
+        f"{workers} for {job.job_type}, none with room now; together they hold up to {tasks}.",
         "Wait for the running jobs, or start more workers.",
         {"job_type": job.job_type, "workers": str(len(allowed)), "tasks_max": str(tasks_max)},
     )

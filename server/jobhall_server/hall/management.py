@@ -180,13 +180,12 @@ class Management:
         excluded = await self._reads.excluded_sessions(job.key)
         here: list[Seat] = [*self._hall.workers.seats(), *self._hall.unary.seats()]
         seats = {seat.session_key: seat for seat in here}
-        sessions: list[SessionView] = []
+        found: dict[int, Candidate] = {}
         some: list[SessionView] | None = None
         while some is None or len(some) == _READ_AT_ONCE:
-            after_key = sessions[-1].record.key if sessions else None
+            after_key = some[-1].record.key if some else None
             some = await self._reads.sessions(after_key=after_key, limit=_READ_AT_ONCE)
-            sessions += some
-        found = {session.record.key: _candidate(session, queue, seats, paused=paused) for session in sessions}
+            found |= {session.record.key: _candidate(session, queue, seats, paused=paused) for session in some}
         for key in excluded & found.keys():
             found[key] = replace(found[key], barred=True)
         if job.worker_losses:

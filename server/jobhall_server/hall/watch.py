@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobhall.errors import CursorExpiredError, FieldNotSupportedError
 from jobhall.limits import WATCH_BOOKMARK_INTERVAL
@@ -217,11 +217,4 @@ def _job_matches(where: JobFilter, job: JobView) -> bool:
 
 
 def _unfinished(where: JobFilter) -> JobFilter:
-    open_states = frozenset(state for state in JobState if state and not state.terminal)
-    return JobFilter(
-        namespace=where.namespace,
-        job_types=where.job_types,
-        states=where.states or open_states,
-        owners=where.owners,
-        labels=where.labels,
-    )
+    return replace(where, states=where.states or frozenset(state for state in JobState if state and not state.terminal))

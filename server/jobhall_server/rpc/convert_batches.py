@@ -12,7 +12,7 @@ from jobhall.states import CompletionPolicy
 from jobhall.v1 import batch_pb2, batch_service_pb2, job_pb2
 from jobhall_server.domain.batch import BatchUpdate, BatchView
 from jobhall_server.hall import checks
-from jobhall_server.hall.batches import BatchSubmission
+from jobhall_server.hall.batch_submissions import BatchSubmission
 from jobhall_server.hall.submits import Submission
 from jobhall_server.rpc.convert import digest_of, progress_out, timestamp
 from jobhall_server.rpc.convert_access import access_in, access_out

@@ -59,7 +59,8 @@ def job_types(tables: Tables, *, of_one_namespace: bool) -> sa.Select[Any]:
 @lru_cache(maxsize=8)
 def job_types_mark(tables: Tables) -> sa.Select[Any]:
     """How many types there are, and how often they were changed."""
-    return sa.select(sa.func.count(), sa.func.sum(tables.job_types.c.revision)).select_from(tables.job_types)
+    changes: Any = sa.func.sum(tables.job_types.c.revision)
+    return sa.select(sa.func.count(), changes).select_from(tables.job_types)
 
 
 @lru_cache(maxsize=8)

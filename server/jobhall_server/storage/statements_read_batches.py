@@ -117,8 +117,11 @@ def oldest_ready(tables: Tables) -> sa.Select[Any]:
     found = firsts.cte("firsts", recursive=True)
     one = jobs.alias("one")
     next_one = jobs.alias("next_one")
-    behind = sa.tuple_(next_one.c.lane, next_one.c.priority_order) > sa.tuple_(one.c.lane, one.c.priority_order)
-    step = sa.select(found.c.queue_key, _first(next_one, next_one.c.queue_key == found.c.queue_key, behind))
+    queue_of = next_one.c.queue_key == found.c.queue_key
+    # In two: SQLite would walk through all of one priority to compare pairs.
+    same_lane = (next_one.c.lane == one.c.lane, next_one.c.priority_order > one.c.priority_order)
+    behind = [_first(next_one, queue_of, *same_lane), _first(next_one, queue_of, next_one.c.lane > one.c.lane)]
+    step = sa.select(found.c.queue_key, sa.func.coalesce(*behind))
     found = found.union_all(step.select_from(found.join(one, one.c.key == found.c.key)))
     rows = sa.select(found.c.queue_key, sa.func.min(jobs.c.ready))
     return rows.select_from(found.join(jobs, jobs.c.key == found.c.key)).group_by(found.c.queue_key)

@@ -10,7 +10,7 @@ from jobhall.states import CompletionPolicy, JobState
 from jobhall_server.domain.access import ANYBODY
 from jobhall_server.domain.batch import BatchUpdate
 from jobhall_server.domain.job import Payload
-from jobhall_server.hall.batches import BatchSubmission
+from jobhall_server.hall.batch_submissions import BatchSubmission
 from jobhall_server.hall.submits import Submission
 from jobhall_server.hall.views import JobFilter
 from tests.support.simulation.clients import SimulatedClient, id_of
