@@ -75,7 +75,7 @@ class Schema:
     def _may_name(self, effort: Effort, size: int) -> bool:
         """Whether errors may be asked for: each look may be one, with a copy of its value and the errors below it."""
         return (
-            True
+            effort.looks <= _NAMED_LOOKS_MAX
             and effort.layers * size <= _NAMED_BYTES_MAX
             and effort.depth * self._graph.chain <= _NAMED_STACK_MAX
         )
