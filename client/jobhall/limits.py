@@ -136,6 +136,8 @@ WAIT_TIMEOUT_MAX: Final = timedelta(seconds=60)
 WATCH_BOOKMARK_INTERVAL: Final = timedelta(seconds=10)
 WATCHERS_MAX: Final = 1000
 EVENT_LOG_AGE: Final = timedelta(hours=24)
+EVENT_LOG_ENTRIES_MAX: Final = 50_000_000
+"""The log is cut at its old end by either: some 8 GB of events at the most."""
 
 # --- the channel ---
 KEEPALIVE_INTERVAL: Final = timedelta(seconds=30)

@@ -138,6 +138,8 @@ def _hall_settings(settings: Settings) -> HallSettings:
             completed_us=_kept_us(settings.retention_completed_seconds),
             failed_us=_kept_us(settings.retention_failed_seconds),
             cancelled_us=_kept_us(settings.retention_cancelled_seconds),
+            events_us=round(settings.event_log_seconds * 1e6),
+            events_max=settings.event_log_entries_max,
         ),
     )
 

@@ -109,6 +109,15 @@ class Settings(BaseModel):
         le=limits.RETENTION_MAX.total_seconds(),
         description="the same of CANCELLED jobs",
     )
+    event_log_seconds: float = Field(
+        limits.EVENT_LOG_AGE.total_seconds(),
+        ge=60,
+        le=limits.RETENTION_MAX.total_seconds(),
+        description="how far back a watcher's cursor may lie",
+    )
+    event_log_entries_max: int = Field(
+        limits.EVENT_LOG_ENTRIES_MAX, ge=1000, description="events kept at the most, however young"
+    )
     auto_register: bool = Field(default=True, description="register the job types that workers say they serve")
     sweep_job_types_after_seconds: float = Field(
         0,

@@ -130,9 +130,9 @@ async def test_a_cancel_elsewhere_reaches_the_worker(scene: Scene) -> None:
     await scene.store.run(Act(cancel, job_keys=[job_key]))
 
     (frame,) = await worker.heard(Cancels)
-    (cancel,) = frame.tasks
-    assert (cancel.token, cancel.reason) == (token, "too dear")
-    assert 15 < cancel.grace_seconds <= 20, "what is left of it"
+    (told,) = frame.tasks
+    assert (told.token, told.reason) == (token, "too dear")
+    assert 15 < told.grace_seconds <= 20, "what is left of it"
     await counted(scene, "repairs.cancelled_elsewhere=1")
     await worker.leave()
 

@@ -18,7 +18,7 @@ from jobhall_server.hall.feed import Feed
 from jobhall_server.hall.leases import LoseTasks
 from jobhall_server.hall.retention import cut_what_is_old
 from jobhall_server.hall.store import Group, Store
-from jobhall_server.hall.views import EventRow, JobFilter
+from jobhall_server.hall.views import EventRow, JobFilter, Retention
 from jobhall_server.hall.watch import WatchRequest, watch
 from jobhall_server.storage.checkpoints import LOG_PAGES, Checkpoints
 from tests.support.disks import no_file_longer_than
@@ -131,7 +131,7 @@ async def test_a_watcher_whose_place_is_cut_off_under_it_is_told_so(floor: Floor
     assert len((await anext(updates)).events) == 1000
 
     clock.at += int(EVENT_LOG_AGE.total_seconds() * 1_000_000) * 2
-    await cut_what_is_old(floor.store)
+    await cut_what_is_old(floor.store, Retention())
 
     with pytest.raises(CursorExpiredError):
         await anext(updates)

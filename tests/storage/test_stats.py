@@ -25,6 +25,12 @@ MINUTE_US = 60_000_000
 WHOSE = (("ann", "acme"), ("bob", "acme"), ("cid", ""))
 STATE_NAMES = ", ".join(Counts._fields)
 
+NEWEST_TOTALS = (
+    "SELECT job_key, json_extract(data, '$.total') FROM jobhall_progress AS p "
+    "WHERE fence = (SELECT max(fence) FROM jobhall_progress WHERE job_key = p.job_key)"
+)
+"""What each job's newest report says of its items in all."""
+
 steps = st.tuples(st.just("step"), st.integers(0, 9), st.sampled_from(STEPS), st.integers(2, 9))
 submits = st.tuples(st.just("submit"), st.integers(0, 2), st.integers(0, 2), st.booleans())
 claims = st.tuples(st.just("claim"), st.integers(1, 4))
@@ -53,6 +59,7 @@ class Kept:
         groups.act(lambda group: group.namespace_key("n"))
         self.purged: Counter[tuple[int | None, JobState]] = Counter()
         self.purged_of: Counter[tuple[str, JobState]] = Counter()
+        self.purged_items: Counter[int | None] = Counter()
         self.jobs = 0
         submitted = [self.act(("submit", place % 3, place % 2, False)) for place in range(6)]
         groups.run([*submitted, self.act(("claim", 5))])
@@ -111,6 +118,7 @@ class Kept:
             [(owner,)] = self.groups.rows(f"SELECT owner FROM jobhall_jobs WHERE key = {job.key}")
             self.purged[job.batch_key, job.state] += 1
             self.purged_of[owner, job.state] += 1
+            self.purged_items[job.batch_key] += dict(self.groups.rows(NEWEST_TOTALS)).get(job.key, 0)
 
     # --- what the counters say, and what counting says ---
 
@@ -146,7 +154,15 @@ class Kept:
         found = Counter(self.groups.rows("SELECT batch_key, state FROM jobhall_jobs")) + self.purged
         return {key: tuple(found[key, state] for state in COUNTED_STATES) for key in self.batches if key is not None}
 
+    def counted_items(self) -> dict[int, int]:
+        of_jobs = dict(self.groups.rows(NEWEST_TOTALS))
+        found = Counter(self.purged_items)
+        for key, batch_key in self.groups.rows("SELECT key, batch_key FROM jobhall_jobs"):
+            found[batch_key] += of_jobs.get(key, 0)
+        return {key: found[key] for key in self.batches if key is not None}
+
     def assert_right(self) -> None:
+        assert dict(self.groups.rows("SELECT key, items_total FROM jobhall_batches")) == self.counted_items()
         assert self.kept_of_owners() == self.counted_of_owners()
         assert self.kept_of_batches() == self.counted_of_batches()
         for key, closed, ended_at in self.groups.rows("SELECT key, closed, ended_at FROM jobhall_batches"):

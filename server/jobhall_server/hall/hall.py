@@ -180,7 +180,7 @@ class Hall:
         self.dispatcher.poll()
 
     async def _cut(self) -> None:
-        removed = await cut_what_is_old(self.store)
+        removed = await cut_what_is_old(self.store, self.settings.retention)
         if removed:
             log.info("old_rows_removed", rows=removed)
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import structlog
 
 from jobhall.errors import ApiError
-from jobhall.limits import EVENT_LOG_AGE
 from jobhall.states import JobState
 from jobhall_server.hall.bulk import STEP_JOBS, purge
 from jobhall_server.hall.clock import Clock
@@ -24,7 +23,6 @@ REST_SECONDS = 60.0
 STEP_REST_SECONDS = 0.05
 """After each step: reports, submits and claims come in between."""
 _ROUNDS_PER_RETENTION = 10
-_AGE_US = int(EVENT_LOG_AGE.total_seconds()) * 1_000_000
 
 
 class _Cut(Unit[int]):
@@ -32,16 +30,20 @@ class _Cut(Unit[int]):
 
     after_save = True
 
+    def __init__(self, keep: Retention) -> None:
+        self._keep = keep
+
     def decide(self, group: Group) -> int:
-        return group.cut_old(before=group.now - _AGE_US, limit=ROWS_PER_STEP)
+        before = group.now - self._keep.events_us
+        return group.cut_old(before=before, events_max=self._keep.events_max, limit=ROWS_PER_STEP)
 
 
-async def cut_what_is_old(store: Store) -> int:
-    """Remove events, and sessions that are over, from more than 24 hours ago; answers how many rows. Deleting jobs
-    removes no event, so this is the only end that the log has.
+async def cut_what_is_old(store: Store, keep: Retention) -> int:
+    """Remove events, and sessions that are over, from so long ago, and events that are too many; answers how many rows.
+    Deleting jobs removes no event, so this is the only end that the log has.
     """
     removed = 0
-    while step := await store.run(_Cut()):
+    while step := await store.run(_Cut(keep)):
         removed += step
     return removed
 

@@ -64,8 +64,8 @@ class Part:
 
 
 class Graph:
-    """The parts of a schema; SchemaError says why it cannot be taken. `conforms` raises it for what the meta-schema does
-    not allow: of the document, and of whatever else a reference makes a schema.
+    """The parts of a schema; SchemaError says why it cannot be taken. `conforms` raises it for what the meta-schema
+    does not allow: of the document, and of whatever else a reference makes a schema.
     """
 
     def __init__(self, document: Json, conforms: Callable[[str, Json], None]) -> None:

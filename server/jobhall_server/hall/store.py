@@ -158,9 +158,10 @@ class Group(Protocol):
         own. Within a queue by priority, then the time it became PENDING, then key.
         """
 
-    def cut_old(self, *, before: int, limit: int) -> int:
-        """Remove at most `limit` events at the log's old end, and as many sessions that are over, from before that
-        time; only in a unit with `after_save`. Answers how many rows went.
+    def cut_old(self, *, before: int, events_max: int, limit: int) -> int:
+        """Remove at most `limit` events at the log's old end, those from before that time and those that are more than
+        `events_max`, and as many sessions that are over since before it; only in a unit with `after_save`. Answers how
+        many rows went.
         """
 
     def open_session(self, new: NewSession) -> SessionRecord:

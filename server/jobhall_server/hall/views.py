@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
+from jobhall.limits import EVENT_LOG_AGE, EVENT_LOG_ENTRIES_MAX
 from jobhall.states import BatchState, EventType, FailureKind, JobState, LogLevel
 from jobhall_server.domain.batch import Counts
 from jobhall_server.domain.job import JobView, Lease
@@ -208,11 +210,15 @@ class QueueStats:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long what has ended is kept that says nothing of it itself, in microseconds; None: for ever."""
+    """How long what has ended is kept that says nothing of it itself, in microseconds; None: for ever. The event log is
+    kept for `events_us`, and never longer than `events_max` entries.
+    """
 
     completed_us: int | None = None
     failed_us: int | None = None
     cancelled_us: int | None = None
+    events_us: int = EVENT_LOG_AGE // timedelta(microseconds=1)
+    events_max: int = EVENT_LOG_ENTRIES_MAX
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import jobhall
 from jobhall.limits import (
     BATCH_SUBMIT_MAX,
-    EVENT_LOG_AGE,
     MESSAGE_BYTES_MAX,
     PAGE_SIZE_MAX,
     PAYLOAD_BYTES_MAX,
@@ -20,6 +19,7 @@ from jobhall.limits import (
 from jobhall.v1 import admin_service_pb2
 from jobhall.v1.admin_service_pb2_grpc import AdminServiceServicer
 from jobhall_server.hall.hall import Hall
+from jobhall_server.hall.views import Retention
 from jobhall_server.rpc.convert import duration, timestamp
 from jobhall_server.rpc.interceptor import Context
 
@@ -64,17 +64,17 @@ class AdminServicer(AdminServiceServicer):
             replicas=[replica],
             server_time=now,
             features=(*about.features, *self._hall.repairs.features()),
-            limits=_limits(),
+            limits=_limits(self._hall.settings.retention),
         )
         return admin_service_pb2.GetServerInfoResponse(server_info=info)
 
 
-def _limits() -> admin_service_pb2.ServerLimits:
+def _limits(keep: Retention) -> admin_service_pb2.ServerLimits:
     return admin_service_pb2.ServerLimits(
         payload_bytes_max=PAYLOAD_BYTES_MAX,
         message_bytes_max=MESSAGE_BYTES_MAX,
         batch_submit_max=BATCH_SUBMIT_MAX,
         page_size_max=PAGE_SIZE_MAX,
         wait_max=duration(WAIT_TIMEOUT_MAX.total_seconds()),
-        event_retention=duration(EVENT_LOG_AGE.total_seconds()),
+        event_retention=duration(keep.events_us / 1e6),
     )

@@ -101,9 +101,9 @@ class Group(Details, Sessions, Names, Batches):
         given = dict(zip(welcome, won, strict=True))
         return [given.get(place, []) for place in range(len(wants))]
 
-    def cut_old(self, *, before: int, limit: int) -> int:
+    def cut_old(self, *, before: int, events_max: int, limit: int) -> int:
         if not self._saved:
             raise ValueError("only a unit with after_save may remove what is old")
         tables, step = self._execution.tables, {"before": before, "limit": limit}
-        events = self._execution.write(statements_cut.cut_events(tables), **step)
+        events = self._execution.write(statements_cut.cut_events(tables), events_max=events_max, **step)
         return events + self._execution.write(statements_cut.cut_sessions(tables), **step)

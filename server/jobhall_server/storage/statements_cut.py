@@ -16,10 +16,15 @@ def _bound(name: str) -> sa.BindParameter[int]:
 
 @lru_cache(maxsize=8)
 def cut_events(tables: Tables) -> sa.Delete:
-    """Of the log's oldest `limit` numbers those from before a time: never a gap, since times follow the numbers."""
+    """Of the log's oldest `limit` numbers those from before a time, and those that are more than `events_max`: never a
+    gap, since times follow the numbers.
+    """
     events = tables.events
-    oldest = sa.select(sa.func.min(events.c.number)).scalar_subquery()
-    return sa.delete(events).where(events.c.number < oldest + _bound("limit"), events.c.at < _bound("before"))
+    oldest, newest = (sa.select(end(events.c.number)).scalar_subquery() for end in (sa.func.min, sa.func.max))
+    too_many = events.c.number <= newest - _bound("events_max")
+    return sa.delete(events).where(
+        events.c.number < oldest + _bound("limit"), too_many | (events.c.at < _bound("before"))
+    )
 
 
 @lru_cache(maxsize=8)

@@ -269,12 +269,14 @@ class Group(Names, GroupProtocol):
             raise ValueError("only a unit with after_save may claim")
         return Claims(self._tables, self._lease).share(wants)
 
-    def cut_old(self, *, before: int, limit: int) -> int:
+    def cut_old(self, *, before: int, events_max: int, limit: int) -> int:
         if not self._after_save:
             raise ValueError("only a unit with after_save may remove what is old")
         tables = self._tables
         oldest = min(tables.events, default=0)
-        events = [n for n, event in tables.events.items() if n < oldest + limit and event.at < before]
+        too_many = max(tables.events, default=0) - events_max
+        old = [n for n, event in tables.events.items() if event.at < before or n <= too_many]
+        events = [n for n in old if n < oldest + limit]
         holders = {row["held_by"] for row in tables.jobs.values()}
         over = [
             key
