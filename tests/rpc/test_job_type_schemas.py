@@ -1,6 +1,7 @@
 """Parameters and results against the schemas of their type, however they come, and in which version."""
 
 import json
+import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -107,6 +108,23 @@ async def test_a_trial_submit_is_checked_too(server: Running) -> None:
     trial = pb.SubmitJobRequest(job=submission(json=BAD), validate_only=True)
 
     assert (await refusal(server.jobs.SubmitJob(trial))).reason == "SCHEMA_MISMATCH"
+
+
+async def test_a_submit_sent_again_after_the_schema_was_replaced_is_the_job_that_is_there(server: Running) -> None:
+    """Its first answer was lost; SCHEMA_MISMATCH would have said that there is no such job."""
+    await register_type(server, name="score", parameters_schema='{"type": "integer"}')
+    request = pb.SubmitJobRequest(job=submission(json="5", job_id=str(uuid.uuid4())))
+    first = await server.jobs.SubmitJob(request)
+    await register_type(server, replace=True, name="score", parameters_schema='{"type": "string"}')
+
+    again = await server.jobs.SubmitJob(request)
+    request.job.parameters.json = "6"
+    other = await refusal(server.jobs.SubmitJob(request))
+    request.job.job_id = str(uuid.uuid4())
+    fresh = await refusal(server.jobs.SubmitJob(request))
+
+    assert (again.job.id, again.existing, first.existing) == (first.job.id, True, False)
+    assert (other.reason, fresh.reason) == ("JOB_ID_REUSED", "SCHEMA_MISMATCH")
 
 
 async def test_a_type_of_the_namespace_comes_before_the_global_one_with_its_schema(server: Running) -> None:

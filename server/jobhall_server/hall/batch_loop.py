@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from jobhall.errors import ApiError, JobTerminalError
-from jobhall_server.domain import moves
+from jobhall.errors import ApiError
 from jobhall_server.domain.access import Principal
-from jobhall_server.domain.batch import BatchRecord, Completion, Sweep, next_sweep
-from jobhall_server.hall.job_units import Asked, cancel_job
-from jobhall_server.hall.store import Group, Unit
-from jobhall_server.hall.submits import Submission, SubmitJobs, Submitted
+from jobhall_server.domain.batch import BatchRecord, Sweep
+from jobhall_server.hall.batch_sweeps import (
+    DELETED,
+    EndSweep,
+    HoldStep,
+    RemoveBatch,
+    SubmitCompletion,
+    SweepStep,
+    WalkAgain,
+)
+from jobhall_server.hall.submits import Submission
 
 if TYPE_CHECKING:
     from jobhall_server.hall.hall import Hall
@@ -30,7 +35,6 @@ SWEEP_WAIT_SECONDS = 10.0
 """How long an answer waits for the sweep that it is about; a batch of some ten thousand jobs is done by then."""
 RETRY_SECONDS_MAX = 300.0
 """The longest pause between two tries to submit a completion job that was refused."""
-_DELETED = "its batch was deleted"
 
 
 class BatchLoop:
@@ -103,13 +107,13 @@ class BatchLoop:
         if not job_keys:
             return await self._end(batch)
         if batch.sweep in (Sweep.HOLD_BACK, Sweep.HAND_OUT):
-            await self._hall.store.run(_Hold(batch, job_keys))
-            await self._hall.store.run(_Step(batch, job_keys, 0))
+            await self._hall.store.run(HoldStep(batch, job_keys))
+            await self._hall.store.run(SweepStep(batch, job_keys, 0))
         else:
             stream = self._hall.settings.stream
             grace_seconds = stream.cancel_grace_seconds
-            asked = await self._hall.store.run(_Step(batch, job_keys, round(grace_seconds * 1e6)))
-            reason = batch.sweep_reason if batch.sweep is Sweep.CANCEL else _DELETED
+            asked = await self._hall.store.run(SweepStep(batch, job_keys, round(grace_seconds * 1e6)))
+            reason = batch.sweep_reason if batch.sweep is Sweep.CANCEL else DELETED
             for one in asked:
                 self._hall.jobs.tell(one, reason=reason, grace_seconds=grace_seconds)
         if batch.sweep is Sweep.HAND_OUT:
@@ -119,10 +123,10 @@ class BatchLoop:
     async def _end(self, batch: BatchRecord) -> bool:
         """No job follows. A batch that is deleted is walked through again until its last job is gone."""
         if batch.sweep is not Sweep.DELETE:
-            await self._hall.store.run(_End(batch))
+            await self._hall.store.run(EndSweep(batch))
             return True
         left = await self._reads.members(batch.key, after_key=0)
-        await self._hall.store.run(_Again(batch) if left else _Remove(batch))
+        await self._hall.store.run(WalkAgain(batch) if left else RemoveBatch(batch))
         # What is left is with workers, who take their time.
         return not left
 
@@ -139,7 +143,7 @@ class BatchLoop:
         try:
             submission = read_submission(batch.completion_job)._replace(namespace=batch.namespace)
             submits = await self._hall.jobs.prepared(owner, [submission])
-            job_id = await self._hall.store.run(_Complete(batch.key, submits))
+            job_id = await self._hall.store.run(SubmitCompletion(batch.key, submits))
         except ApiError as error:
             self._put_off(batch, error)
             return
@@ -162,117 +166,3 @@ class _Refused(NamedTuple):
 
     tries: int
     until: float
-
-
-def _as_read(group: Group, batch: BatchRecord) -> BatchRecord | None:
-    """The batch, if it is still where it was in its sweep when it was read; else somebody else was quicker."""
-    now = group.batch(batch.key)
-    same = now is not None and (now.sweep, now.sweep_after) == (batch.sweep, batch.sweep_after)
-    return now if same else None
-
-
-class _Step(Unit[list[Asked]]):
-    """Cancels or deletes those jobs, and remembers how far the sweep is. Answers what workers are to be told."""
-
-    def __init__(self, batch: BatchRecord, job_keys: Sequence[int], grace_us: int) -> None:
-        self._batch = batch
-        self._grace_us = grace_us
-        self.batch_keys = (batch.key,)
-        self.job_keys = job_keys
-
-    def decide(self, group: Group) -> list[Asked]:
-        batch = _as_read(group, self._batch)
-        if batch is None:
-            return []
-        group.save_batch(replace(batch, sweep_after=self.job_keys[-1]))
-        if batch.sweep is Sweep.CANCEL:
-            return self._cancel(group, batch.sweep_reason, batch.sweep_by)
-        return self._delete(group) if batch.sweep is Sweep.DELETE else []
-
-    def _cancel(self, group: Group, reason: str, by: str) -> list[Asked]:
-        asked = []
-        for job in filter(None, map(group.job, self.job_keys)):
-            with suppress(JobTerminalError):
-                asked.append(cancel_job(group, job, reason=reason, by=by, grace_us=self._grace_us))
-        return [one for one in asked if one.lease is not None]
-
-    def _delete(self, group: Group) -> list[Asked]:
-        asked = []
-        for job in filter(None, map(group.job, self.job_keys)):
-            if moves.delete(job) is None:
-                group.delete_job(job)
-            else:
-                # A worker was given it since: it is deleted when it has stopped.
-                asked.append(cancel_job(group, job, reason=_DELETED, by="", grace_us=self._grace_us))
-        return [one for one in asked if one.lease is not None]
-
-
-class _Hold(Unit[None]):
-    """Holds those jobs back, or hands them out."""
-
-    after_save = True
-
-    def __init__(self, batch: BatchRecord, job_keys: Sequence[int]) -> None:
-        self._batch = batch
-        self._job_keys = job_keys
-        self.batch_keys = (batch.key,)
-
-    def decide(self, group: Group) -> None:
-        if _as_read(group, self._batch) is not None:
-            group.hold_back(self._job_keys, held_back=self._batch.sweep is Sweep.HOLD_BACK)
-
-
-class _End(Unit[None]):
-    """The sweep is done; another may follow."""
-
-    def __init__(self, batch: BatchRecord) -> None:
-        self._batch = batch
-        self.batch_keys = (batch.key,)
-
-    def decide(self, group: Group) -> None:
-        batch = _as_read(group, self._batch)
-        if batch is not None:
-            group.save_batch(replace(batch, sweep=next_sweep(batch), sweep_after=0))
-
-
-class _Again(Unit[None]):
-    """The walk through a batch that is deleted begins anew."""
-
-    def __init__(self, batch: BatchRecord) -> None:
-        self._batch = batch
-        self.batch_keys = (batch.key,)
-
-    def decide(self, group: Group) -> None:
-        batch = _as_read(group, self._batch)
-        if batch is not None:
-            group.save_batch(replace(batch, sweep_after=0))
-
-
-class _Remove(Unit[None]):
-    """The batch has no job any more, and can get none."""
-
-    def __init__(self, batch: BatchRecord) -> None:
-        self.batch_keys = (batch.key,)
-
-    def decide(self, group: Group) -> None:
-        batch = group.batch(self.batch_keys[0])
-        if batch is not None:
-            group.delete_batch(batch)
-
-
-class _Complete(Unit[str | None]):
-    """Submits the completion job and says so in the batch, both or neither; None when it is not due any more."""
-
-    def __init__(self, batch_key: int, submits: SubmitJobs) -> None:
-        self._submits = submits
-        self.job_ids = submits.job_ids
-        self.batch_keys = (batch_key,)
-
-    def decide(self, group: Group) -> str | None:
-        batch = group.batch(self.batch_keys[0])
-        if batch is None or not batch.completion_due:
-            return None
-        (written,) = self._submits.write(group)
-        assert isinstance(written, Submitted)
-        group.save_batch(batch.changed(completion=Completion.SUBMITTED, completion_job_id=written.job_id))
-        return written.job_id

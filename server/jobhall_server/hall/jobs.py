@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from uuid_utils import uuid7
 
-from jobhall.errors import ApiError, FieldInvalidError, JobNotFoundError
+from jobhall.errors import ApiError, FieldInvalidError, JobNotFoundError, SchemaMismatchError
 from jobhall.limits import BATCH_GET_MAX, BATCH_SUBMIT_MAX, INCLUDED_ERRORS_MAX, PAGE_SIZE_DEFAULT, REASON_BYTES_MAX
 from jobhall_server.domain.access import Principal
 from jobhall_server.domain.job import JobView, NewJob
@@ -21,7 +21,7 @@ from jobhall_server.hall.job_units import Asked, CancelJob, DeleteJob, RetryJob,
 from jobhall_server.hall.submits import Rehearsed, Special, Submission, SubmitJobs, Submitted, TrySubmits, fresh_view
 from jobhall_server.hall.tokens import page_place, page_token
 from jobhall_server.hall.type_rules import settled
-from jobhall_server.hall.views import JobFilter, ListOrder, Page, QueueView
+from jobhall_server.hall.views import JobFilter, JobTypeView, ListOrder, Page, QueueView
 
 if TYPE_CHECKING:
     from jobhall_server.hall.hall import Hall
@@ -127,8 +127,17 @@ class Jobs:
             queue = await self._hall.registry.queue_for(submission.namespace, submission.job_type)
         job_type = self._hall.registry.ruled.get(queue.key)
         if job_type is not None:
-            submission = settled(submission, job_type)
+            submission = await self._settled(principal, submission, job_type)
         return submission.new_job(principal, queue, submission.job_id or str(uuid7()))
+
+    async def _settled(self, principal: Principal, submission: Submission, job_type: JobTypeView) -> Submission:
+        try:
+            return settled(submission, job_type)
+        except SchemaMismatchError:
+            # One that is sent again after the schema was replaced is the job that is there; its unit tells.
+            if submission.digest and await self._reads.jobs_by_id(principal, [submission.job_id]):
+                return submission
+            raise
 
     async def _tried(self, submission: Submission) -> tuple[Submission, QueueView]:
         """The submission with its type's defaults, and its queue; key 0 where that is not made yet."""

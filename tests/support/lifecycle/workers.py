@@ -14,8 +14,8 @@ from jobhall_server.hall.leases import ReturnTasks
 from jobhall_server.hall.reports import Judged, JudgeReports
 from jobhall_server.hall.store import Claimed, Want
 from jobhall_server.hall.unary_units import ClaimJobs
-from tests.support.lifecycle_sessions import CHANCES, Sessions, Worker
-from tests.support.lifecycle_words import Answer, Word, digest_of, told_by
+from tests.support.lifecycle.sessions import CHANCES, Sessions, Worker
+from tests.support.lifecycle.words import Answer, Word, digest_of, told_by
 from tests.support.planned_units import taken
 
 ACCEPT_US = 3

@@ -9,9 +9,9 @@ from jobhall.states import TERMINAL_STATES, AttemptOutcome, EventType, FailureKi
 from jobhall_server.domain.job import Lease, LeaseState
 from jobhall_server.domain.rules import chance_of
 from jobhall_server.domain.session import Disposition
-from tests.support.lifecycle_callers import Jobs
-from tests.support.lifecycle_job import ModelJob, delay_of
-from tests.support.lifecycle_words import (
+from tests.support.lifecycle.callers import Jobs
+from tests.support.lifecycle.job import ModelJob, delay_of
+from tests.support.lifecycle.words import (
     CODE,
     COMPLETIONS,
     FAILURES,

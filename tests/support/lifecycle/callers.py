@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from jobhall.states import TERMINAL_STATES, AttemptOutcome, EventType, FailureKind, JobState, UniquePolicy
 from jobhall_server.domain.moves import JobUpdate
-from tests.support.lifecycle_job import ModelJob
-from tests.support.lifecycle_words import Answer
+from tests.support.lifecycle.job import ModelJob
+from tests.support.lifecycle.words import Answer
 
 S = JobState
 E = EventType

@@ -20,8 +20,8 @@ from jobhall_server.hall.sessions import CloseDrained, DetachSession, DrainSessi
 from jobhall_server.hall.takeover import Opened, OpenSession
 from jobhall_server.hall.unary_units import BeatSession, OpenUnarySession
 from jobhall_server.hall.unary_units import Opened as UnaryOpened
-from tests.support.lifecycle_model import Model
-from tests.support.lifecycle_words import Answer
+from tests.support.lifecycle.model import Model
+from tests.support.lifecycle.words import Answer
 from tests.support.planned_units import PlannedStore, equals, taken
 
 TYPES = ("resize", "zip")
