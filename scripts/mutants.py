@@ -1,4 +1,5 @@
-"""Applies the faults in tests/mutants, one at a time, to a copy of the source: the simulation must find each of them.
+"""Applies the faults in tests/mutants, one at a time, to a copy of the source: each must be found by whom its folder
+names, the simulation or the lifecycle machine.
 
 With `--check` it only shows that every patch still applies.
 """
@@ -21,17 +22,30 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 PATCHES = ROOT / "tests" / "mutants"
 SOURCES = ("client", "server", "tests")
-SCHEDULES_MAX = 5000
-SOUND_SCHEDULES = 200
-"""So many the source without a fault has to survive first: else whatever is found proves nothing."""
-_FOUND = re.compile(r"seed (\d+) broke a promise, after (\d+) schedules: (.*)")
+_FOUND = re.compile(r"seed (\d+) broke a promise, after (\d+) \w+: (.*)")
+
+
+class Finder(NamedTuple):
+    """Who plays the source: in runs, the simulation's schedules or the machine's stories."""
+
+    module: str
+    sound_runs: int
+    """So many the source without a fault has to survive first: else whatever is found proves nothing."""
+    runs_max: int
+
+
+FINDERS = {
+    "simulation": Finder("tests.support.simulation", 200, 5000),
+    "lifecycle": Finder("tests.support.lifecycle", 60, 1000),
+}
+"""By the folders of their faults."""
 
 
 class Found(NamedTuple):
-    """How the simulation found a fault."""
+    """How a fault was found."""
 
     seed: int
-    schedules: int
+    runs: int
     promise: str
 
 
@@ -40,12 +54,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="only these, by the names of their files")
     parser.add_argument("--check", action="store_true", help="only look whether each still applies")
-    parser.add_argument("--schedules", type=int, default=SCHEDULES_MAX, help="so many at most for each")
+    parser.add_argument("--runs", type=int, help="so many at most for each")
     parser.add_argument("--seed", type=int, default=0, help="the first of them")
     chosen = parser.parse_args()
     patches = [path for path in patches_in(PATCHES) if not chosen.names or path.stem in chosen.names]
-    if not chosen.check and not _is_sound(first_seed=chosen.seed):
-        return 1
+    if not chosen.check:
+        finders = sorted({patch.parent.name for patch in patches})
+        if not all(_is_sound(FINDERS[name], first_seed=chosen.seed) for name in finders):
+            return 1
     failed = 0
     for patch in patches:
         stale = why_stale(patch)
@@ -53,14 +69,14 @@ def main() -> int:
             print(f"{patch.stem}: STALE, it does not apply any more; draw it anew\n{stale}")
             failed += 1
         elif not chosen.check:
-            failed += not _hunt(patch, first_seed=chosen.seed, schedules_max=chosen.schedules)
+            failed += not _hunt(patch, first_seed=chosen.seed, runs_max=chosen.runs)
     print(f"{failed} of {len(patches)} mutants failed" if failed else f"{len(patches)} mutants: all is well")
     return 1 if failed or not patches else 0
 
 
 def patches_in(folder: Path) -> list[Path]:
     """The deliberate faults."""
-    return sorted(folder.glob("*.patch"))
+    return sorted(folder.glob("*/*.patch"))
 
 
 def why_stale(patch: Path) -> str:
@@ -74,23 +90,23 @@ def fault_of(patch: Path) -> str:
     return " ".join(patch.read_text().partition("\n--- ")[0].partition("\ndiff ")[0].split())
 
 
-def _is_sound(*, first_seed: int) -> bool:
+def _is_sound(finder: Finder, *, first_seed: int) -> bool:
     """Whether the source as it is keeps every promise."""
-    found, said = _play(ROOT, first_seed=first_seed, schedules_max=SOUND_SCHEDULES)
+    found, said = _play(ROOT, finder, first_seed=first_seed, runs_max=finder.sound_runs)
     print(f"without a fault: {said.strip()}" if found is None else f"the source itself breaks a promise: {found}")
     return found is None
 
 
-def _hunt(patch: Path, *, first_seed: int, schedules_max: int) -> bool:
-    began_at = time.monotonic()
+def _hunt(patch: Path, *, first_seed: int, runs_max: int | None) -> bool:
+    finder, began_at = FINDERS[patch.parent.name], time.monotonic()
     with _mutated(patch) as copy:
-        found, said = _play(copy, first_seed=first_seed, schedules_max=schedules_max)
+        found, said = _play(copy, finder, first_seed=first_seed, runs_max=runs_max or finder.runs_max)
     seconds = time.monotonic() - began_at
-    print(f"{patch.stem}: {fault_of(patch)}")
+    print(f"{patch.parent.name}/{patch.stem}: {fault_of(patch)}")
     if found is None:
-        print(f"    NOT FOUND in {schedules_max} schedules, {seconds:.0f} s\n{said}")
+        print(f"    NOT FOUND, {seconds:.0f} s\n{said}", flush=True)
         return False
-    print(f"    found in {found.schedules} schedules, {seconds:.0f} s (seed {found.seed}): {found.promise}")
+    print(f"    found in run {found.runs}, {seconds:.0f} s (seed {found.seed}): {found.promise}", flush=True)
     return True
 
 
@@ -106,12 +122,12 @@ def _mutated(patch: Path) -> Iterator[Path]:
         yield copy
 
 
-def _play(copy: Path, *, first_seed: int, schedules_max: int) -> tuple[Found | None, str]:
-    """Schedules of the copy until one breaks a promise; else what was said instead."""
-    seeds = ["--seed", str(first_seed), "--count", str(schedules_max)]
+def _play(copy: Path, finder: Finder, *, first_seed: int, runs_max: int) -> tuple[Found | None, str]:
+    """Runs of the copy until one breaks a promise; else what was said instead."""
+    seeds = ["--seed", str(first_seed), "--count", str(runs_max)]
     paths = os.pathsep.join([str(copy), str(copy / "client"), str(copy / "server")])
     played = subprocess.run(
-        [sys.executable, "-m", "tests.support.simulation", *seeds],
+        [sys.executable, "-m", finder.module, *seeds],
         cwd=copy,
         env=os.environ | {"PYTHONPATH": paths},
         capture_output=True,

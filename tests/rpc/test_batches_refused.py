@@ -8,6 +8,8 @@ from jobhall.errors import Code
 from jobhall.limits import BATCH_NAME_BYTES_MAX, BATCH_SUBMIT_MAX, REASON_BYTES_MAX
 from jobhall.v1 import batch_service_pb2 as pb
 from jobhall.v1 import job_service_pb2 as jobs_pb
+from jobhall_server.hall.tokens import page_token
+from jobhall_server.hall.views import BatchFilter
 from tests.support.batch_calls import change, create, listed, members
 from tests.support.calls import refusal, register, submit
 from tests.support.servers import Running
@@ -134,6 +136,14 @@ async def test_a_list_is_refused_by_what_is_wrong_and_where(brisk: Running) -> N
         assert (refused.code, refused.reason) == (Code.INVALID_ARGUMENT, reason), fields
         assert [violation.field for violation in refused.violations] == [path]
         assert "filter" not in fields or refused.metadata["position"].isdigit()
+
+
+async def test_a_token_that_was_made_up_with_a_name_that_is_no_text_is_refused(brisk: Running) -> None:
+    token = page_token(("\ud800", 1), "batches", BatchFilter(namespace="default"), "name")
+
+    refused = await refusal(brisk.batches.ListBatches(pb.ListBatchesRequest(order_by="name", page_token=token)))
+
+    assert (refused.reason, refused.violations[0].field) == ("FIELD_INVALID", "page_token")
 
 
 async def test_an_update_is_refused_by_what_is_wrong(brisk: Running) -> None:

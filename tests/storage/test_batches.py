@@ -100,6 +100,24 @@ async def test_a_member_that_is_retried_opens_the_end_again_and_one_that_is_dele
     assert (deleted.state, deleted.counts) == (BatchState.FAILED, Counts(cancelled=1))
 
 
+async def test_the_end_stays_when_it_was_whatever_is_done_to_the_batch_after_it(floor: Floor, clock: SetClock) -> None:
+    batch = await opened(floor)
+    keys = await floor.submit(2, batch_key=batch.key)
+    await changed(floor, batch, closed=True)
+    for key in keys:
+        await step(floor, Lease(key, 0, 0), "cancel")
+    over_at = clock.at
+    clock.at += 1
+
+    await changed(floor, batch, name="renamed")
+    renamed = await record(floor, batch)
+    await floor.store.run(Act(lambda group: group.delete_job(group.job(keys[0])), job_keys=[keys[0]]))  # type: ignore[arg-type]
+    deleted = await record(floor, batch)
+
+    assert (renamed.ended_at, deleted.ended_at) == (over_at, over_at)
+    assert (renamed.updated_at, deleted.counts) == (clock.at, Counts(cancelled=1))
+
+
 async def test_an_empty_batch_that_is_closed_is_completed(floor: Floor) -> None:
     born_closed = await opened(floor, closed=True)
     closed_later = await opened(floor)

@@ -15,18 +15,21 @@ async def hold(floor: Floor, keys: list[int], *, held_back: bool) -> None:
 
 async def test_what_is_held_back_is_not_claimed_and_keeps_its_turn(floor: Floor, clock: SetClock) -> None:
     keys = await floor.submit(2)
+    await hold(floor, keys, held_back=True)
     clock.at += 1
     [later] = await floor.submit(1)
+    clock.at += 1
 
-    await hold(floor, keys, held_back=True)
     session = await floor.session()
     [named] = await floor.claim(floor.want(session, 3, job_keys=tuple(keys)))
-    [given] = await floor.claim(floor.want(session, 1))
+    [first] = await floor.claim(floor.want(session, 1))
+    [again] = await floor.submit(1)
+    clock.at += 1
     await hold(floor, keys, held_back=False)
     [after] = await floor.claim(floor.want(session, 3))
 
-    assert (named, [job.lease.job_key for job in given]) == ([], [later])
-    assert [job.lease.job_key for job in after] == keys
+    assert (named, [job.lease.job_key for job in first]) == ([], [later])
+    assert [job.lease.job_key for job in after] == [*keys, again]
 
 
 @pytest.mark.parametrize("way", ["release", "lose", "fail", "return", "retry"])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from jobhall.states import JobState
 from jobhall_server.domain.job import JobRecord, NewJob
 from jobhall_server.hall.store import Group, Holder, UniqueKey
 from tests.support.stores import START_US, Act, Floor
-from tests.support.task_steps import SECOND
+from tests.support.task_steps import SECOND, accept
 
 
 async def holder(floor: Floor, new: NewJob) -> Holder | None:
@@ -38,6 +39,24 @@ async def test_the_job_that_has_a_key_is_found_with_all_that_a_caller_is_judged_
         name: getattr(loaded, name) for name in JobRecord.__slots__
     }
     assert (found.job.key, found.until) == (key, START_US + SECOND)
+
+
+async def test_the_holder_is_known_whole_though_a_report_in_the_same_group_has_moved_it_by_key(floor: Floor) -> None:
+    """A report loads a job without its owner; a submit beside it must not take the job for nobody's."""
+    new = floor.new(unique_key="daily", owner="ann", organization_id="acme", submit_digest=5)
+    [key] = await floor.submit_all([new])
+    lease = await floor.claim_one()
+
+    def decide(group: Group) -> Holder | None:
+        accept(group, lease)
+        return group.holder(UniqueKey.of(new))
+
+    found = await floor.store.run(Act(decide, job_keys=[key]))
+
+    assert found is not None
+    seen = found.job
+    assert (seen.state, seen.job_id, seen.owner, seen.organization_id) == (JobState.RUNNING, new.job_id, "ann", "acme")
+    assert (seen.created_at, seen.submit_digest, seen.unique_key) == (START_US, 5, "daily")
 
 
 async def test_a_key_holds_in_its_own_queue_and_for_its_own_people(floor: Floor) -> None:

@@ -32,7 +32,7 @@ class Change:
     that it led to. `closes` tells how the attempt ended that was under way, where the job goes on without it: the
     store keeps that attempt as history; UNSPECIFIED: it goes on after all, and is history no more. The store itself
     derives `ready`, `held_by` and `terminal` from `target`, raises `revision` by the number of events, and stamps
-    `updated_at`.
+    `updated_at` where there is one.
     """
 
     move: str

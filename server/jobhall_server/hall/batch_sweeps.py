@@ -1,4 +1,4 @@
-"""What the server does to all jobs of a batch, step by step: units that each look first whether it is still to be done."""
+"""What the server does to all jobs of a batch, step by step: units that look first whether it is still to be done."""
 
 from __future__ import annotations
 

@@ -178,7 +178,11 @@ class Jobs:
     async def _with_errors(self, job: JobView) -> JobView:
         if not job.item_error_count:
             return job
-        found = await self._reads.item_errors(job.key, fence=job.fence, after_number=0, limit=INCLUDED_ERRORS_MAX)
+        # Of the latest attempt: whoever was given the job since has begun none.
+        fence = await self._reads.attempt_fence(job.key, 0)
+        if fence is None:
+            return job
+        found = await self._reads.item_errors(job.key, fence=fence, after_number=0, limit=INCLUDED_ERRORS_MAX)
         return replace(job, item_errors=tuple(error for _, error in found))
 
     async def get_many(

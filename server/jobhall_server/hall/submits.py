@@ -219,6 +219,7 @@ class SubmitJobs(Unit[list[Submitted | ApiError]]):
         self.job_ids = tuple(job.job_id for job in jobs if job.submit_digest)
         if special:
             self.batch_ids = tuple({about.batch_id for about in special.values() if about.batch_id})
+        self._replaced: set[str] = set()
 
     def decide(self, group: Group) -> list[Submitted | ApiError]:
         return self.write(group)
@@ -228,6 +229,7 @@ class SubmitJobs(Unit[list[Submitted | ApiError]]):
         if not self._special and batch is None:
             return [self._submit(group, job) for job in self._jobs]
         found = self._special.get
+        self._replaced = set()
         return [self._submit(group, job, found(place), batch) for place, job in enumerate(self._jobs)]
 
     def _submit(
@@ -240,6 +242,9 @@ class SubmitJobs(Unit[list[Submitted | ApiError]]):
                 if not theirs or known.submit_digest != job.submit_digest:
                     raise JobIdReusedError(job.job_id)
                 return Submitted(job.job_id, known.key, known.revision, known.created_at, existing=True)
+            if self._replaced and job.job_id in self._replaced:
+                # Its job was there when the request came, and gave its place to another one of it.
+                raise JobIdReusedError(job.job_id)
             if batch is not None:
                 job = _within(job, batch)
             if about is not None:
@@ -271,6 +276,7 @@ class SubmitJobs(Unit[list[Submitted | ApiError]]):
         if not (theirs and replaceable and about.policy is UniquePolicy.REPLACE_PENDING):
             raise key_taken(job.unique_key or "", holder.job_id if theirs else "")
         group.delete_job(holder)
+        self._replaced.add(holder.job_id)
         return job, None
 
     def _joined(self, group: Group, job: NewJob, about: Special) -> NewJob:

@@ -14,6 +14,7 @@ from jobhall_server.hall.views import LogPlace, Place
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 """A place that fits into 63 bits; a token made up by a caller may hold anything."""
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _PLACE_MAX = 2**63 - 1
 
 
@@ -46,7 +47,8 @@ def named_place(token: str, *request: object) -> tuple[str, int] | None:
     if not token:
         return None
     name, key = _placed(token, request)
-    if type(name) is not str:
+    # Half a pair of surrogates is no text that a database takes.
+    if type(name) is not str or _SURROGATES.search(name):
         raise _not_ours()
     return name, key
 

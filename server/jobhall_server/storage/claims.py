@@ -60,7 +60,7 @@ def claim(execution: Execution, wants: Sequence[Want], staged: Staged) -> tuple[
     last_event = None
     # Who names its jobs comes by itself, so that what it is given is not in the way of the others.
     for table in [[one] for one in hungry if one.want.job_keys] + [[one for one in hungry if not one.want.job_keys]]:
-        last_event = _Claim(execution).serve(table, now) or last_event
+        last_event = _Claim(execution, now).serve(table) or last_event
     jobs = [job for session in hungry for _, job in session.given]
     staged.claimed += map(_counted, jobs)
     parameters, checkpoints = _parameters(execution, jobs), _checkpoints(execution, jobs)
@@ -71,19 +71,20 @@ def claim(execution: Execution, wants: Sequence[Want], staged: Staged) -> tuple[
 class _Claim:
     """One round of a claim, for sessions that are served together."""
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, now: int) -> None:
         self._execution = execution
+        self._now = now
         self._tables = execution.tables
         self._budget = PARAMETERS_BYTES_MAX
 
-    def serve(self, hungry: Sequence[_Hungry], now: int) -> int | None:
+    def serve(self, hungry: Sequence[_Hungry]) -> int | None:
         """Give the sessions what waits in their queues; answers the last event's number."""
         for queue_key in _turns(session.want for session in hungry):
             eaters = [session for session in hungry if session.room(queue_key) > 0]
             if eaters and self._budget > 0:
                 self._serve_queue(queue_key, eaters)
         served = [session for session in hungry if session.given]
-        return self._lease(served, now) if served else None
+        return self._lease(served) if served else None
 
     def _serve_queue(self, queue_key: int, eaters: Sequence[_Hungry]) -> None:
         """The jobs of both lanes in claim order: as many as there is room for, of lost ones at most one per session."""
@@ -138,7 +139,9 @@ class _Claim:
         return sorted(self._rows(statements_claim.candidates_after, **place, **after))
 
     def _share(self, waiting: list[Candidate], lost: list[Candidate], eaters: Sequence[_Hungry], queue_key: int) -> int:
-        """Give the jobs out in turns; answers how many were passed over that somebody gave back as not theirs."""
+        """Give the jobs out in turns; answers how many were passed over that somebody gave back as not theirs, or that
+        may not begin any more.
+        """
         found = waiting
         if lost:
             found = list(merge(waiting, lost))
@@ -149,12 +152,17 @@ class _Claim:
         for job in found:
             if not turn:
                 break
+            due_at = job[_DUE]
+            if due_at is not None and due_at <= self._now:
+                # Its time to begin is over; the reaper is about to say so.
+                passed_over += 1
+                continue
             taker = _taker(turn, job, excluded) if job[_LANE] or job[_EXCLUDED] else turn.popleft()
             if taker is None:
                 passed_over += job[_EXCLUDED]
                 continue
             taker.given.append((queue_key, job))
-            if job[_DUE] is not None:
+            if due_at is not None:
                 taker.was_due = True
             taker.credit -= 1
             taker.limits[queue_key] -= 1
@@ -178,9 +186,9 @@ class _Claim:
         for session in eaters:
             session.holds_lost = session.holds_lost or session.want.session_key in holders
 
-    def _lease(self, served: Sequence[_Hungry], now: int) -> int:
+    def _lease(self, served: Sequence[_Hungry]) -> int:
         """Write the leases and their events; answers the last event's number."""
-        execution, tables = self._execution, self._tables
+        execution, tables, now = self._execution, self._tables, self._now
         all_keys: list[int] = []
         for session in served:
             want = session.want

@@ -102,21 +102,30 @@ class Jobs(Loaded):
     # --- unique keys ---
 
     def holder(self, unique: UniqueKey) -> Holder | None:
-        staged, execution = self._staged, self._execution
-        key = staged.unique.get(unique)
+        key = self._staged.unique.get(unique)
         if key is None:
-            found = execution.rows(statements_jobs.job_of_unique_key(execution.tables), **unique._asdict())
-            if not found:
-                return None
-            # Nothing is saved yet, so the row is what any other unit of the group has loaded of it, or more.
-            [loaded] = self._take_jobs(found)
-            key = loaded.key
+            return self._loaded_holder(unique)
         job = self.job(key)
         return None if job is None else Holder(job, self._held_until(key))
 
     def take_unique_key(self, job: JobRecord) -> None:
         assert not self._saved
         self._staged.put(self._staged.unique, UniqueKey.of(job), job.key)
+
+    def _loaded_holder(self, unique: UniqueKey) -> Holder | None:
+        execution = self._execution
+        found = execution.rows(statements_jobs.job_of_unique_key(execution.tables), **unique._asdict())
+        if not found:
+            return None
+        until = found[0].pop()
+        [loaded] = self._take_jobs(found)
+        job = self.job(loaded.key)
+        if job is None:
+            return None
+        # A unit before that named it by key has moved it without them.
+        for name in statements_jobs.FIXED_BY_ID:
+            setattr(job, name, getattr(loaded, name))
+        return Holder(job, until)
 
     def _held_until(self, key: int) -> int | None:
         new = self._staged.new_jobs.get(key)

@@ -11,14 +11,14 @@ from jobhall_server.storage.columns import KEY, job_checks, keyed, number, words
 
 def jobs(metadata: MetaData, prefix: str) -> Table:
     """One row a job."""
-    table = Table(f"{prefix}jobs", metadata, *_job_columns(), *job_checks(f"{prefix}jobs"))
+    table = Table(f"{prefix}jobs", metadata, *_decided(), *_told(), *job_checks(f"{prefix}jobs"))
     _index_jobs(table)
     return table
 
 
-def _job_columns() -> tuple[Column[Any], ...]:
+def _decided() -> tuple[Column[Any], ...]:
+    """What decisions and claims read stands first: SQLite walks a row from its start to the last column asked for."""
     return (
-        # What decisions read stands first: SQLite walks a row from its start to the last column asked for.
         Column("key", KEY, primary_key=True, autoincrement=False),
         number("state"),
         number("queue_key"),
@@ -53,6 +53,11 @@ def _job_columns() -> tuple[Column[Any], ...]:
         number("excluded", 0),
         number("parameters_bytes", nullable=True),
         number("checkpoint_bytes", nullable=True),
+    )
+
+
+def _told() -> tuple[Column[Any], ...]:
+    return (
         Column("job_id", LargeBinary(16), nullable=False),
         number("submit_digest", 0),
         words("owner", ""),

@@ -57,8 +57,6 @@ class Staged:
         self.job_types: dict[tuple[int, str], JobTypeView] = {}
         self.new_types: dict[int, None] = {}
         self.queues: dict[tuple[int, int], int] = {}
-        self.batches_loaded: dict[int, BatchRecord] = {}
-        self.batch_keys_loaded: dict[str, int] = {}
         self.new_batches: dict[int, None] = {}
         self.batch_keys: dict[str, int] = {}
         self.batches: dict[int, BatchRecord] = {}

@@ -131,5 +131,5 @@ def _still_to_end(batches: sa.Table) -> sa.ColumnElement[int]:
 
 _TO_END = Counts._fields[:5]
 """The states of jobs that have not ended."""
-_PENDING = sa.literal_column(f"{JobState.PENDING:d}")
+_PENDING: sa.ColumnElement[int] = sa.literal_column(f"{JobState.PENDING:d}")
 _NOW = sa.bindparam("now", type_=sa.BigInteger)

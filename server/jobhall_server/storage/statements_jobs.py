@@ -24,6 +24,8 @@ RECORD_BY_KEY = tuple(_BY_KEY.split())
 
 _MORE_BY_ID = "owner organization_id submit_digest created_at labels access unique_key"
 RECORD_BY_ID = (*RECORD_BY_KEY, *_MORE_BY_ID.split())
+FIXED_BY_ID = ("owner", "organization_id", "submit_digest", "created_at", "unique_key")
+"""Those of them that never change."""
 
 
 @lru_cache(maxsize=8)
@@ -45,14 +47,15 @@ def jobs_by_id(tables: Tables) -> sa.Select[Any]:
 
 @lru_cache(maxsize=8)
 def job_of_unique_key(tables: Tables) -> sa.Select[Any]:
-    """The same of the job that has a unique key."""
+    """The same of the job that has a unique key, and until when it keeps it even when it is terminal."""
     jobs, unique = tables.jobs, tables.unique_keys
     named = (
         unique.c.queue_key == sa.bindparam("queue_key", type_=sa.BigInteger),
         unique.c.scope == sa.bindparam("scope", type_=sa.Text),
         unique.c.text == sa.bindparam("text", type_=sa.Text),
     )
-    rows = sa.select(*(jobs.c[name] for name in RECORD_BY_ID)).join_from(unique, jobs, jobs.c.key == unique.c.job_key)
+    columns = [jobs.c[name] for name in (*RECORD_BY_ID, "unique_until")]
+    rows = sa.select(*columns).join_from(unique, jobs, jobs.c.key == unique.c.job_key)
     return as_json(rows.where(*named).with_for_update(of=jobs))
 
 
@@ -134,9 +137,9 @@ def move_jobs(tables: Tables, shape: ChangeShape) -> sa.Update:
 def _derived(jobs: sa.Table, shape: ChangeShape, sets: dict[str, Any]) -> dict[str, Any]:
     """The columns that follow from where a job comes from and goes to."""
     source, target = shape.source, shape.target
-    derived: dict[str, Any] = {"updated_at": _NOW}
+    derived: dict[str, Any] = {}
     if shape.logged:
-        derived["revision"] = jobs.c.revision + sa.bindparam("events", type_=sa.BigInteger)
+        derived |= {"updated_at": _NOW, "revision": jobs.c.revision + sa.bindparam("events", type_=sa.BigInteger)}
     if target is not source:
         derived["state"] = sa.bindparam("target", type_=sa.BigInteger)
         if target is JobState.PENDING:

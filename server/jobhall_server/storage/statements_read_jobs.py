@@ -80,7 +80,7 @@ def select_jobs(tables: Tables, *, full: bool) -> sa.Select[Any]:
     """The columns of `reader_rows.JobRow`, with `full` those of `FullRow` after them; the caller adds what is theirs.
 
     Everything beside the job is joined from outside, so that no planner begins with another table. An attempt that has
-    reported no progress is where the last checkpoint was.
+    reported no progress is where the last checkpoint was. What failed is told until the job ends, whoever has it now.
     """
     j, q, n, t, s = tables.jobs, tables.queues, tables.namespaces, tables.job_types, tables.sessions
     p, c, b = tables.progress, tables.checkpoints, tables.batches
@@ -103,9 +103,14 @@ def select_jobs(tables: Tables, *, full: bool) -> sa.Select[Any]:
     source = (
         source.outerjoin(given, given.c.job_key == j.c.key)
         .outerjoin(made, made.c.job_key == j.c.key)
-        .outerjoin(failed, (failed.c.job_key == j.c.key) & (failed.c.fence == j.c.fence))
+        .outerjoin(failed, (failed.c.job_key == j.c.key) & (failed.c.fence == _newest_failure(tables)))
     )
     for payload in (given, made):
         columns += [payload.c.text, payload.c.data, payload.c.content_type]
     columns += [failed.c[name] for name in _FAILURE.split()]
     return sa.select(*columns).select_from(source)
+
+
+def _newest_failure(tables: Tables) -> sa.ScalarSelect[Any]:
+    kept = tables.failures.alias("kept")
+    return sa.select(sa.func.max(kept.c.fence)).where(kept.c.job_key == tables.jobs.c.key).scalar_subquery()

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from hypothesis import Phase, seed, settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from jobhall.errors import ApiError
 from jobhall.states import HELD_STATES, TERMINAL_STATES, AttemptOutcome, EventType, FailureKind, JobState, UniquePolicy
@@ -311,16 +311,21 @@ class Lifecycle(Workers):
             self.store.close()
 
 
-def play(engine: str, *, examples: int, seed_of_all: int | None = None, phases: Sequence[Phase] = PHASES) -> None:
-    """So many stories on a store of that engine; raises where it is not where the model is. `seed_of_all` chooses them,
-    else chance does.
-    """
-    machine = type("LifecycleOn", (Lifecycle,), {"engine": engine})
-    if seed_of_all is not None:
-        machine = seed(seed_of_all)(machine)
-    run_state_machine_as_test(
-        machine,
-        settings=settings(max_examples=examples, stateful_step_count=STEPS, deadline=None, phases=phases),
+def machine_on(engine: str) -> type[Lifecycle]:
+    """The machine over a store of that engine."""
+    return type("LifecycleOn", (Lifecycle,), {"engine": engine})
+
+
+def stories(count: int, phases: Sequence[Phase] = PHASES) -> settings:
+    """So many, each of some steps; without a phase for shrinking the first that fails is told as it is."""
+    shrinks = Phase.shrink in phases
+    return settings(
+        max_examples=count,
+        stateful_step_count=STEPS,
+        deadline=None,
+        phases=phases,
+        report_multiple_bugs=shrinks,
+        database=settings.default.database if shrinks and settings.default else None,
     )
 
 

@@ -18,8 +18,9 @@ _DESCRIBED = "max_attempts created_at labels path file_name file_size owner orga
 class Claims:
     """One claim for several sessions; `lease` writes a row as it is leased."""
 
-    def __init__(self, tables: Tables, lease: Callable[[Row, Want], Row]) -> None:
+    def __init__(self, tables: Tables, lease: Callable[[Row, Want], Row], now: int) -> None:
         self._tables = tables
+        self._now = now
         self._lease = lease
         self._budget = PARAMETERS_BYTES_MAX
         self._taken: set[int] = set()
@@ -68,9 +69,14 @@ class Claims:
 
     def _waiting(self, queue_key: int) -> list[Row]:
         """What is ready in a queue, in claim order."""
-        ready = [row for row in self._tables.jobs.values() if row["ready"] is not None]
+        ready = [row for row in self._tables.jobs.values() if row["ready"] is not None and not self._too_late(row)]
         rows = [row for row in ready if row["queue_key"] == queue_key and row["key"] not in self._taken]
         return sorted(rows, key=lambda row: (row["priority_order"], row["ready"], row["key"]))
+
+    def _too_late(self, row: Row) -> bool:
+        """Its time to begin is over, though nobody has said so yet."""
+        due_at: int | None = row["due_at"]
+        return due_at is not None and due_at <= self._now
 
     def _may_have(self, one: _Hungry, row: Row) -> bool:
         want = one.want

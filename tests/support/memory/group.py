@@ -267,7 +267,7 @@ class Group(Names, GroupProtocol):
     def claim(self, wants: Sequence[Want]) -> list[list[Claimed]]:
         if not self._after_save:
             raise ValueError("only a unit with after_save may claim")
-        return Claims(self._tables, self._lease).share(wants)
+        return Claims(self._tables, self._lease, self._now).share(wants)
 
     def cut_old(self, *, before: int, events_max: int, limit: int) -> int:
         if not self._after_save:

@@ -73,7 +73,8 @@ def moved_row(row: Row, change: Change, values: Values, now: int) -> Row:
         moved[name] = row[name] + step
     source, target = change.source, change.target
     moved["state"] = target
-    moved["updated_at"] = now
+    if change.events:
+        moved["updated_at"] = now
     moved["revision"] = row["revision"] + len(change.events)
     if target is not source:
         ready = target is JobState.PENDING
@@ -142,7 +143,8 @@ def _failure(tables: Tables, row: Row) -> JobFailure | None:
     if not row["failure_kind"] or row["state"] in _WITHOUT_FAILURE:
         return None
     kind, code = FailureKind(row["failure_kind"]), row["failure_code"]
-    known = tables.failures.get((row["key"], row["fence"]))
+    kept = [fence for key, fence in tables.failures if key == row["key"]]
+    known = tables.failures.get((row["key"], max(kept, default=0)))
     if known is not None and (known.kind, known.code) == (kind, code):
         return known
     return JobFailure(kind, "", code, attempt=row["attempt"])

@@ -16,6 +16,7 @@ from jobhall_server.hall.views import JobFilter
 from tests.support.simulation.clients import SimulatedClient, id_of
 from tests.support.simulation.completions import read_completion
 
+_WHOLE = "the whole batch is unwanted"
 _DEEDS = ("hold back", "hand out", "close", "cancel", "delete", "retry all", "purge", "cancel some")
 
 
@@ -45,14 +46,17 @@ class SimulatedManager:
             completion_policy=chance.choice([policy for policy in CompletionPolicy if policy]),
             digest=len(self._batches) + 1,
         )
-        self._client.call(lambda hall: hall.batches.create(ANYBODY, submission), then=self._created(batch_id))
+        self._client.call(lambda hall: hall.batches.create(ANYBODY, submission), then=self._if_late(batch_id))
 
-    def _created(self, batch_id: str) -> Callable[[], None]:
-        def created() -> None:
-            if self._over:
+    def _if_late(self, batch_id: str) -> Callable[[], None]:
+        """What was asked before the end and is done after it is not the last word."""
+        began_over = self._over
+
+        def done() -> None:
+            if self._over and not began_over:
                 self._let_go(batch_id)
 
-        return created
+        return done
 
     def meddle(self) -> str:
         """Do something to a batch, or to all jobs of some kind; answers what."""
@@ -87,12 +91,15 @@ class SimulatedManager:
         self._change(batch_id, "close")
 
     def _change(self, batch_id: str, what: str) -> None:
+        then = self._if_late(batch_id)
         if what == "cancel":
-            self._client.call(lambda hall: hall.batches.cancel(ANYBODY, batch_id, reason="unwanted", wait_seconds=1.0))
+            self._client.call(
+                lambda hall: hall.batches.cancel(ANYBODY, batch_id, reason=_WHOLE, wait_seconds=1.0), then
+            )
         elif what == "delete":
-            self._client.call(lambda hall: hall.batches.delete(ANYBODY, batch_id, wait_seconds=1.0))
+            self._client.call(lambda hall: hall.batches.delete(ANYBODY, batch_id, wait_seconds=1.0), then)
         else:
             update = BatchUpdate(
                 frozenset({"closed" if what == "close" else "active"}), closed=True, active=what == "hand out"
             )
-            self._client.call(lambda hall: hall.batches.update(ANYBODY, batch_id, update, wait_seconds=1.0))
+            self._client.call(lambda hall: hall.batches.update(ANYBODY, batch_id, update, wait_seconds=1.0), then)

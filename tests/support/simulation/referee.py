@@ -18,7 +18,7 @@ from jobhall_server.domain.session import SessionState
 from jobhall_server.hall.views import EventRow, PayloadKind
 from tests.support.memory.group import Move
 from tests.support.memory.tables import Row, Tables
-from tests.support.simulation.completions import COMPLETION
+from tests.support.simulation.conditions import Conditions, PromiseBrokenError
 from tests.support.simulation.workers import Execution
 from tests.support.stores import START_US
 
@@ -48,10 +48,6 @@ _AFTER = MappingProxyType(
     }
 )
 """What may follow what in the history of one job, updates aside; DESIGN section 3, told again by hand."""
-
-
-class PromiseBrokenError(AssertionError):
-    """One of them; the text says which."""
 
 
 @dataclass(slots=True)
@@ -91,7 +87,7 @@ class Referee:
         self._submitted: set[str] = set()
         self._deleted: set[str] = set()
         self._watched: list[int] = []
-        self._completion_jobs: set[str] = set()
+        self._conditions = Conditions(tables, now)
         self.completions = 0
 
     # --- while it goes on ---
@@ -159,22 +155,13 @@ class Referee:
         self._watched.append(number)
 
     def committed(self, moves: Sequence[Move]) -> None:
+        self._conditions.committed(moves)
         for move in moves:
             if move.after is None:
                 assert move.before is not None
                 self._deleted.add(move.before["job_id"])
             elif move.before is not None:
                 self._judge(move.name, move.before, move.after)
-            else:
-                self._judge_submit(move.after)
-
-    def _judge_submit(self, row: Row) -> None:
-        parameters = self._tables.payloads[PayloadKind.PARAMETERS].get(row["key"])
-        content = "" if parameters is None else str(parameters.content)
-        if COMPLETION in content:
-            if content in self._completion_jobs:
-                self._broken(f"{content} was submitted twice")
-            self._completion_jobs.add(content)
 
     def _judge(self, name: str, before: Row, after: Row) -> None:
         job_id = before["job_id"]
@@ -237,6 +224,7 @@ class Referee:
         for job_id in self._submitted - self._deleted:
             if job_id not in self._tables.keys_of_ids:
                 self._broken(f"{job_id} is gone")
+        self._conditions.judge_end()
         self._judge_log()
         for row in self._tables.jobs.values():
             self._judge_job(row)

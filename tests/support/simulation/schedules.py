@@ -21,9 +21,10 @@ from jobhall_server.hall.hall import HallSettings
 from tests.support.memory.group import Move
 from tests.support.memory.tables import Row, Tables
 from tests.support.simulation.clients import SimulatedClient, SimulatedWatcher
+from tests.support.simulation.conditions import PromiseBrokenError
 from tests.support.simulation.managers import SimulatedManager
 from tests.support.simulation.network import SimulatedStream, Weather
-from tests.support.simulation.referee import PromiseBrokenError, Referee
+from tests.support.simulation.referee import Referee
 from tests.support.simulation.servers import SimulatedDisk, SimulatedServer
 from tests.support.simulation.timeline import Process, Timeline
 from tests.support.simulation.troubles import PROFILES

@@ -28,8 +28,19 @@ def upgrade() -> None:
 
 
 def _jobs(name: str) -> None:
-    op.create_table(
-        name,
+    op.create_table(name, *_decided(), *_told(), *_job_checks(name))
+    op.create_index(f"{name}_job_id", name, ["job_id"], unique=True)
+    _partial_index(f"{name}_ready", name, ["queue_key", "lane", "priority_order", "ready", "key"], "ready IS NOT NULL")
+    _partial_index(f"{name}_held_by", name, ["held_by", "lane"], "held_by IS NOT NULL")
+    op.create_index(f"{name}_listed", name, ["queue_key", "key"])
+    _partial_index(f"{name}_aside", name, ["queue_key", "aside", "key"], "aside IS NOT NULL")
+    _partial_index(f"{name}_batch", name, ["batch_key", "key"], "batch_key IS NOT NULL")
+    _partial_index(f"{name}_unique", name, ["unique_key", "key"], "unique_key IS NOT NULL")
+    _partial_index(f"{name}_due", name, ["due_at"], "due_at IS NOT NULL")
+
+
+def _decided() -> tuple[sa.Column[Any], ...]:
+    return (
         _key("key"),
         _number("state"),
         _number("queue_key"),
@@ -62,6 +73,11 @@ def _jobs(name: str) -> None:
         _number("excluded", 0),
         _number("parameters_bytes", nullable=True),
         _number("checkpoint_bytes", nullable=True),
+    )
+
+
+def _told() -> tuple[sa.Column[Any], ...]:
+    return (
         sa.Column("job_id", sa.LargeBinary(16), nullable=False),
         _number("submit_digest", 0),
         _words("owner", ""),
@@ -88,16 +104,7 @@ def _jobs(name: str) -> None:
         _words("created_by", ""),
         _words("cancel_reason", ""),
         _words("cancelled_by", ""),
-        *_job_checks(name),
     )
-    op.create_index(f"{name}_job_id", name, ["job_id"], unique=True)
-    _partial_index(f"{name}_ready", name, ["queue_key", "lane", "priority_order", "ready", "key"], "ready IS NOT NULL")
-    _partial_index(f"{name}_held_by", name, ["held_by", "lane"], "held_by IS NOT NULL")
-    op.create_index(f"{name}_listed", name, ["queue_key", "key"])
-    _partial_index(f"{name}_aside", name, ["queue_key", "aside", "key"], "aside IS NOT NULL")
-    _partial_index(f"{name}_batch", name, ["batch_key", "key"], "batch_key IS NOT NULL")
-    _partial_index(f"{name}_unique", name, ["unique_key", "key"], "unique_key IS NOT NULL")
-    _partial_index(f"{name}_due", name, ["due_at"], "due_at IS NOT NULL")
 
 
 def _job_checks(name: str) -> tuple[sa.CheckConstraint, ...]:
