@@ -9,9 +9,13 @@ from typing import Any
 from jobhall.errors import Code
 from jobhall.states import BatchState, CompletionPolicy, JobState
 from jobhall.v1 import job_service_pb2 as jobs_pb
+from jobhall_server.domain.access import ANYBODY
 from jobhall_server.domain.batch import Sweep
+from jobhall_server.hall.batch_submissions import BatchSubmission
+from jobhall_server.hall.submits import Submission
 from tests.support.batch_calls import COMPLETED, cancel, change, create, delete, policy, read, state, work
 from tests.support.calls import RawWorker, get, refusal, register, submission, submit
+from tests.support.halls import open_hall
 from tests.support.servers import Running, running_server
 from tests.support.unary_calls import claim, report
 from tests.support.waiting import eventually_async
@@ -87,6 +91,21 @@ async def test_a_cancel_goes_through_more_jobs_than_one_step_holds(brisk: Runnin
     cancelled = await cancel(brisk, answer.batch.id)
 
     assert (cancelled.counts.cancelled, cancelled.counts.pending) == (1300, 0)
+
+
+async def test_an_answer_does_not_wait_longer_than_its_caller_does(tmp_path: Path) -> None:
+    async with open_hall("sqlite", tmp_path) as scene:
+        batches = scene.hall.batches
+        jobs = [Submission("score")] * 1000
+        made, _ = await batches.create(ANYBODY, BatchSubmission("default", jobs))
+
+        answer = await batches.cancel(ANYBODY, made.record.batch_id, reason="", wait_seconds=0)
+
+        async def cancelled() -> bool:
+            return (await batches.get(ANYBODY, made.record.batch_id)).record.counts.cancelled == 1000
+
+        assert answer.record.sweep is Sweep.CANCEL
+        await eventually_async(cancelled, within=SOON, what="the rest is cancelled behind the answer")
 
 
 async def test_workers_that_run_its_jobs_are_told_to_stop(brisk: Running) -> None:

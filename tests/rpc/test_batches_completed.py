@@ -119,6 +119,17 @@ async def test_a_job_that_is_retried_after_it_was_submitted_brings_no_second_one
     assert await reports(hall) == [first.completion_job_id]
 
 
+async def test_a_policy_that_is_changed_when_all_have_ended_brings_it(hall: Running) -> None:
+    batch = (await create(hall, jobs=1, closed=True, completion_job=REPORT)).batch
+    await work(hall, FAILED)
+    await looked_at(hall)
+    before = await reports(hall)
+
+    await change(hall, batch.id, completion_policy=CompletionPolicy.ALL_TERMINAL)
+
+    assert (before, await reports(hall)) == ([], [(await ended(hall, batch.id)).completion_job_id])
+
+
 async def test_deleting_the_last_job_that_is_in_the_way_brings_it(hall: Running) -> None:
     answer = await create(hall, jobs=2, closed=True, completion_job=REPORT)
     await work(hall, COMPLETED, FAILED)

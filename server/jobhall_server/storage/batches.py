@@ -106,6 +106,10 @@ def record(row: Sequence[Any]) -> BatchRecord:
 def save_batches(execution: Execution, staged: Staged) -> None:
     """Write those that units opened, changed or removed."""
     tables, now = execution.tables, staged.now
+    # First: one that is opened may have the id of one that goes.
+    removed = [key for key in staged.deleted_batches if key not in staged.new_batches]
+    if removed:
+        execution.write_keys(statements_batches.delete_batches(tables), removed)
     opened = [staged.batches[key] for key in staged.new_batches if key not in staged.deleted_batches]
     if opened:
         rows = [(batch.key, id_bytes(batch.batch_id), *attrgetter(*_FOUND[1:])(batch)) for batch in opened]
@@ -115,6 +119,3 @@ def save_batches(execution: Execution, staged: Staged) -> None:
     changed = [(key, *_set_by_units(one)) for key, one in staged.batches.items() if key not in staged.deleted_batches]
     if changed:
         execution.write_rows(statements_batches.set_batches(tables), changed, now=now)
-    removed = [key for key in staged.deleted_batches if key not in staged.new_batches]
-    if removed:
-        execution.write_keys(statements_batches.delete_batches(tables), removed)

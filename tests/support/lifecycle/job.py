@@ -106,6 +106,10 @@ class ModelJob:
         self.state, self.session, self.lease, self.due_at = state, None, LeaseState.SPENT, None
         self.tell(EventType[state.name])
 
+    def ready(self, now: int) -> bool:
+        """Whether a worker may have it: it may still begin, and its batch is active."""
+        return self.state is S.PENDING and not self.held_back and (self.due_at is None or self.due_at > now)
+
     @property
     def held(self) -> bool:
         return self.state in HELD_STATES

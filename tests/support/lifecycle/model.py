@@ -44,15 +44,15 @@ class Model(Jobs):
         only: Collection[int] = (),
     ) -> list[ModelJob]:
         """Within a queue by priority, then the time it became PENDING, then age; of jobs that were lost before, a
-        session is given one while it holds none; none that it gave back as not its own, or whose time to begin is over.
+        session is given one while it holds none; none that it gave back as not its own.
         """
         given: list[ModelJob] = []
         with_loss = any(job.session == session and job.losses for job in self.jobs.values())
         wanted = [self.keys[key] for key in only if key in self.keys] if only else [*self.jobs.values()]
         for queue, limit in queues:
             room = min(credit - len(given), limit)
-            ready = [job for job in wanted if job.state is S.PENDING and not job.held_back]
-            waiting = [job for job in ready if job.queue == queue and (job.due_at is None or job.due_at > now)]
+            ready = [job for job in wanted if job.ready(now)]
+            waiting = [job for job in ready if job.queue == queue]
             for job in sorted(waiting, key=lambda job: (-job.priority, job.ready_at, job.order)):
                 if room == 0:
                     break

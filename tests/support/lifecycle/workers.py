@@ -62,7 +62,9 @@ class Workers(Sessions):
         if not hungry and worker.hungry:
             # Of a stream, or an answer, that is not the newest any more.
             want = want._replace(epoch=worker.epoch - 1)
-        expected = self.model.claim(worker.key, credit, queues, now=self.now, accept_by=accept_by, only=only) if hungry else []
+        expected = (
+            self.model.claim(worker.key, credit, queues, now=self.now, accept_by=accept_by, only=only) if hungry else []
+        )
 
         self.store.plan(ClaimJobs(want) if only else _Claim([want]), won.append)
 

@@ -177,6 +177,9 @@ class Group(Names, GroupProtocol):
         if row["batch_key"] is not None:
             member = (row["batch_key"], state)
             self._journal.put(tables.purged, member, tables.purged.get(member, 0) + 1)
+            told = tables.newest_progress(row["key"])
+            if told is not None:
+                self._journal.put(tables.purged_progress, row["key"], (row["batch_key"], told))
 
     def holder(self, unique: UniqueKey) -> Holder | None:
         key, until = self._tables.unique_keys.get(unique, (0, None))

@@ -134,8 +134,9 @@ class ManagementReads(HistoryReads):
 
     def _batch_view(self, batch: BatchRecord) -> BatchView:
         members = [row for row in self._tables.jobs.values() if row["batch_key"] == batch.key]
-        told = [(row, self._newest_progress(row)) for row in members]
-        known = [progress for _, progress in told if progress is not None]
+        told = [(row, self._tables.newest_progress(row["key"])) for row in members]
+        purged = [progress for key, progress in self._tables.purged_progress.values() if key == batch.key]
+        known = [progress for _, progress in told if progress is not None] + purged
         running = sum((progress.percent_done or 0) for row, progress in told if row["held_by"] and progress)
         counts = batch.counts
         percent = (100 * counts.ended + running) / counts.total if counts.total else None
@@ -150,10 +151,6 @@ class ManagementReads(HistoryReads):
                 failed=sum(progress.failed or 0 for progress in known),
             ),
         )
-
-    def _newest_progress(self, row: Row) -> Progress | None:
-        fences = [fence for key, fence in self._tables.progress if key == row["key"]]
-        return self._tables.progress[row["key"], max(fences)] if fences else None
 
 
 def _turn(row: Row) -> tuple[int, int, int]:

@@ -94,6 +94,8 @@ class Tables:
     batches: dict[int, BatchRecord] = field(default_factory=dict)
     purged: dict[tuple[int, JobState], int] = field(default_factory=dict)
     """Jobs of a batch that are gone and still count, by its key and their state."""
+    purged_progress: dict[int, tuple[int, Progress]] = field(default_factory=dict)
+    """What such a job told last, and its batch."""
     removed: dict[tuple[int, str, str, JobState], int] = field(default_factory=dict)
     """Purged jobs by queue, owner, organisation and state."""
     ended: dict[Ended, int] = field(default_factory=dict)
@@ -107,6 +109,11 @@ class Tables:
     def namespace(self, key: int) -> str:
         """The name of that key."""
         return next(name for name, known in self.namespaces.items() if known == key)
+
+    def newest_progress(self, job_key: int) -> Progress | None:
+        """What the job told last of all, whatever its attempt."""
+        fences = [fence for key, fence in self.progress if key == job_key]
+        return self.progress[job_key, max(fences)] if fences else None
 
     def queue(self, key: int) -> tuple[int, int, str]:
         """Of a queue: the keys of its namespace and of its type's, and its type's name."""

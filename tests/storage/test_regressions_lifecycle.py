@@ -1,0 +1,77 @@
+"""Faults of the lifecycle below the calls that were found by hunting: each test opens with what went wrong before."""
+
+from jobhall.states import FailureKind, JobState
+from jobhall_server.domain import worker_moves
+from jobhall_server.domain.job import JobFailure, Lease
+from jobhall_server.domain.rules import RetryPolicy, Rules
+from jobhall_server.hall.store import Group
+from tests.support.stores import START_US, Floor, SetClock
+from tests.support.task_steps import SECOND, accept, fail, leases_of, run, take
+
+AT_ONCE = Rules(RetryPolicy(initial_delay_us=0)).text()
+
+
+async def test_a_job_whose_time_to_begin_is_over_is_given_to_nobody(floor: Floor, clock: SetClock) -> None:
+    """The reaper looks once a second, and not at all while no server runs: a job that was to be begun by noon was begun
+    in the evening by the worker that came back first. What stands behind it is given out in its place.
+    """
+    deadline = START_US + 2 * SECOND
+    late = [floor.new(start_deadline=deadline, priority=9) for _ in range(3)]
+    [*_, due_later, plain] = await floor.submit_all([*late, floor.new(start_deadline=deadline + 1), floor.new()])
+    session = await floor.session()
+
+    clock.at = deadline
+    given = await leases_of(floor, session, 2)
+    assert [lease.job_key for lease in given] == [due_later, plain]
+    assert not await leases_of(floor, session, 9)
+
+
+async def test_only_what_is_logged_changes_the_time_of_the_last_change(floor: Floor, clock: SetClock) -> None:
+    """`update_time` is that of the last logged event. Item errors, checkpoints and signs of life moved it as well, though
+    the revision stood still: whoever compared the times saw changes that no event told of.
+    """
+    new = floor.new(rules=Rules(progress_timeout_us=60 * SECOND).text())
+    [key] = await floor.submit_all([new])
+    lease = await floor.claim_one()
+    await run(floor, lambda group: accept(group, lease), jobs=[lease])
+    begun = await floor.view(new.job_id)
+    assert begun is not None
+
+    def speak(group: Group) -> None:
+        job = group.job(key)
+        assert job is not None
+        take(group, lease, worker_moves.note_item_errors(job, 3))
+        accept(group, lease)
+
+    clock.at += SECOND
+    await run(floor, speak, jobs=[lease])
+
+    after = await floor.view(new.job_id)
+    assert after is not None
+    assert (after.item_error_count, after.updated_at, after.revision) == (3, begun.updated_at, begun.revision)
+
+
+async def test_why_the_last_attempt_failed_is_told_while_the_next_one_runs(floor: Floor) -> None:
+    """What is kept of a failure stands with its attempt. As soon as another worker was given the job its message, details
+    and stack were gone from the job, and the failure was said to be the new attempt's.
+    """
+    new = floor.new(rules=AT_ONCE)
+    await floor.submit_all([new])
+    told = JobFailure(FailureKind.APPLICATION, "no such row", "E", retryable=True, stack="line 1", attempt=1)
+
+    def fail_and_tell(group: Group, lease: Lease) -> None:
+        accept(group, lease)
+        fail(group, lease)
+        group.save_failure(lease.job_key, told)
+
+    first = await floor.claim_one()
+    await run(floor, lambda group: fail_and_tell(group, first), jobs=[first])
+    second = await floor.claim_one()
+    claimed = await floor.view(new.job_id)
+    await run(floor, lambda group: accept(group, second), jobs=[second])
+    running = await floor.view(new.job_id)
+
+    assert claimed is not None
+    assert running is not None
+    assert (claimed.state, claimed.failure) == (JobState.CLAIMED, told)
+    assert (running.state, running.attempt, running.failure) == (JobState.RUNNING, 2, told)
