@@ -19,7 +19,7 @@ from jobhall.aio_jobs import AsyncJobsApi
 from jobhall.calls import Call
 from jobhall.calls_types import Schema
 from jobhall.channel import resolve_endpoint
-from jobhall.filters import TypeSelection, WorkerSelection
+from jobhall.filters import TypeSelection, WorkerSelection, settled
 from jobhall.model_types import JobDefaults, JobType
 from jobhall.procedures import Procedures
 from jobhall.retry import CallRetry
@@ -142,7 +142,7 @@ class AsyncWorkersApi:
 
     def list(self, **selection: Unpack[WorkerSelection]) -> AsyncIterator[WorkerInfo]:
         """Goes through the matching workers, the newest first; those that have left are not there."""
-        return self._driver.pages(self._procedures, partial(calls_workers.list_workers, selection))
+        return self._driver.pages(self._procedures, partial(calls_workers.list_workers, settled(selection)))
 
     async def get(self, worker_id: str) -> WorkerInfo:
         """Reads one worker by its id, which is its session's; raises WorkerNotFoundError."""

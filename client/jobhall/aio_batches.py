@@ -10,6 +10,7 @@ from jobhall import calls_batches
 from jobhall.aio_driver import AsyncDriver
 from jobhall.calls import Call
 from jobhall.calls_batches import BatchPageOptions, NewBatch
+from jobhall.filters import settled
 from jobhall.model import AccessControl
 from jobhall.model_batches import Batch, BatchPage
 from jobhall.procedures import Procedures
@@ -60,6 +61,7 @@ class AsyncBatchesApi:
 
     async def list(self, **options: Unpack[BatchPageOptions]) -> AsyncIterator[Batch]:
         """Goes through all matching batches, the newest first; reads the pages as it goes."""
+        options = settled(options)
         while True:
             page = await self.list_page(**options)
             for batch in page.batches:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,11 +13,11 @@ from jobhall.aio_driver import AsyncDriver
 from jobhall.calls import BulkStep, Call, PageOptions, SubmitOptions
 from jobhall.calls_insight import LogOptions, LogPageOptions
 from jobhall.errors import WatcherLimitError
-from jobhall.filters import JobSelection
+from jobhall.filters import JobSelection, settled
 from jobhall.log_place import POLL_SECONDS, LogPlace
 from jobhall.model import AccessControl, ItemError, Job, JobPage, Jobs, LogEntry, LogPage, WatchUpdate
 from jobhall.model_insight import BulkOutcome, JobAttempt, JobExplanation, JobStats
-from jobhall.procedures import Procedures
+from jobhall.procedures import Procedure, Procedures
 from jobhall.spans import seconds
 from jobhall.submission import Submission
 from jobhall.submit_stream import SubmitStream
@@ -74,6 +74,7 @@ class AsyncJobsApi:
 
     async def list_jobs(self, **options: Unpack[PageOptions]) -> AsyncIterator[Job]:
         """Goes through all matching jobs, the newest first, briefly; reads the pages as it goes."""
+        options = settled(options)
         while True:
             page = await self.list_page(**options)
             for job in page.jobs:
@@ -97,16 +98,17 @@ class AsyncJobsApi:
 
     async def logs(
         self, job_id: str, *, follow: bool = False, **options: Unpack[LogOptions]
-    ) -> AsyncIterator[LogEntry]:
+    ) -> AsyncGenerator[LogEntry, None]:
         """Goes through the log of an attempt, by default the latest, in its order, as many lines as the server kept."""
         place = LogPlace(job_id, options)
+        ask = self._procedures.patiently if follow else self._procedures.call
         if follow:
             async with aclosing(self._turns(job_id, place)) as turns:
                 async for _ in turns:
-                    async for line in self._unread(place):
+                    async for line in self._unread(place, ask):
                         yield line
         place.finish()
-        async for line in self._unread(place):
+        async for line in self._unread(place, ask):
             yield line
 
     async def log_page(self, job_id: str, **options: Unpack[LogPageOptions]) -> LogPage:
@@ -224,16 +226,20 @@ class AsyncJobsApi:
                     if place.over:
                         return
         except WatcherLimitError:
+            ask: Callable[[Call[Job]], Procedure[Job]] = self._procedures.call
             while True:
-                place.see_job(await self._call(calls.get_job_briefly(job_id)))
+                place.see_job(await self._driver.run(ask(calls.get_job_briefly(job_id))))
+                ask = self._procedures.patiently
                 yield
                 if place.over:
                     return
                 await self._driver.pause(POLL_SECONDS)
 
-    async def _unread(self, place: LogPlace) -> AsyncIterator[LogEntry]:
+    async def _unread(
+        self, place: LogPlace, ask: Callable[[Call[LogPage]], Procedure[LogPage]]
+    ) -> AsyncIterator[LogEntry]:
         while call := place.next_call():
-            for line in place.take(await self._call(call)):
+            for line in place.take(await self._driver.run(ask(call))):
                 yield line
 
     async def _call(self, call: Call[T]) -> T:

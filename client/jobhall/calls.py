@@ -11,8 +11,8 @@ from typing import Any, Generic, TypedDict, TypeVar
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
-from jobhall.errors import MessageTooLargeError
-from jobhall.filters import JobSelection, filter_text
+from jobhall.errors import FieldInvalidError, MessageTooLargeError
+from jobhall.filters import JobSelection, filter_text, settled
 from jobhall.ids import new_id
 from jobhall.limits import MESSAGE_BYTES_MAX
 from jobhall.model import AccessControl, FileInfo, Job, JobPage, Jobs, RetryPolicy, TraceContext
@@ -262,10 +262,12 @@ def delete_job(job_id: str, *, etag: str) -> Call[Job]:
 BulkStep = Callable[[int], Call[BulkOutcome]]
 """A step that changes at most so many jobs."""
 
+_MAY_BE_NOTHING = ("namespace", "priority_min", "priority_max")
+
 
 def cancel_jobs(selection: JobSelection, *, reason: str, dry_run: bool) -> BulkStep:
     """Cancels the jobs of a filter."""
-    namespace, text = selection.get("namespace", ""), filter_text(selection)
+    namespace, text = _chosen(selection)
     return lambda jobs_max: unary(
         "JobService",
         jobs_pb2.CancelJobsRequest(namespace=namespace, filter=text, reason=reason, jobs_max=jobs_max, dry_run=dry_run),
@@ -276,7 +278,7 @@ def cancel_jobs(selection: JobSelection, *, reason: str, dry_run: bool) -> BulkS
 
 def retry_jobs(selection: JobSelection, *, dry_run: bool) -> BulkStep:
     """Retries the failed and cancelled jobs of a filter."""
-    namespace, text = selection.get("namespace", ""), filter_text(selection)
+    namespace, text = _chosen(selection)
     return lambda jobs_max: unary(
         "JobService",
         jobs_pb2.RetryJobsRequest(namespace=namespace, filter=text, jobs_max=jobs_max, dry_run=dry_run),
@@ -287,7 +289,7 @@ def retry_jobs(selection: JobSelection, *, dry_run: bool) -> BulkStep:
 
 def purge_jobs(selection: JobSelection, *, min_age: float | timedelta, dry_run: bool) -> BulkStep:
     """Deletes the ended jobs of a filter that are old enough."""
-    namespace, text = selection.get("namespace", ""), filter_text(selection)
+    namespace, text = _chosen(selection)
     age = span_to_wire(min_age, field="min_age")
     return lambda jobs_max: unary(
         "JobService",
@@ -295,6 +297,15 @@ def purge_jobs(selection: JobSelection, *, min_age: float | timedelta, dry_run: 
         jobs_pb2.PurgeJobsResponse,
         lambda answer: BulkOutcome(count=answer.purged_count, more=answer.more),
     )
+
+
+def _chosen(selection: JobSelection) -> tuple[str, str]:
+    """Namespace and filter; FIELD_INVALID of a condition that names nothing, which in a list would be all jobs."""
+    selection = settled(selection)
+    for name, value in selection.items():
+        if value is None or (not value and name not in _MAY_BE_NOTHING):
+            raise FieldInvalidError(name, "names nothing; leave it out if all jobs are meant")
+    return selection.get("namespace", ""), filter_text(selection)
 
 
 def _job_call(request: Message, response: type[Message], *, held_seconds: float = 0.0) -> Call[Job]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TypedDict
 
 from jobhall.calls import Call, Page, unary
+from jobhall.filters import each
 from jobhall.model import ItemError, LogPage
 from jobhall.model_insight import JobAttempt, JobExplanation, JobStats
 from jobhall.states import LogLevel
@@ -80,7 +81,9 @@ def list_job_logs(job_id: str, options: LogPageOptions) -> Call[LogPage]:
 
 def get_job_stats(*, namespace: str, job_types: Iterable[str], owner: str) -> Call[JobStats]:
     """Counts jobs by queue and state."""
-    request = jobs_pb2.GetJobStatsRequest(namespace=namespace, job_types=job_types, owner=owner)
+    request = jobs_pb2.GetJobStatsRequest(
+        namespace=namespace, job_types=each(job_types, field="job_types"), owner=owner
+    )
     return unary("JobService", request, jobs_pb2.GetJobStatsResponse, stats_from_wire)
 
 

@@ -18,7 +18,7 @@ from jobhall.channel import resolve_endpoint
 from jobhall.client_batches import BatchesApi
 from jobhall.client_driver import Driver, open_channel
 from jobhall.client_jobs import JobsApi
-from jobhall.filters import TypeSelection, WorkerSelection
+from jobhall.filters import TypeSelection, WorkerSelection, settled
 from jobhall.model_types import JobDefaults, JobType
 from jobhall.procedures import Procedures
 from jobhall.retry import CallRetry
@@ -157,7 +157,7 @@ class WorkersApi:
 
     def list(self, **selection: Unpack[WorkerSelection]) -> Iterator[WorkerInfo]:
         """Goes through the matching workers, the newest first; those that have left are not there."""
-        return self._driver.pages(self._procedures, partial(calls_workers.list_workers, selection))
+        return self._driver.pages(self._procedures, partial(calls_workers.list_workers, settled(selection)))
 
     def get(self, worker_id: str) -> WorkerInfo:
         """Reads one worker by its id, which is its session's; raises WorkerNotFoundError."""

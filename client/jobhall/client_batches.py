@@ -10,6 +10,7 @@ from jobhall import calls_batches
 from jobhall.calls import Call
 from jobhall.calls_batches import BatchPageOptions, NewBatch
 from jobhall.client_driver import Driver
+from jobhall.filters import settled
 from jobhall.model import AccessControl
 from jobhall.model_batches import Batch, BatchPage
 from jobhall.procedures import Procedures
@@ -73,6 +74,7 @@ class BatchesApi:
 
     def list(self, **options: Unpack[BatchPageOptions]) -> Iterator[Batch]:
         """Goes through all matching batches, the newest first; reads the pages as it goes."""
+        options = settled(options)
         while True:
             page = self.list_page(**options)
             yield from page.batches

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,11 +13,11 @@ from jobhall.calls import BulkStep, Call, PageOptions, SubmitOptions
 from jobhall.calls_insight import LogOptions, LogPageOptions
 from jobhall.client_driver import Driver
 from jobhall.errors import WatcherLimitError
-from jobhall.filters import JobSelection
+from jobhall.filters import JobSelection, settled
 from jobhall.log_place import POLL_SECONDS, LogPlace
 from jobhall.model import AccessControl, ItemError, Job, JobPage, Jobs, LogEntry, LogPage, WatchUpdate
 from jobhall.model_insight import BulkOutcome, JobAttempt, JobExplanation, JobStats
-from jobhall.procedures import Procedures
+from jobhall.procedures import Procedure, Procedures
 from jobhall.spans import seconds
 from jobhall.submission import Submission
 from jobhall.unchanged import UNCHANGED, Unchanged
@@ -76,6 +76,7 @@ class JobsApi:
 
             client.jobs.list_jobs(states=[JobState.FAILED], filter='error_code = "RATE_LIMITED"')
         """
+        options = settled(options)
         while True:
             page = self.list_page(**options)
             yield from page.jobs
@@ -96,21 +97,26 @@ class JobsApi:
         """Goes through the item errors of an attempt (0: the latest) in their order, as many as the server kept."""
         return self._driver.pages(self._procedures, partial(calls_insight.list_item_errors, job_id, attempt=attempt))
 
-    def logs(self, job_id: str, *, follow: bool = False, **options: Unpack[LogOptions]) -> Iterator[LogEntry]:
+    def logs(
+        self, job_id: str, *, follow: bool = False, **options: Unpack[LogOptions]
+    ) -> Generator[LogEntry, None, None]:
         """Goes through the log of an attempt, by default the latest, in its order, as many lines as the server kept.
 
         With `follow` it waits for more, and for the attempts that follow, until the job has ended and its log is read;
-        where an attempt is named, until that one is over. A retry that makes the job anew is not followed.
+        where an attempt is named, until that one is over. A retry that makes the job anew is not followed. Outages are
+        waited out, once the server has answered; close the iterator to end it before.
 
             for line in client.jobs.logs(job.id, follow=True, min_level=LogLevel.WARNING):
                 print(line.number, line.message)
         """
         place = LogPlace(job_id, options)
+        ask = self._procedures.patiently if follow else self._procedures.call
         if follow:
-            for _ in self._turns(job_id, place):
-                yield from self._unread(place)
+            with closing(self._turns(job_id, place)) as turns:
+                for _ in turns:
+                    yield from self._unread(place, ask)
         place.finish()
-        yield from self._unread(place)
+        yield from self._unread(place, ask)
 
     def log_page(self, job_id: str, **options: Unpack[LogPageOptions]) -> LogPage:
         """Reads one page of the log of an attempt; it also says how many lines were not kept."""
@@ -248,7 +254,7 @@ class JobsApi:
     def _bulk(self, step: BulkStep, jobs_max: int | None, dry_run: bool) -> BulkOutcome:
         return self._driver.run(self._procedures.bulk(step, jobs_max=jobs_max, dry_run=dry_run))
 
-    def _turns(self, job_id: str, place: LogPlace) -> Iterator[None]:
+    def _turns(self, job_id: str, place: LogPlace) -> Generator[None, None, None]:
         """Yields when there may be more to read, until there will be no more."""
         try:
             with closing(self.watch(**place.watch)) as updates:
@@ -258,16 +264,18 @@ class JobsApi:
                     if place.over:
                         return
         except WatcherLimitError:
+            ask: Callable[[Call[Job]], Procedure[Job]] = self._procedures.call
             while True:
-                place.see_job(self._call(calls.get_job_briefly(job_id)))
+                place.see_job(self._driver.run(ask(calls.get_job_briefly(job_id))))
+                ask = self._procedures.patiently
                 yield
                 if place.over:
                     return
                 self._driver.pause(POLL_SECONDS)
 
-    def _unread(self, place: LogPlace) -> Iterator[LogEntry]:
+    def _unread(self, place: LogPlace, ask: Callable[[Call[LogPage]], Procedure[LogPage]]) -> Iterator[LogEntry]:
         while call := place.next_call():
-            yield from place.take(self._call(call))
+            yield from place.take(self._driver.run(ask(call)))
 
     def _call(self, call: Call[T]) -> T:
         return self._driver.run(self._procedures.call(call))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar, cast
 
+from jobhall.errors import FieldInvalidError
 from jobhall.states import BatchState, FailureKind, JobState, WorkerState
 
 
@@ -86,12 +86,29 @@ class WorkerSelection(TypedDict, total=False):
     """More conditions, as filter text."""
 
 
+T = TypeVar("T")
+Options = TypeVar("Options", bound=Mapping[str, object])
+
+
+def each(values: Iterable[T], *, field: str) -> list[T]:
+    """The values; FIELD_INVALID of a text alone, whose letters they would be."""
+    if isinstance(values, str):
+        raise FieldInvalidError(field, f"is the text {values!r}; give a list of texts")
+    return list(values)
+
+
+def settled(options: Options) -> Options:
+    """The same for any number of calls: what can be gone through but once is kept."""
+    kept = {name: list(value) if isinstance(value, Iterator) else value for name, value in options.items()}
+    return cast("Options", kept)
+
+
 def filter_text(selection: JobSelection) -> str:
     """The selection's conditions as filter text, its own text last."""
     kind = selection.get("error_kind")
     return _joined(
         _any_of("state", [state.name for state in selection.get("states", ())]),
-        _any_of("job_type", [_quoted(name) for name in selection.get("job_types", ())]),
+        _any_of("job_type", [_quoted(name) for name in each(selection.get("job_types", ()), field="job_types")]),
         *_label_terms(selection.get("labels", {})),
         *_equal_terms(selection, "owner", "path", "batch_id", "unique_key"),
         f"error_kind = {kind.name}" if kind else "",
@@ -124,7 +141,7 @@ def worker_filter_text(selection: WorkerSelection) -> str:
     """The same of workers."""
     return _joined(
         _any_of("state", [state.name for state in selection.get("states", ())]),
-        _any_of("type", [_quoted(name) for name in selection.get("job_types", ())]),
+        _any_of("type", [_quoted(name) for name in each(selection.get("job_types", ()), field="job_types")]),
         *_label_terms(selection.get("labels", {})),
         *_equal_terms(selection, "name"),
         selection.get("filter", ""),
@@ -173,4 +190,5 @@ def _moment(moment: datetime) -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    # A filter knows no other escapes: what JSON has for a line's end would be the letter n.
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -15,6 +15,9 @@ MESSAGE_BYTES_MAX: Final = MESSAGE_BYTES_RECEIVED_MAX - 64 * 1024
 STREAM_MESSAGE_BYTES_TARGET: Final = 64 * 1024
 """Where a sender on a stream cuts its message, unless a single item is larger."""
 
+INTEGER_MAX: Final = 2**53 - 1
+"""Of every 64-bit integer: a reader that knows only doubles loses nothing."""
+
 # --- submitting and reading ---
 BATCH_SUBMIT_MAX: Final = 1000
 STREAM_SUBMIT_MAX: Final = 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from datetime import datetime
 
 from jobhall.calls import Call
 from jobhall.calls_insight import LogOptions, LogPageOptions, list_job_logs
@@ -29,6 +30,7 @@ class LogPlace:
         self._options = options
         self._only = options.get("attempt", 0)
         self._attempt = self._only
+        self._began: datetime | None = None
         self._later: deque[int] = deque()
         self._after = self._last = options.get("after_number", 0)
         self._page_token = ""
@@ -57,12 +59,13 @@ class LogPlace:
         for job in update.jobs:
             self.see_job(job)
         for event in update.events:
-            self._see(event.attempt, event.state)
+            began = event.happened_at if event.event_type is EventType.RUNNING else None
+            self._see(event.attempt, event.state, began)
         self._unread = self._unread or self._attempt > 0
 
     def see_job(self, job: Job) -> None:
         """Takes note of the job as it is."""
-        self._see(job.attempt, job.state)
+        self._see(job.attempt, job.state, job.started_at)
 
     def finish(self) -> None:
         """What is there now is all; where nothing was begun, it is that of the latest attempt."""
@@ -91,17 +94,32 @@ class LogPlace:
                 self._attempt, self._after, self._last = self._later.popleft(), 0, 0
         return page.entries
 
-    def _see(self, attempt: int, state: JobState) -> None:
+    def _see(self, attempt: int, state: JobState, began: datetime | None) -> None:
+        """Of the newest attempt known; `began` is when, where that was said."""
         self.over = self.over or state.terminal
         if self._only:
             self.over = self.over or attempt > self._only or (attempt == self._only and not state.held)
         elif attempt > self._newest:
-            # A LOG event, which is best effort, may come after the start of the next attempt.
+            # A LOG event, which is best effort, may come before or after the start of its attempt.
+            self._began = None
             if self._attempt:
                 self._later.append(attempt)
             else:
                 self._attempt = attempt
+        if attempt == self._newest and began is not None:
+            if self._began is not None and began > self._began:
+                self._begin_again(attempt)
+            self._began = max(began, self._began or began)
         self._unread = self._unread or self._attempt > 0
+
+    def _begin_again(self, attempt: int) -> None:
+        """The task was given back: the next one has the attempt's number, and counts its own lines from 1."""
+        if self._later:
+            return
+        if self._page_token:
+            self._later.append(attempt)  # The token still leads on in the log of the one before.
+        else:
+            self._after = self._last = 0
 
     @property
     def _newest(self) -> int:

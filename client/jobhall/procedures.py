@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from jobhall import calls, calls_batches
 from jobhall.calls import BulkStep, Call
 from jobhall.errors import ApiError, BatchTimeoutError, Code, FieldInvalidError, JobFailedError, JobTimeoutError
+from jobhall.filters import each
 from jobhall.limits import BATCH_GET_MAX, BULK_JOBS_MAX, WAIT_TIMEOUT_DEFAULT
 from jobhall.model import Job, Jobs
 from jobhall.model_batches import Batch
@@ -63,11 +64,23 @@ class Procedures:
                 raise outcome
             yield Pause(delay)
 
+    def patiently(self, call: Call[T]) -> Procedure[T]:
+        """The same for one who was answered before, and follows: outages of any length are waited out."""
+        failures = 0
+        while True:
+            try:
+                return (yield from self.call(call))
+            except ApiError as error:
+                if not _passes(error):
+                    raise
+            failures += 1
+            yield Pause(self.policy.backoff_seconds(failures))
+
     def get_jobs(self, job_ids: Sequence[str], *, include_errors: bool) -> Procedure[Jobs]:
         """Reads any number of jobs, in as many calls as that takes."""
         found: list[Job] = []
         missing: list[str] = []
-        waiting = list(job_ids)
+        waiting = each(job_ids, field="job_ids")
         while waiting:
             now, later = waiting[:BATCH_GET_MAX], waiting[BATCH_GET_MAX:]
             answer = yield from self.call(calls.get_jobs(now, include_errors=include_errors))

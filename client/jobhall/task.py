@@ -41,7 +41,8 @@ class TaskFailed(JobhallError):  # noqa: N818 - reads as what the handler says: 
     """Raised by a handler to fail its task in its own words: no stack trace, but that of a `raise ... from`.
 
     `retryable` None leaves it to the job's retry policy whether, and `retry_delay` None when, it is tried again; both
-    are the handler's own word, and go before the policy. No word gives more attempts than the job has.
+    are the handler's own word, and go before the policy; a delay is in seconds, or a timedelta. No word gives more
+    attempts than the job has.
     """
 
     def __init__(
@@ -50,30 +51,28 @@ class TaskFailed(JobhallError):  # noqa: N818 - reads as what the handler says: 
         *,
         code: str = "TASK_FAILED",
         retryable: bool | None = None,
-        retry_delay: timedelta | None = None,
+        retry_delay: float | timedelta | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
-        _check_delay("retry_delay", retry_delay)
         self.message = message
         self.code = code
         self.retryable = retryable
-        self.retry_delay = retry_delay
+        self.retry_delay = _delay("retry_delay", retry_delay)
         self.details = details
 
 
 class TaskReleased(JobhallError):  # noqa: N818 - as TaskFailed
     """Raised by a handler to give its task back unfinished: the attempt is not counted, the job waits for a worker.
 
-    With `delay` nobody gets it before that has passed; from its third release on the job backs off as well.
+    With `delay`, as above, nobody gets it before that has passed; from its third release on the job backs off as well.
     `not_mine`: this worker does not get it again as long as its session lasts.
     """
 
-    def __init__(self, message: str = "", *, delay: timedelta | None = None, not_mine: bool = False) -> None:
+    def __init__(self, message: str = "", *, delay: float | timedelta | None = None, not_mine: bool = False) -> None:
         super().__init__(message)
-        _check_delay("delay", delay)
         self.message = message
-        self.delay = delay
+        self.delay = _delay("delay", delay)
         self.not_mine = not_mine
 
 
@@ -328,9 +327,13 @@ class Task:
             self._handover.report(self._held)
 
 
-def _check_delay(name: str, delay: timedelta | None) -> None:
-    if delay is not None and delay < timedelta(0):
-        raise ValueError(f"{name} is {delay}; it is not negative")
+def _delay(name: str, delay: float | timedelta | None) -> timedelta | None:
+    if delay is None:
+        return None
+    span = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
+    if span < timedelta(0):
+        raise ValueError(f"{name} is {span}; it is not negative")
+    return span
 
 
 def _check_progress(progress: Progress) -> None:

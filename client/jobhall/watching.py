@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TypedDict
 
 from jobhall.errors import ApiError
+from jobhall.filters import each
 from jobhall.model import WatchUpdate
 from jobhall.retry import CallRetry, may_try_again
 from jobhall.states import EventType
@@ -48,8 +49,8 @@ class WatchPlace:
         reset = options.get("reset_when_expired", False)
         self._request = jobs_pb2.WatchJobsRequest(
             namespace=options.get("namespace", ""),
-            job_ids=options.get("job_ids", ()),
-            job_types=options.get("job_types", ()),
+            job_ids=each(options.get("job_ids", ()), field="job_ids"),
+            job_types=each(options.get("job_types", ()), field="job_types"),
             owner=options.get("owner", ""),
             labels=options.get("labels", {}),
             event_types=[event_pb2.EventType.ValueType(int(kind)) for kind in options.get("event_types", ())],

@@ -126,8 +126,9 @@ async def test_a_policy_that_is_changed_when_all_have_ended_brings_it(hall: Runn
     before = await reports(hall)
 
     await change(hall, batch.id, completion_policy=CompletionPolicy.ALL_TERMINAL)
+    over = await ended(hall, batch.id)
 
-    assert (before, await reports(hall)) == ([], [(await ended(hall, batch.id)).completion_job_id])
+    assert (before, await reports(hall)) == ([], [over.completion_job_id])
 
 
 async def test_deleting_the_last_job_that_is_in_the_way_brings_it(hall: Running) -> None:

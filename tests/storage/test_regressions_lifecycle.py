@@ -27,8 +27,8 @@ async def test_a_job_whose_time_to_begin_is_over_is_given_to_nobody(floor: Floor
 
 
 async def test_only_what_is_logged_changes_the_time_of_the_last_change(floor: Floor, clock: SetClock) -> None:
-    """`update_time` is that of the last logged event. Item errors, checkpoints and signs of life moved it as well, though
-    the revision stood still: whoever compared the times saw changes that no event told of.
+    """`update_time` is that of the last logged event. Item errors, checkpoints and signs of life moved it as well,
+    though the revision stood still: whoever compared the times saw changes that no event told of.
     """
     new = floor.new(rules=Rules(progress_timeout_us=60 * SECOND).text())
     [key] = await floor.submit_all([new])
@@ -52,8 +52,8 @@ async def test_only_what_is_logged_changes_the_time_of_the_last_change(floor: Fl
 
 
 async def test_why_the_last_attempt_failed_is_told_while_the_next_one_runs(floor: Floor) -> None:
-    """What is kept of a failure stands with its attempt. As soon as another worker was given the job its message, details
-    and stack were gone from the job, and the failure was said to be the new attempt's.
+    """What is kept of a failure stands with its attempt. As soon as another worker was given the job its message,
+    details and stack were gone from the job, and the failure was said to be the new attempt's.
     """
     new = floor.new(rules=AT_ONCE)
     await floor.submit_all([new])

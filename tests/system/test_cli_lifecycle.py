@@ -325,6 +325,19 @@ def test_a_batch_of_more_jobs_than_one_call_takes_is_made_in_parts(hall: Hall) -
     assert len(said(hall, "ls", "--batch", str(batch["id"]), "--limit", "0").splitlines()) == 2001
 
 
+def test_where_a_later_part_is_refused_it_says_how_many_jobs_are_in_the_batch(hall: Hall) -> None:
+    """The refusal names jobs[1] where the file has line 1002: each part is counted from its own beginning."""
+    (hall.folder / "late.jsonl").write_text('{"type": "parked"}\n' * 1001 + '{"type": "parked", "priority": 101}\n')
+
+    error = refusal(hall, "batch", "create", "--name", "late", "--jobs", "late.jsonl", "--closed", "--inactive")
+
+    (line,) = said(hall, "batch", "ls", "--name", "late").splitlines()
+    batch_id, _, _, jobs, *_ = line.split("\t")
+    assert jobs == "1000"
+    assert f"1000 jobs are in the batch {batch_id}; jobs[0] is the one after them" in error
+    assert "jobs[1].priority" in error
+
+
 def test_a_wrong_line_of_jobs_makes_no_batch(hall: Hall) -> None:
     (hall.folder / "wrong.jsonl").write_text('{"type": "parked"}\n{"type": 5}\n')
 

@@ -9,6 +9,7 @@ from jobhall.cli.bulk import Matching, change_matching
 from jobhall.cli.context import Context
 from jobhall.cli.exits import Exit
 from jobhall.cli.lines import Lines
+from jobhall.errors import ServerUnreachableError
 from jobhall.model_insight import BulkOutcome
 
 CONTEXT = Context(address=None, token=None, as_json=False, output=Lines())
@@ -44,7 +45,7 @@ def test_without_asking_it_is_done_and_what_was_left_is_told(capsys: pytest.Capt
 
     output = capsys.readouterr()
     assert code is Exit.OK
-    assert hall.asked == [{"filter": "", "namespace": "red", "dry_run": False}]
+    assert hall.asked == [{"namespace": "red", "jobs_max": 1000, "dry_run": False}]
     assert output.out == "retried 1 job\n"
     assert output.err == "jobhall: 2 jobs left: others have their unique keys meanwhile\n"
 
@@ -89,3 +90,38 @@ def test_of_nothing_nobody_is_asked_and_what_comes_to_match_meanwhile_is_left(
     assert change_matching(hall.change, Matching(), CONTEXT, verb="purged") is Exit.OK
     assert [asked["dry_run"] for asked in hall.asked] == [True]
     assert capsys.readouterr().out == "purged 0 jobs\n"
+
+
+class Interrupted:
+    """Changes two thousand, and then does not answer any more."""
+
+    def __init__(self, end: BaseException) -> None:
+        self._steps: list[BulkOutcome | BaseException] = [
+            BulkOutcome(count=1000, more=True),
+            BulkOutcome(count=1000, more=True),
+            end,
+        ]
+
+    def change(self, **_options: Any) -> BulkOutcome:
+        step = self._steps.pop(0)
+        if isinstance(step, BaseException):
+            raise step
+        return step
+
+
+@pytest.mark.parametrize("end", [ServerUnreachableError("hall:50051"), KeyboardInterrupt()])
+def test_who_interrupts_it_or_loses_the_server_is_told_how_far_it_came(
+    end: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A server that was killed in the middle of a purge left the operator with its address, and no number."""
+    with pytest.raises(type(end)):
+        change_matching(Interrupted(end).change, Matching(yes=True), CONTEXT, verb="purged")
+
+    assert capsys.readouterr().err == "jobhall: purged 2000 jobs or more until then; say it again for the rest\n"
+
+
+def test_all_steps_are_counted_together(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = [BulkOutcome(count=1000, more=True), BulkOutcome(count=7, skipped=2)]
+
+    assert change_matching(lambda **_: steps.pop(0), Matching(yes=True), CONTEXT, verb="retried") is Exit.OK
+    assert capsys.readouterr().out == "retried 1007 jobs\n"

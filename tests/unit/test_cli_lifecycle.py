@@ -210,6 +210,13 @@ def test_an_explanation_says_what_would_help(capsys: pytest.CaptureFixture[str])
     assert json.loads(document)["reasons"][0]["kind"] == "NO_WORKER"
 
 
+def test_an_explanation_says_nothing_twice() -> None:
+    """The server's summary is the message of its first reason."""
+    rows = explanation_rows(replace(EXPLANATION, summary="none is there"))
+
+    assert [value for _, value in rows if "none is there" in value] == ["NO_WORKER: none is there"]
+
+
 def test_a_log_line_has_time_level_and_fields_and_its_level_a_colour(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system="standard", highlight=False)
 

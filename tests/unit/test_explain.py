@@ -11,6 +11,7 @@ from jobhall_server.hall.roster import WorkerState
 from tests.support.job_views import job_view
 
 SECOND = 1_000_000
+JOB_ID = job_view().job_id
 THEN = 1_769_860_800 * SECOND
 """2026-01-31T12:00:00Z."""
 
@@ -212,3 +213,18 @@ def test_a_job_that_has_ended_does_not_wait(columns: dict[str, Any], said: str) 
 
     assert kinds(explanation) == [WaitReasonKind.NOT_WAITING]
     assert said in explanation.summary
+
+
+@pytest.mark.parametrize(
+    ("explanation", "command"),
+    [
+        (explain(job_view(batch_id="b7"), Surroundings([worker()], batch_inactive=True)), "batch update b7 --active"),
+        (of(JobState.SCHEDULED, worker(), schedule_at=THEN, due_at=THEN), f"update {JOB_ID} --at now"),
+        (of(JobState.SCHEDULED, worker(), due_at=THEN), f"update {JOB_ID} --at now"),
+        (of(JobState.FAILED, ended_at=THEN), f"retry {JOB_ID}"),
+        (of(JobState.CANCELLED, ended_at=THEN), f"retry {JOB_ID}"),
+    ],
+)
+def test_what_a_command_would_do_is_told_as_that_command(explanation: JobExplanation, command: str) -> None:
+    """Some suggestions named a call of the contract, which nobody can paste at night."""
+    assert explanation.reasons[0].suggestion.endswith(f": jobhall {command}")

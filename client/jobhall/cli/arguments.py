@@ -40,14 +40,14 @@ def read_json(text: str | None, *, option: str) -> Any:
 
 def read_text(path: str, *, option: str) -> str:
     """What is in a file, or comes by standard input where it is `-`."""
-    if path == STDIN:
-        return sys.stdin.read()
     try:
-        return Path(path).read_text(encoding="utf-8")
+        text = sys.stdin.read() if path == STDIN else Path(path).read_text(encoding="utf-8")
+        text.encode()  # What of standard input is not UTF-8 may come as half a character.
     except OSError as error:
         raise UsageError(f"{option}: {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{option}: {path} is not UTF-8") from error
+    except UnicodeError as error:
+        raise UsageError(f"{option}: {source_of(path)} is not UTF-8") from error
+    return text.removeprefix("\ufeff")
 
 
 def source_of(path: str) -> str:
@@ -107,16 +107,23 @@ def _pairs(texts: Sequence[str], *, option: str) -> dict[str, str]:
 def _value(text: str) -> Any:
     """JSON where it is JSON, else the text itself."""
     try:
-        return json.loads(text, parse_constant=_refuse)
-    except ValueError:
+        return _parsed(text, source="")
+    except UsageError:
         return text
 
 
 def _parsed(text: str, *, source: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{source} names half a character, {error.object[error.start]!r}") from error
     except ValueError as error:
         raise UsageError(f"{source} is not JSON: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"{source} is nested too deeply") from error
+    return value
 
 
 def _refuse(constant: str) -> Any:

@@ -78,7 +78,7 @@ def create(
             batch_id=batch_id,
         )
         if others:
-            batch = _join(client, batch, others, closed=closed)
+            batch = _join(client, batch, others, joined=len(first), closed=closed)
     context.output.made(batch, batch.name, batch.state)
     return Exit.OK
 
@@ -102,11 +102,13 @@ def in_calls(jobs: Sequence[tuple[Submission, int]]) -> Iterator[list[Submission
         yield part
 
 
-def _join(client: Client, batch: Batch, parts: Sequence[Sequence[Submission]], *, closed: bool) -> Batch:
+def _join(client: Client, batch: Batch, parts: Sequence[Sequence[Submission]], *, joined: int, closed: bool) -> Batch:
     try:
         for part in parts:
             client.jobs.submit_many(replace(job, batch_id=batch.id, namespace=batch.namespace) for job in part)
+            joined += len(part)
     except BaseException:
-        print(f"jobhall: the batch is there with a part of its jobs: {batch.id}", file=sys.stderr)
+        # A refusal counts the jobs of its own call.
+        print(f"jobhall: {joined} jobs are in the batch {batch.id}; jobs[0] is the one after them", file=sys.stderr)
         raise
     return client.batches.close(batch.id) if closed else client.batches.get(batch.id)

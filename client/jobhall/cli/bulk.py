@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from jobhall.cli.context import Context, OneNamespace
 from jobhall.cli.exits import Exit, UsageError
+from jobhall.errors import JobhallError
+from jobhall.limits import BULK_JOBS_MAX
 
 if TYPE_CHECKING:
     from jobhall.model_insight import BulkOutcome
 
 Change = Callable[..., "BulkOutcome"]
-"""One of the SDK's bulk calls; takes `filter`, `namespace` and `dry_run`."""
+"""One of the SDK's bulk calls; takes `filter`, `namespace`, `jobs_max` and `dry_run`."""
 
 Filter = Annotated[str, Parameter(help="Conditions, such as 'state = FAILED AND labels.team = red'.")]
 
@@ -26,7 +28,7 @@ Filter = Annotated[str, Parameter(help="Conditions, such as 'state = FAILED AND 
 class Matching:
     """The options, as the command line has them."""
 
-    filter: Filter = ""
+    filter: Filter | None = None
     namespace: OneNamespace = ""
     dry_run: Annotated[bool, Parameter(help="Say how many it would be, and change nothing.")] = False
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], help="Do not ask.")] = False
@@ -34,8 +36,9 @@ class Matching:
 
 def change_matching(change: Change, matching: Matching, context: Context, *, verb: str) -> Exit:
     """Does it, unless it was only to be counted, or who was asked does not want it; `verb` says what was done."""
+    where = {"namespace": matching.namespace} | ({} if matching.filter is None else {"filter": matching.filter})
     if matching.dry_run or not matching.yes:
-        outcome = change(filter=matching.filter, namespace=matching.namespace, dry_run=True)
+        outcome = change(dry_run=True, **where)
         if matching.dry_run:
             context.output.said(outcome, _would(outcome, verb))
             return Exit.OK
@@ -45,7 +48,7 @@ def change_matching(change: Change, matching: Matching, context: Context, *, ver
         if not _agreed(f"{_would(outcome, verb)}. Go on? [y/N] "):
             print("jobhall: nothing was changed", file=sys.stderr)
             return Exit.FAILED
-    outcome = change(filter=matching.filter, namespace=matching.namespace, dry_run=False)
+    outcome = _change_all(change, where, verb=verb)
     context.output.said(outcome, verb, _jobs(outcome.count))
     if outcome.skipped:
         print(f"jobhall: {_jobs(outcome.skipped)} left: others have their unique keys meanwhile", file=sys.stderr)
@@ -53,11 +56,31 @@ def change_matching(change: Change, matching: Matching, context: Context, *, ver
 
 
 def check_matching(matching: Matching) -> None:
-    """UsageError where the change has to be agreed to, and nobody is there who could."""
+    """UsageError where the change has to be agreed to, and nobody is there who could; or where it is not clear to what.
+
+    An empty filter would be all jobs, and is rather a variable of a script that nobody set.
+    """
+    if matching.filter is not None and not matching.filter.strip():
+        raise UsageError("--filter: is empty; leave it out if all jobs are meant")
     if matching.yes and matching.dry_run:
         raise UsageError("give --dry-run or --yes, not both")
     if not (matching.yes or matching.dry_run or (sys.stdin.isatty() and sys.stderr.isatty())):
         raise UsageError("without a terminal there is nobody to ask: say --yes, or look first with --dry-run")
+
+
+def _change_all(change: Change, where: dict[str, str], *, verb: str) -> BulkOutcome:
+    """Step by step: who interrupts it, or loses the server meanwhile, is told how far it came."""
+    count = 0
+    try:
+        while True:
+            outcome = change(dry_run=False, jobs_max=BULK_JOBS_MAX, **where)
+            count += outcome.count
+            if not (outcome.more and outcome.count):
+                return replace(outcome, count=count)
+    except (JobhallError, KeyboardInterrupt):
+        if count:
+            print(f"jobhall: {verb} {_jobs(count)} or more until then; say it again for the rest", file=sys.stderr)
+        raise
 
 
 def _would(outcome: BulkOutcome, verb: str) -> str:

@@ -47,7 +47,7 @@ def cancel(
       jobhall ls --state running | cut -f1 | xargs jobhall cancel --grace 90s
     """
     span = read_span(grace, option="--grace")
-    if matching and matching.filter and span is not None:
+    if matching and matching.filter is not None and span is not None:
         raise UsageError("--grace is for named jobs; those of a --filter get the server's")
     return _change(
         job_ids,
@@ -156,9 +156,9 @@ def _change(
 ) -> Exit:
     """The named jobs, or those of the filter."""
     chosen = matching or Matching()
-    if chosen.filter and job_ids:
+    if chosen.filter is not None and job_ids:
         raise UsageError("give job ids or a --filter, not both")
-    if chosen.filter:
+    if chosen.filter is not None:
         check_matching(chosen)
         with context.connect() as client:
             return change_matching(many(client), chosen, context, verb=verb)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from jobhall.cli.arguments import read_document
+from jobhall.cli.arguments import read_document, source_of
 from jobhall.cli.attempts import Attempts
 from jobhall.cli.bulk import Filter
 from jobhall.cli.context import Context, Etag, Injected, Namespace
@@ -92,8 +92,8 @@ def register(
     said: dict[str, Any] = {
         "namespace": namespace,
         "description": description,
-        "parameters_schema": read_document(parameters_schema, option="--parameters-schema"),
-        "result_schema": read_document(result_schema, option="--result-schema"),
+        "parameters_schema": _read_schema(parameters_schema, option="--parameters-schema"),
+        "result_schema": _read_schema(result_schema, option="--result-schema"),
         "replace": replace,
     }
     defaults = JobDefaults(
@@ -143,6 +143,13 @@ def resume(name: Name, /, *, namespace: RegisteredIn = "", context: Injected) ->
     """
     with context.connect() as client:
         return _said(client.types.resume(name, namespace=namespace), "resumed", context)
+
+
+def _read_schema(path: str | None, *, option: str) -> Any:
+    schema = read_document(path, option=option)
+    if path is not None and not isinstance(schema, dict | bool):
+        raise UsageError(f"{option}: {source_of(path)} is no schema: neither an object nor true or false")
+    return schema
 
 
 def _said(it: JobType, verb: str, context: Context) -> Exit:

@@ -128,6 +128,15 @@ def duration_text(span: timedelta) -> str:
     return f"{total // 86400:.0f} d {total % 86400 // 3600:.0f} h".removesuffix(" 0 h")
 
 
+def age_text(span: timedelta) -> str:
+    """`42 s`, `5 min`, `3 h`, `12 d`: the largest unit alone, for a column that has little room."""
+    total = span.total_seconds()
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if total >= size:
+            return f"{total // size:.0f} {unit}"
+    return f"{max(total, 0) // 1:.0f} s"
+
+
 def harmless(text: str) -> str:
     """With its control characters spelled out: what a job says must not command the terminal that shows it."""
     return text.translate(_CONTROLS)

@@ -143,11 +143,12 @@ def batch_rows(batch: Batch) -> Rows:
 
 
 def explanation_rows(explanation: JobExplanation) -> Rows:
-    """Why a job waits: the summary, and each reason with what would help."""
+    """Why a job waits: the summary, unless a reason says the same, and each reason with what would help."""
+    said = {reason.message for reason in explanation.reasons}
     rows: list[tuple[str, Any]] = [
         ("id", explanation.job_id),
         ("state", explanation.state.name),
-        ("summary", explanation.summary),
+        ("summary", "" if explanation.summary in said else explanation.summary),
         ("jobs ahead", explanation.jobs_ahead or ""),
     ]
     for reason in explanation.reasons:

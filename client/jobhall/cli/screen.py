@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from jobhall.cli.bars import Bars, BatchBar
-from jobhall.cli.phrases import duration_text, harmless, log_text, outcome_text
+from jobhall.cli.phrases import age_text, harmless, log_text, outcome_text
 from jobhall.cli.records import batch_rows, job_rows
 from jobhall.cli.tables import ITEM_ERRORS, Cell, Column, Table, cell_text
 from jobhall.model import Job, LogEntry
@@ -39,7 +39,7 @@ _STYLES = {
 }
 """Of states, outcomes and levels, by name."""
 
-_GAP = 2
+_GAPS = (2, 1)
 _NARROWEST = 6
 
 
@@ -68,7 +68,7 @@ class Screen:
             grid.add_row(name, Text(harmless(value), style=_STYLES.get(value, "") if name == "state" else ""))
         self._console.print(grid)
 
-    def table(self, table: Table[T], entries: Iterable[T], *, whole: Any = None) -> None:  # noqa: ARG002 - of them
+    def table(self, table: Table[T], entries: Iterable[T], *, whole: Any = None) -> None:
         now = datetime.now(UTC)
         rows = [[_shown(column.cell(entry), now=now) for column in table.columns] for entry in entries]
         if not rows:
@@ -76,8 +76,11 @@ class Screen:
             return
         shown = [index for index, column in enumerate(table.columns) if _worth(column, [row[index] for row in rows])]
         columns, rows = [table.columns[index] for index in shown], [[row[index] for index in shown] for row in rows]
-        grid = Grid(box=None, header_style="bold", pad_edge=False)
-        for column, width in zip(columns, _widths(columns, rows, room=self._console.width), strict=True):
+        widths, gap = _layout(columns, rows, room=self._console.width)
+        # Where that is wider than the terminal its lines go on below themselves: half an id is none.
+        whole = sum(widths) + gap * (len(widths) - 1)
+        grid = Grid(box=None, header_style="bold", pad_edge=False, collapse_padding=gap == 1, width=whole)
+        for column, width in zip(columns, widths, strict=True):
             grid.add_column(
                 column.title,
                 justify="right" if column.right else "left",
@@ -87,7 +90,7 @@ class Screen:
             )
         for row in rows:
             grid.add_row(*row)
-        self._console.print(grid)
+        self._console.print(grid, crop=False)
 
     def said(self, it: Any, *words: Cell) -> None:  # noqa: ARG002 - the words are of it
         self._console.print(*(_shown(word, now=None) for word in words), soft_wrap=True)
@@ -116,8 +119,8 @@ def _shown(value: Cell, *, now: datetime | None) -> Text:
     if isinstance(value, IntEnum):
         return _styled(value)
     if isinstance(value, datetime) and now is not None:
-        return Text(duration_text(max(now - value, timedelta())))
-    return Text(harmless(cell_text(value)))
+        return Text(age_text(now - value))
+    return Text(" ".join(harmless(cell_text(value)).split()))
 
 
 def _styled(value: IntEnum) -> Text:
@@ -128,15 +131,22 @@ def _worth(column: Column[T], cells: list[Text]) -> bool:
     return not column.piped_only and len({cell.plain for cell in cells} - {"", "0"}) >= column.distinct_min
 
 
-def _widths(columns: Sequence[Column[T]], rows: Sequence[Sequence[Text]], *, room: int) -> list[int]:
-    """Numbers, ids and states are never cut; the texts share what is left of the line, the short ones first."""
-    widths = [
+def _layout(columns: Sequence[Column[T]], rows: Sequence[Sequence[Text]], *, room: int) -> tuple[list[int], int]:
+    """How wide each column is, and the gap between them, which is narrow where there is no room for a wide one.
+
+    Numbers, ids and states are never cut; the texts share what is left of the line, the short ones first.
+    """
+    wanted = [
         max([*map(len, column.title.split("\n")), *(row[index].cell_len for row in rows)])
         for index, column in enumerate(columns)
     ]
-    texts = sorted((index for index, column in enumerate(columns) if column.elastic), key=lambda index: widths[index])
-    left = room - _GAP * (len(columns) - 1) - sum(width for index, width in enumerate(widths) if index not in texts)
+    texts = sorted((index for index, column in enumerate(columns) if column.elastic), key=lambda index: wanted[index])
+    fixed = sum(width for index, width in enumerate(wanted) if index not in texts)
+    least = fixed + sum(min(wanted[index], _NARROWEST) for index in texts)
+    gap = next((gap for gap in _GAPS if least + gap * (len(columns) - 1) <= room), _GAPS[-1])
+    left = room - gap * (len(columns) - 1) - fixed
+    widths = list(wanted)
     for place, index in enumerate(texts):
-        widths[index] = min(widths[index], max(left // (len(texts) - place), _NARROWEST))
+        widths[index] = min(wanted[index], max(left // (len(texts) - place), _NARROWEST))
         left -= widths[index]
-    return widths
+    return widths, gap

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jobhall.limits import INTEGER_MAX
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -46,8 +48,8 @@ class Progress:
         """What is contradictory in it, naming the field and both values; None when it may be kept."""
         for name in ("step_index", "step_count", "total", "processed", "succeeded", "failed", "number"):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                return f"{name} is {value}; it cannot be below zero"
+            if value is not None and not 0 <= value <= INTEGER_MAX:
+                return f"{name} is {value}; it must lie between 0 and {INTEGER_MAX}"
         if self.percent is not None and not 0 <= self.percent <= 100:
             return f"percent is {self.percent}; it must lie between 0 and 100"
         parts = (self.succeeded or 0) + (self.failed or 0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from jobhall.errors import ApiError
+from jobhall.errors import ApiError, DatabaseBusyError, DatabaseFullError, DrainingError
 from jobhall_server.domain.access import Principal
 from jobhall_server.domain.batch import BatchRecord, Sweep
 from jobhall_server.hall.batch_sweeps import (
@@ -144,6 +144,9 @@ class BatchLoop:
             submission = read_submission(batch.completion_job)._replace(namespace=batch.namespace)
             submits = await self._hall.jobs.prepared(owner, [submission])
             job_id = await self._hall.store.run(SubmitCompletion(batch.key, submits))
+        except (DatabaseBusyError, DatabaseFullError, DrainingError):
+            # Of the server, and not of this job.
+            raise
         except ApiError as error:
             self._put_off(batch, error)
             return
@@ -154,7 +157,7 @@ class BatchLoop:
 
     def _put_off(self, batch: BatchRecord, error: ApiError) -> None:
         tries = self._refused[batch.key].tries + 1 if batch.key in self._refused else 1
-        seconds = min(2.0 ** (tries - 1), RETRY_SECONDS_MAX)
+        seconds = min(2.0 ** min(tries - 1, 10), RETRY_SECONDS_MAX)
         self._refused[batch.key] = _Refused(tries, self._hall.clock.monotonic() + seconds)
         log.warning(
             "completion_job_refused", batch_id=batch.batch_id, error=str(error), tries=tries, again_in_seconds=seconds

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from jobhall.limits import NAMESPACE_DEFAULT
 from jobhall.states import JobState, WaitReasonKind
 from jobhall_server.domain.job import JobView
-from jobhall_server.hall.registry import split_job_type
+from jobhall_server.hall.registry import nearest, split_job_type
 from jobhall_server.hall.roster import WorkerState
 
 AHEAD_MAX = 10_000
 """How far the jobs are counted that come first."""
-_EARLIER = "To run it earlier change its schedule_time."
 _NAMED_MAX = 5
 """Workers that a sentence names."""
 
@@ -89,10 +88,11 @@ def explain(job: JobView, around: Surroundings) -> JobExplanation:
 
 
 def _paused(job: JobView) -> WaitReason:
+    registered_in = "" if job.job_type_namespace == NAMESPACE_DEFAULT else f" --namespace {job.job_type_namespace}"
     return WaitReason(
         WaitReasonKind.TYPE_PAUSED,
         f"The type {job.job_type} is paused: none of its jobs is given to a worker.",
-        f"Resume the type: jobhall type resume {job.job_type}",
+        f"Resume the type: jobhall type resume {job.job_type}{registered_in}",
         {"job_type": job.job_type, "namespace": job.job_type_namespace},
     )
 
@@ -101,7 +101,7 @@ def _held_back(job: JobView) -> WaitReason:
     return WaitReason(
         WaitReasonKind.BATCH_INACTIVE,
         "Its batch is not active: its jobs are held back.",
-        "Make the batch active: UpdateBatch",
+        f"Make the batch active: jobhall batch update {job.batch_id} --active",
         {"batch_id": job.batch_id},
     )
 
@@ -109,17 +109,18 @@ def _held_back(job: JobView) -> WaitReason:
 def _not_due(job: JobView) -> WaitReason:
     due_at = job.due_at
     when = "" if due_at is None else time_text(due_at)
+    earlier = f"To run it earlier: jobhall update {job.job_id} --at now"
     metadata = {"due_time": when, "attempt": str(job.attempt)}
     if job.schedule_at is not None and (due_at is None or job.schedule_at >= due_at):
         message = f"It is scheduled for {time_text(job.schedule_at)}."
-        return WaitReason(WaitReasonKind.NOT_DUE, message, _EARLIER, metadata, due_at)
+        return WaitReason(WaitReasonKind.NOT_DUE, message, earlier, metadata, due_at)
     if not job.failure_kind:
         message = f"A worker gave it back, to be tried again at {when}."
-        return WaitReason(WaitReasonKind.NOT_DUE, message, _EARLIER, metadata, due_at)
+        return WaitReason(WaitReasonKind.NOT_DUE, message, earlier, metadata, due_at)
     code = job.failure_code or job.failure_kind.name
     message = f"Attempt {job.attempt} of {job.max_attempts} failed ({code}): it is tried again at {when}."
     metadata |= {"failure_kind": job.failure_kind.name, "failure_code": job.failure_code}
-    return WaitReason(WaitReasonKind.BACKING_OFF, message, _EARLIER, metadata, due_at)
+    return WaitReason(WaitReasonKind.BACKING_OFF, message, earlier, metadata, due_at)
 
 
 def _of_workers(job: JobView, candidates: Sequence[Candidate]) -> list[WaitReason | None]:
@@ -155,10 +156,9 @@ def _nobody(job: JobView, candidates: Sequence[Candidate]) -> WaitReason:
             suggestion = f"Workers serve it in {places}: start one for {job.namespace}, or submit it there."
     else:
         names = sorted({name for one in candidates for name in _plain_names(one.job_types)})
-        nearest = difflib.get_close_matches(job.job_type, names, n=1, cutoff=0.6)
-        if nearest:
-            metadata["nearest"] = nearest[0]
-            suggestion += f" Is {nearest[0]} meant, which workers serve?"
+        if meant := nearest(job.job_type, names):
+            metadata["nearest"] = meant
+            suggestion += f" Is {meant} meant, which workers serve?"
     return WaitReason(WaitReasonKind.NO_WORKER, message, suggestion, metadata)
 
 
@@ -239,7 +239,7 @@ def _not_waiting(job: JobView) -> WaitReason:
         since = job.ended_at or job.updated_at
         message = f"It is {job.state.name} since {time_text(since)}{_how(job)}."
     metadata["since"] = time_text(since)
-    retry = "To run it again: RetryJob." if job.state in (JobState.FAILED, JobState.CANCELLED) else ""
+    retry = f"To run it again: jobhall retry {job.job_id}" if job.state in (JobState.FAILED, JobState.CANCELLED) else ""
     return WaitReason(WaitReasonKind.NOT_WAITING, message, retry, metadata, until_at)
 
 

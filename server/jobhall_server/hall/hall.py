@@ -31,6 +31,7 @@ from jobhall_server.hall.result_checks import ResultChecks
 from jobhall_server.hall.retention import CUT_EVERY_SECONDS, cut_what_is_old, keep_purging, kept_us
 from jobhall_server.hall.roster import Roster
 from jobhall_server.hall.store import Store
+from jobhall_server.hall.type_rules import Pace
 from jobhall_server.hall.type_sweep import TypeSweep
 from jobhall_server.hall.unary import Unary
 from jobhall_server.hall.views import Retention
@@ -79,6 +80,7 @@ class Hall:
         self.unary = Unary(self, lease_seconds=settings.lease_seconds, auto_register=settings.auto_register)
         self.roster = Roster(self)
         self.dispatcher = Dispatcher(store, self._seats, lambda: [queue.key for queue in self.registry.queues()])
+        self.pace = Pace(clock)
         self.jobs = Jobs(self)
         self.batches = Batches(self)
         self.batch_loop = BatchLoop(self)
@@ -99,7 +101,7 @@ class Hall:
     async def open(cls, store: Store, settings: HallSettings, clock: Clock) -> AsyncIterator[Hall]:
         """A running hall. If one of its loops dies, everything ends loudly; leaving the context stops them."""
         hall = cls(store, settings, clock)
-        await hall.registry.refresh()
+        await hall.registry.look()
         await hall.feed.begin()
         async with asyncio.TaskGroup() as loops:
             running = [

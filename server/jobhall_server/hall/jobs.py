@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from uuid_utils import uuid7
 
-from jobhall.errors import ApiError, FieldInvalidError, JobNotFoundError, SchemaMismatchError
+from jobhall.errors import ApiError, FieldInvalidError, JobNotFoundError, JobTypeNotFoundError, SchemaMismatchError
 from jobhall.limits import BATCH_GET_MAX, BATCH_SUBMIT_MAX, INCLUDED_ERRORS_MAX, PAGE_SIZE_DEFAULT, REASON_BYTES_MAX
 from jobhall_server.domain.access import Principal
 from jobhall_server.domain.job import JobView, NewJob
@@ -44,24 +44,24 @@ class Jobs:
         return answer
 
     async def submit_many(self, principal: Principal, submissions: Sequence[Submission]) -> list[tuple[JobView, bool]]:
-        """Submit all or none; answers as `submit`, in the given order."""
+        """Submit all or none; answers as `submit`, in the given order; of several, those that were there BASIC."""
         checks.check_count(len(submissions), BATCH_SUBMIT_MAX, "jobs")
-        jobs = [await self._new_job(principal, submission) for submission in submissions]
+        jobs = await self._new_jobs(principal, submissions)
         written = await self._submit(principal, submissions, jobs, atomic=True)
         return [
-            await self._view(principal, submission, job, answer)
+            await self._view(principal, submission, job, answer, full=len(jobs) == 1)
             for submission, job, answer in zip(submissions, jobs, written, strict=True)
         ]
 
     async def _view(
-        self, principal: Principal, submission: Submission, job: NewJob, answer: Submitted | ApiError
+        self, principal: Principal, submission: Submission, job: NewJob, answer: Submitted | ApiError, *, full: bool
     ) -> tuple[JobView, bool]:
         if isinstance(answer, ApiError):
             raise answer
         if not answer.existing:
             return fresh_view(job, answer, self._hall.registry.queue(job.queue_key), submission.batch_id), False
         try:
-            return await self.get(principal, answer.job_id), True
+            return await self.get(principal, answer.job_id, full=full), True
         except JobNotFoundError:
             # Deleted since: it is as if this submit had come after that.
             return await self.submit(principal, submission)
@@ -73,6 +73,7 @@ class Jobs:
         answers: list[Submitted | ApiError | None] = []
         taken: list[Submission] = []
         jobs: list[NewJob] = []
+        withdrawn = self._hall.registry.withdrawn
         for submission in submissions:
             try:
                 if isinstance(submission, ApiError):
@@ -82,6 +83,8 @@ class Jobs:
                 answers.append(None)
             except ApiError as error:
                 answers.append(error)
+        if withdrawn != self._hall.registry.withdrawn:
+            return await self.submit_each(principal, submissions)
         written = iter(await self._submit(principal, taken, jobs, atomic=False) if jobs else ())
         return [next(written) if answer is None else answer for answer in answers]
 
@@ -116,28 +119,50 @@ class Jobs:
 
     async def prepared(self, principal: Principal, submissions: Sequence[Submission]) -> SubmitJobs:
         """The checked unit that writes them all or none, for another unit to write them with what is its own."""
-        jobs = [await self._new_job(principal, submission) for submission in submissions]
+        jobs = await self._new_jobs(principal, submissions)
         return SubmitJobs(principal, jobs, atomic=True, special=_specials(submissions))
+
+    async def _new_jobs(self, principal: Principal, submissions: Sequence[Submission]) -> list[NewJob]:
+        """Checked, to be queued at once: a type that is being deleted meanwhile is looked up again."""
+        while True:
+            withdrawn = self._hall.registry.withdrawn
+            jobs = [await self._new_job(principal, submission) for submission in submissions]
+            if withdrawn == self._hall.registry.withdrawn:
+                return jobs
 
     async def _new_job(self, principal: Principal, submission: Submission) -> NewJob:
         submission.check()
         queue = self._hall.registry.known_queue(submission.namespace, submission.job_type)
         if queue is None:
             _check_names(submission)
-            queue = await self._hall.registry.queue_for(submission.namespace, submission.job_type)
+            queue = await self._queue(principal, submission)
         job_type = self._hall.registry.ruled.get(queue.key)
         if job_type is not None:
             submission = await self._settled(principal, submission, job_type)
         return submission.new_job(principal, queue, submission.job_id or str(uuid7()))
 
+    async def _queue(self, principal: Principal, submission: Submission) -> QueueView:
+        try:
+            return await self._hall.registry.queue_for(submission.namespace, submission.job_type)
+        except JobTypeNotFoundError:
+            # One that is sent again after its type was deleted is the job that is there; its unit tells.
+            ids = [submission.job_id] if submission.digest else []
+            for job in await self._reads.jobs_by_id(principal, ids):
+                if (queue := self._hall.registry.queue_of(job)) is not None:
+                    return queue
+            raise
+
     async def _settled(self, principal: Principal, submission: Submission, job_type: JobTypeView) -> Submission:
+        began = self._hall.clock.monotonic()
         try:
             return settled(submission, job_type)
         except SchemaMismatchError:
-            # One that is sent again after the schema was replaced is the job that is there; its unit tells.
+            # The same after the schema was replaced.
             if submission.digest and await self._reads.jobs_by_id(principal, [submission.job_id]):
                 return submission
             raise
+        finally:
+            await self._hall.pace.after(began)
 
     async def _tried(self, submission: Submission) -> tuple[Submission, QueueView]:
         """The submission with its type's defaults, and its queue; key 0 where that is not made yet."""
@@ -150,7 +175,11 @@ class Jobs:
             queue for queue in registry.queues() if (queue.namespace, queue.type_namespace, queue.job_type) == names
         )
         queue = next(known, None) or QueueView(0, 0, *names)
-        return settled(submission, job_type), queue
+        began = self._hall.clock.monotonic()
+        try:
+            return settled(submission, job_type), queue
+        finally:
+            await self._hall.pace.after(began)
 
     async def _submit(
         self, principal: Principal, submissions: Sequence[Submission], jobs: Sequence[NewJob], *, atomic: bool
@@ -164,10 +193,16 @@ class Jobs:
     # --- reading ---
 
     async def get(
-        self, principal: Principal, job_id: str, *, include_errors: bool = False, include_checkpoint: bool = False
+        self,
+        principal: Principal,
+        job_id: str,
+        *,
+        full: bool = True,
+        include_errors: bool = False,
+        include_checkpoint: bool = False,
     ) -> JobView:
-        """One job, FULL; with `include_errors` its first 100 item errors. JobNotFoundError."""
-        job = await self._reads.job(principal, checks.job_id(job_id))
+        """One job, FULL or BASIC; with `include_errors` its first 100 item errors. JobNotFoundError."""
+        job = await self._reads.job(principal, checks.job_id(job_id), full=full)
         if job is None:
             raise JobNotFoundError(job_id)
         job = self._hall.shown(job)

@@ -169,12 +169,8 @@ class Management:
     # --- why a job waits ---
 
     def _queue(self, job: JobView) -> QueueView:
-        names = (job.namespace, job.job_type_namespace, job.job_type)
-        for queue in self._hall.registry.queues():
-            if (queue.namespace, queue.type_namespace, queue.job_type) == names:
-                return queue
-        # Another process made it, and this one has not looked since.
-        return QueueView(0, 0, *names)
+        known = self._hall.registry.queue_of(job)
+        return known or QueueView(0, 0, job.namespace, job.job_type_namespace, job.job_type)
 
     async def _candidates(self, job: JobView, queue: QueueView, *, paused: bool) -> list[Candidate]:
         excluded = await self._reads.excluded_sessions(job.key)

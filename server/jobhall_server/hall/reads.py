@@ -89,6 +89,12 @@ class Reads(Protocol):
     async def schemas(self, job_type_key: int, version: int) -> tuple[str | None, str | None]:
         """The schemas of parameters and result that the type had in that version."""
 
+    async def type_of_queue(self, queue_key: int) -> int:
+        """The key of the queue's type, deleted since or not."""
+
+    async def any_result_schema(self) -> bool:
+        """Whether there is a type, deleted or not, that has or had a schema of results."""
+
     async def type_versions(self, job_keys: Sequence[int]) -> dict[int, tuple[int, int]]:
         """Queue key and type version of those jobs, for reports of tasks that nobody here holds."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 
 from jobhall.errors import JobTypeNotFoundError
 from jobhall.limits import (
@@ -13,8 +14,12 @@ from jobhall.limits import (
     NAMESPACE_ANY,
     NAMESPACE_GLOBAL,
 )
+from jobhall_server.domain.job import JobView
 from jobhall_server.hall.store import Group, Store, Unit
 from jobhall_server.hall.views import JobTypeView, QueueView
+
+_COMPARED_MAX = 100
+"""Of long names a comparison takes a fifth of a millisecond."""
 
 
 def split_job_type(spec: str) -> tuple[str | None, str]:
@@ -46,10 +51,12 @@ class Registry:
         """By the key of their queues, the types that have schemas or defaults: most submits find nothing here."""
         self.paused: set[int] = set()
         """Keys of queues of which nothing is handed out."""
+        self.withdrawn = 0
+        """Counts the types that were about to be deleted: who looked one up before must look again."""
         self.turn = 0
         """Counts what changes the queues that workers serve."""
         self.checks_results = False
-        """Whether there is a type that has, or had, a schema for results."""
+        """Whether there is, or ever was, a type that has a schema for results: jobs of a deleted one may be retried."""
 
     async def refresh(self) -> None:
         """Read the types, and the queues that are new."""
@@ -70,6 +77,7 @@ class Registry:
         mark = await self._store.reads.job_types_mark()
         if mark != self._mark:
             await self.refresh()
+            self.checks_results = self.checks_results or await self._store.reads.any_result_schema()
             self._mark = mark
 
     def add_queues(self, queues: Iterable[QueueView]) -> None:
@@ -110,6 +118,7 @@ class Registry:
         name = (job_type.namespace, job_type.name)
         self._hidden.add(name)
         self._meant.clear()
+        self.withdrawn += 1
         try:
             yield
         finally:
@@ -120,9 +129,8 @@ class Registry:
         self.turn += 1
         self.ruled.clear()
         self.paused.clear()
-        self.checks_results = any(
-            known.result_schema is not None or known.version > 1 for known in self._types.values()
-        )
+        if not self.checks_results:
+            self.checks_results = any(known.result_schema is not None for known in self._types.values())
         for queue in self._by_key.values():
             self._look_up(queue)
 
@@ -137,6 +145,10 @@ class Registry:
     def queue(self, key: int) -> QueueView:
         """The queue of that key, which every job of this process has come by."""
         return self._by_key[key]
+
+    def queue_of(self, job: JobView) -> QueueView | None:
+        """The queue of a job that was read; None where another process made it, and this one has not looked since."""
+        return self._queues.get((job.namespace, job.job_type_namespace, job.job_type))
 
     def queues(self) -> Collection[QueueView]:
         """All that are known."""
@@ -166,13 +178,6 @@ class Registry:
     def type_of(self, queue: QueueView) -> JobTypeView | None:
         """The type of the queue's jobs; None when it was deleted."""
         return self._types.get((queue.type_namespace, queue.job_type))
-
-    async def type_of_queue(self, key: int) -> JobTypeView | None:
-        """The same of a queue that another process may have made."""
-        if key not in self._by_key:
-            await self.refresh()
-        queue = self._by_key.get(key)
-        return None if queue is None else self.type_of(queue)
 
     def queues_of(self, job_type: JobTypeView) -> list[int]:
         """Keys of the queues of the type, in all namespaces."""
@@ -205,8 +210,24 @@ class Registry:
             if attempt == "known":
                 await self.refresh()
         seen = [known for place, known in self._types if place in places]
-        nearest = difflib.get_close_matches(name, seen, n=1, cutoff=0.5)
-        raise JobTypeNotFoundError(spec, namespace=namespace, nearest=nearest[0] if nearest else "")
+        raise JobTypeNotFoundError(spec, namespace=namespace, nearest=nearest(name, seen))
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The name that was meant, perhaps; empty where none is like it. Of many only those that begin or end as it does
+    are compared, categories aside, and not all of these: it is done on the loop.
+    """
+    if len(known) > _COMPARED_MAX:
+        first, last = _ends(name)
+        alike = (one for one in known for ends in (_ends(one),) if ends[0] == first or ends[1] == last)
+        known = list(islice(alike, _COMPARED_MAX))
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return found[0] if found else ""
+
+
+def _ends(name: str) -> tuple[str, str]:
+    own = name.rpartition(":")[2]
+    return own[:3], own[-3:]
 
 
 def served_as(queue: QueueView, *, namespaces: Iterable[str], job_types: Iterable[str]) -> str | None:

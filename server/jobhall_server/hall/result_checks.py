@@ -46,10 +46,12 @@ class Checked:
 
 
 class ResultChecks:
-    """Checks what workers report as done. Costs nothing while no type has a schema for results."""
+    """Checks what workers report as done. Costs nothing while no type has, or had, a schema for results."""
 
     def __init__(self, hall: Hall) -> None:
         self._registry = hall.registry
+        self._clock = hall.clock
+        self._pace = hall.pace
         self._reads = hall.store.reads
         self._schemas: dict[tuple[int, int], str | None] = {}
 
@@ -72,10 +74,12 @@ class ResultChecks:
             schema = await self._schema(queue_key, version) if version else None
             body = results[place].body
             if schema is not None and isinstance(body, CompletedBody):
+                began = self._clock.monotonic()
                 try:
                     check(body.result, schema, "completed.result")
                 except SchemaMismatchError as error:
                     mismatches[place] = error
+                await self._pace.after(began)
         taken = [
             _failed(report, mismatches[place]) if place in mismatches else report
             for place, report in enumerate(reports)
@@ -83,14 +87,12 @@ class ResultChecks:
         return Checked(taken, mismatches)
 
     async def _schema(self, queue_key: int, version: int) -> str | None:
-        job_type = await self._registry.type_of_queue(queue_key)
-        if job_type is None:
-            return None
-        if job_type.version == version:
+        job_type = self._registry.ruled.get(queue_key)
+        if job_type is not None and job_type.version == version:
             return job_type.result_schema
-        place = (job_type.key, version)
+        place = (queue_key, version)
         if place not in self._schemas:
-            _, found = await self._reads.schemas(job_type.key, version)
+            _, found = await self._reads.schemas(await self._reads.type_of_queue(queue_key), version)
             if len(self._schemas) >= _SCHEMAS_KEPT_MAX:
                 self._schemas.clear()
             self._schemas[place] = found

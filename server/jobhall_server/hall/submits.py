@@ -12,6 +12,7 @@ from jobhall.limits import (
     ATTEMPTS_DEFAULT,
     ATTEMPTS_MAX,
     FILE_NAME_BYTES_MAX,
+    INTEGER_MAX,
     NAMESPACE_DEFAULT,
     PATH_BYTES_MAX,
     PRIORITY_MAX,
@@ -74,7 +75,7 @@ class Submission(NamedTuple):
         if self.file_name:
             checks.check_text(self.file_name, FILE_NAME_BYTES_MAX, f"{self.field}.file_info.name")
         if self.file_size is not None:
-            checks.check_range(self.file_size, 0, 2**53 - 1, f"{self.field}.file_info.size_bytes")
+            checks.check_range(self.file_size, 0, INTEGER_MAX, f"{self.field}.file_info.size_bytes")
         if self.priority:
             checks.check_range(self.priority, PRIORITY_MIN, PRIORITY_MAX, f"{self.field}.priority")
         if self.max_attempts:

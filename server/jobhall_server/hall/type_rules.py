@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from jobhall.errors import FieldViolation, SchemaMismatchError
 from jobhall_server.domain.job import Payload
 from jobhall_server.domain.job_defaults import defaults_of
 from jobhall_server.hall import checks
+from jobhall_server.hall.clock import Clock
 from jobhall_server.hall.schemas import Fault, schema_of
 from jobhall_server.hall.submits import Submission
 from jobhall_server.hall.views import JobTypeView
+
+TURN_SECONDS = 0.01
+"""How long checks may have the loop before others have their turn."""
+
+
+class Pace:
+    """One check may take a tenth of a second, and a call may ask for a thousand: streams are served in between."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._taken = 0.0
+
+    async def after(self, began: float) -> None:
+        """A check is done that began then, by the monotonic clock."""
+        self._taken += self._clock.monotonic() - began
+        if self._taken > TURN_SECONDS:
+            self._taken = 0.0
+            await asyncio.sleep(0)
 
 
 def settled(submission: Submission, job_type: JobTypeView) -> Submission:

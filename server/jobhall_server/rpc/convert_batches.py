@@ -32,7 +32,7 @@ def batch_submission_in(message: batch_service_pb2.CreateBatchRequest) -> BatchS
         closed=message.closed,
         active=message.active if message.HasField("active") else True,
         completion=None if completion is None else _within(completion, "completion_job", namespace),
-        completion_job=None if completion is None else _submission_text(completion),
+        completion_job=None if completion is None else _submission_text(completion, "completion_job"),
         completion_policy=_policy_in(message.completion_policy, "completion_policy"),
         access=access_in(message.access_control, "access_control") if message.HasField("access_control") else None,
         digest=_digest(message) if message.batch_id else 0,
@@ -49,11 +49,11 @@ def batch_update_in(message: batch_pb2.Batch, paths: Sequence[str]) -> tuple[Bat
         if path not in _UPDATES:
             fault = f"names {path[:80]!r}; what can be changed is {', '.join(_UPDATES)}, each as a whole"
             raise FieldInvalidError("update_mask", fault)
+    given = "completion_job" in paths and message.HasField("completion_job")
+    # Its namespace is the batch's, which the use case knows. It is read first: what is wrong with it is named so.
+    completion = _within(message.completion_job, "batch.completion_job", "") if given else None
     fields = {_UPDATES[path][0]: _UPDATES[path][1](message) for path in paths}
-    update = BatchUpdate(frozenset(fields), **fields)  # type: ignore[arg-type]  # each of its field's type
-    given = update.completion_job is not None
-    # Its namespace is the batch's, which the use case knows.
-    return update, _within(message.completion_job, "batch.completion_job", "") if given else None
+    return BatchUpdate(frozenset(fields), **fields), completion  # type: ignore[arg-type]  # each of its field's type
 
 
 def submission_of_text(text: str) -> Submission:
@@ -100,8 +100,12 @@ def _within(message: job_pb2.JobSubmission, field: str, namespace: str) -> Submi
     return submission_in(message, field)._replace(namespace=namespace)
 
 
-def _submission_text(message: job_pb2.JobSubmission) -> str:
-    return json_format.MessageToJson(message, preserving_proto_field_name=True, indent=None, sort_keys=True)
+def _submission_text(message: job_pb2.JobSubmission, field: str) -> str:
+    try:
+        return json_format.MessageToJson(message, preserving_proto_field_name=True, indent=None, sort_keys=True)
+    except json_format.SerializeToJsonError as error:
+        # A submit takes some of what no JSON can say, such as a duration whose parts have two signs.
+        raise FieldInvalidError(field, str(error)[:200]) from None
 
 
 def _policy_in(policy: batch_pb2.CompletionPolicy.ValueType, field: str) -> CompletionPolicy:
@@ -120,7 +124,8 @@ def _digest(message: batch_service_pb2.CreateBatchRequest) -> int:
 
 
 def _completion_job(message: batch_pb2.Batch) -> str | None:
-    return _submission_text(message.completion_job) if message.HasField("completion_job") else None
+    given = message.HasField("completion_job")
+    return _submission_text(message.completion_job, "batch.completion_job") if given else None
 
 
 _UPDATES: Mapping[str, tuple[str, Callable[[batch_pb2.Batch], object]]] = MappingProxyType(

@@ -15,6 +15,7 @@ from jobhall.limits import (
     CODE_BYTES_MAX,
     ERROR_DETAILS_BYTES_MAX,
     ERROR_STACK_BYTES_MAX,
+    INTEGER_MAX,
     LOG_FIELDS_BYTES_MAX,
     LOG_LINE_BYTES_MAX,
     NAMESPACE_DEFAULT,
@@ -48,7 +49,6 @@ from jobhall_server.hall.views import LogLine
 from jobhall_server.rpc.convert import digest_of, microseconds, payload_digest, payload_in, progress_in, struct_text
 from jobhall_server.rpc.convert_rules import span_in
 
-_NUMBER_MAX = 2**53 - 1
 _NOTHING_TO_SAY = CompletedBody(None, NO_RESULT_DIGEST)
 """How most tasks end: one value for all of them."""
 _LEVELS = {int(level): level for level in LogLevel if level}
@@ -120,7 +120,7 @@ def logs_in(logs: Iterable[task_pb2.TaskLog], malformed: list[Rejection]) -> lis
     for log in logs:
         try:
             lines = [_log_line(entry, now_us) for entry in log.log_entries]
-            body = LogsBody(_first_number(log.first_number), lines)
+            body = LogsBody(_first_number(log.first_number, len(lines)), lines)
         except ApiError as error:
             reports.append(_refused(log.seq, log.lease_token, error, malformed))
             continue
@@ -144,14 +144,14 @@ def _item_errors(update: task_pb2.TaskUpdate) -> ItemErrorsBody:
     body = update.item_errors
     errors = [
         ItemError(
-            error.index,
+            _index(error.index),
             _bounded(error.key, CODE_BYTES_MAX, "item_errors.key"),
             _bounded(error.code, CODE_BYTES_MAX, "item_errors.code"),
             _bounded(error.message, TEXT_BYTES_MAX, "item_errors.message"),
         )
         for error in body.item_errors
     ]
-    return ItemErrorsBody(_first_number(body.first_number), errors)
+    return ItemErrorsBody(_first_number(body.first_number, len(errors)), errors)
 
 
 def _checkpoint(update: task_pb2.TaskUpdate) -> CheckpointBody:
@@ -244,10 +244,16 @@ def _details(message: Struct, limit: int, field: str) -> str:
     return struct_text(message, field)
 
 
-def _first_number(number: int) -> int:
-    if not 1 <= number <= _NUMBER_MAX:
-        raise FieldInvalidError("first_number", f"is {number}; items of a task are numbered from 1 to {_NUMBER_MAX}")
+def _first_number(number: int, count: int) -> int:
+    if number < 1 or number + count - 1 > INTEGER_MAX:
+        raise FieldInvalidError("first_number", f"is {number}; items of a task are numbered from 1 to {INTEGER_MAX}")
     return number
+
+
+def _index(index: int) -> int:
+    if abs(index) > INTEGER_MAX:
+        raise FieldInvalidError("item_errors.index", f"is {index}; the greatest is {INTEGER_MAX}")
+    return index
 
 
 def _bounded(text: str, limit: int, field: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from jobhall.errors import FieldInvalidError
-from jobhall.limits import ATTEMPTS_MAX, SKIP_MAX
+from jobhall.limits import ATTEMPTS_MAX, INTEGER_MAX, SKIP_MAX
 from jobhall.states import LogLevel
 from jobhall.v1 import job_pb2, job_service_pb2
 from jobhall.v1.job_service_pb2_grpc import JobServiceServicer
@@ -25,7 +25,6 @@ from jobhall_server.rpc.interceptor import Context
 from jobhall_server.rpc.pages import page_size_in, page_that_fits
 
 _LEVELS = {int(level): level for level in LogLevel}
-_NUMBER_MAX = 2**53 - 1
 
 
 class JobHistory(JobServiceServicer):
@@ -53,7 +52,7 @@ class JobHistory(JobServiceServicer):
     ) -> job_service_pb2.ListJobLogsResponse:
         _check_skip(request)
         checks.check_range(request.attempt, 0, ATTEMPTS_MAX, "attempt")
-        checks.check_range(request.after_number, 0, _NUMBER_MAX, "after_number")
+        checks.check_range(request.after_number, 0, INTEGER_MAX, "after_number")
         if request.min_level not in _LEVELS:
             raise FieldInvalidError("min_level", f"{request.min_level} is no level")
         page = LogPage()

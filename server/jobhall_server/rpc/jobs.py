@@ -83,6 +83,7 @@ class JobServicer(JobHistory, JobManagement):
         job = await self._jobs.get(
             principal(),
             request.job_id,
+            full=not basic,
             include_errors=request.include_errors,
             include_checkpoint=request.include_checkpoint,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from jobhall.states import BatchState
 from jobhall_server.domain.access import Principal
@@ -22,6 +23,9 @@ from jobhall_server.storage.statements_stats import MINUTE_US
 
 MEMBERS_MAX = 500
 """Jobs of a batch in one step of a sweep."""
+
+OWN_LOOK = 1000
+"""Jobs of one queue that are looked at for the oldest that a caller may see."""
 
 _BOTH = (0, 1)
 _STATES = tuple(BatchState)[1:]
@@ -107,16 +111,21 @@ class BatchReads(Reading):
         while page is None or len(page) == ROWS_MAX:
             after = {"after_key": page[-1][0] if page else 0}
             page = await self._connections.rows(statement, asked | after)
-            oldest = await self._oldest_ready(page)
+            oldest = await self._oldest_ready(page, principal, asked)
             found += [_stats(row, oldest.get(row[0])) for row in page]
         return [one for one in found if any(one.counts) or any(one.removed)]
 
-    async def _oldest_ready(self, rows: Sequence[Row]) -> dict[int, int]:
-        """Of the queues in which a job waits that was counted."""
+    async def _oldest_ready(self, rows: Sequence[Row], principal: Principal, asked: dict[str, Any]) -> dict[int, int]:
+        """Of the queues in which a job waits that was counted: of those jobs only, that of others is not told."""
         waiting = [row[0] for row in rows if row[_NAMES + 1]]
         if not waiting:
             return {}
-        found = await self._connections.rows(statements.oldest_ready(self._tables), {"keys": keys(waiting)})
+        sight = Sight.of(principal)
+        if sight is Sight.ALL and asked["every_owner"]:
+            statement = statements.oldest_ready(self._tables)
+        else:
+            statement = statements.oldest_own(self._tables, sight)
+        found = await self._connections.rows(statement, asked | {"keys": keys(waiting), "look": OWN_LOOK})
         return {row[0]: row[1] for row in found}
 
     async def _views(self, rows: Sequence[Row]) -> list[BatchView]:

@@ -79,6 +79,16 @@ class ServiceReads(Reading):
         rows = await self._connections.rows(statements_read.schemas(self._tables), values)
         return (rows[0][0], rows[0][1]) if rows else (None, None)
 
+    async def type_of_queue(self, queue_key: int) -> int:
+        values = {"queue_key": queue_key}
+        [[key]] = await self._connections.rows(statements_read.type_of_queue(self._tables), values)
+        found: int = key
+        return found
+
+    async def any_result_schema(self) -> bool:
+        [[found]] = await self._connections.rows(statements_read.any_result_schema(self._tables), {})
+        return bool(found)
+
     async def queues(self, *, after_key: int = 0) -> list[QueueView]:
         found: list[QueueView] = []
         page: list[Row] | None = None

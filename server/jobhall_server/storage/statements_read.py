@@ -72,6 +72,19 @@ def schemas(tables: Tables) -> sa.Select[Any]:
 
 
 @lru_cache(maxsize=8)
+def type_of_queue(tables: Tables) -> sa.Select[Any]:
+    """The key of a queue's type."""
+    q = tables.queues.c
+    return sa.select(q.job_type_key).where(q.key == sa.bindparam("queue_key", type_=sa.BigInteger))
+
+
+@lru_cache(maxsize=8)
+def any_result_schema(tables: Tables) -> sa.Select[Any]:
+    """Whether a version of any type, retired or not, has a schema of results."""
+    return sa.select(sa.exists().where(tables.type_schemas.c.result_schema.is_not(None)))
+
+
+@lru_cache(maxsize=8)
 def queues(tables: Tables) -> sa.Select[Any]:
     """Queues after a key, by key, with the names of their namespace, their type and its namespace."""
     q, t, own = tables.queues, tables.job_types, tables.namespaces

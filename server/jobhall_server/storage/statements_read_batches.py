@@ -100,7 +100,7 @@ def stats(tables: Tables, sight: Sight, *, of_one_namespace: bool) -> sa.Select[
             s.queue_key > sa.bindparam("after_key", type_=sa.BigInteger),
             visible(tables.stats, sight),
             _any("every_type") | among(t.name, "job_types"),
-            _any("every_owner") | (s.owner == sa.bindparam("of_owner", type_=sa.Text)),
+            _of_owner(tables),
         )
     )
     if of_one_namespace:
@@ -125,6 +125,18 @@ def oldest_ready(tables: Tables) -> sa.Select[Any]:
     found = found.union_all(step.select_from(found.join(one, one.c.key == found.c.key)))
     rows = sa.select(found.c.queue_key, sa.func.min(jobs.c.ready))
     return rows.select_from(found.join(jobs, jobs.c.key == found.c.key)).group_by(found.c.queue_key)
+
+
+@lru_cache(maxsize=8)
+def oldest_own(tables: Tables, sight: Sight) -> sa.Select[Any]:
+    """The same of one owner's jobs or of those that a caller sees, as far as they are among a queue's next `look`."""
+    jobs, stats, queue = tables.jobs, tables.stats, key_rows()
+    waiting = sa.select(jobs.c.ready, jobs.c.stats_key).where(jobs.c.queue_key == queue.c.value)
+    waiting = waiting.where(jobs.c.ready.is_not(None)).order_by(*_claim_order(jobs))
+    first = waiting.limit(sa.bindparam("look", type_=sa.Integer)).correlate(queue).subquery("first")
+    own = sa.select(sa.func.min(first.c.ready)).join_from(first, stats, stats.c.key == first.c.stats_key)
+    own = own.where(visible(stats, sight), _of_owner(tables))
+    return sa.select(queue.c.value, own.scalar_subquery())
 
 
 def _batches(tables: Tables, sight: Sight) -> sa.Select[Any]:
@@ -152,10 +164,19 @@ def _any(name: str) -> Condition:
     return sa.bindparam(name, type_=sa.BigInteger) == 1
 
 
+def _of_owner(tables: Tables) -> Condition:
+    """Whether the counters are of the owner that was asked for."""
+    return _any("every_owner") | (tables.stats.c.owner == sa.bindparam("of_owner", type_=sa.Text))
+
+
 def _first(jobs: Any, *wanted: Condition) -> sa.ScalarSelect[int]:
     """The first job in claim order of those that wait."""
-    order = (jobs.c.lane, jobs.c.priority_order, jobs.c.ready, jobs.c.key)
-    return sa.select(jobs.c.key).where(*wanted, jobs.c.ready.is_not(None)).order_by(*order).limit(1).scalar_subquery()
+    first = sa.select(jobs.c.key).where(*wanted, jobs.c.ready.is_not(None)).order_by(*_claim_order(jobs))
+    return first.limit(1).scalar_subquery()
+
+
+def _claim_order(jobs: Any) -> tuple[sa.ColumnElement[Any], ...]:
+    return jobs.c.lane, jobs.c.priority_order, jobs.c.ready, jobs.c.key
 
 
 def _lately(

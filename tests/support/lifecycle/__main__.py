@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import traceback
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -45,7 +46,9 @@ def main() -> int:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    """What went wrong; of an assert that says nothing, the assert."""
+    said = str(error) or traceback.extract_tb(error.__traceback__)[-1].line or type(error).__name__
+    return " ".join(said.split())[:200]
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ class ManagementReads(HistoryReads):
         for (queue_key, whose, organization_id, state), many in self._tables.removed.items():
             if queue_key == queue.key and counts(whose, organization_id):
                 removed[state] += many
-        ready = [row["ready"] for row in rows if row["ready"] is not None]
+        waiting = [row for row in rows if row["ready"] is not None]
+        ready = [row["ready"] for row in waiting if counts(row["owner"], row["organization_id"])]
         return QueueStats(
             queue=queue,
             counts=Counts(*map(states.count, COUNTED_STATES)),
@@ -87,6 +88,12 @@ class ManagementReads(HistoryReads):
 
     async def schemas(self, job_type_key: int, version: int) -> tuple[str | None, str | None]:
         return self._tables.schemas.get((job_type_key, version), (None, None))
+
+    async def type_of_queue(self, queue_key: int) -> int:
+        return next(pair[1] for pair, key in self._tables.queues.items() if key == queue_key)
+
+    async def any_result_schema(self) -> bool:
+        return any(of_result is not None for _, of_result in self._tables.schemas.values())
 
     async def type_versions(self, job_keys: Sequence[int]) -> dict[int, tuple[int, int]]:
         rows = [self._tables.jobs[key] for key in job_keys if key in self._tables.jobs]

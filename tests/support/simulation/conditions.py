@@ -8,10 +8,9 @@ from types import MappingProxyType
 
 from jobhall.states import HELD_STATES, TERMINAL_STATES, AttemptOutcome, CompletionPolicy, JobState
 from jobhall_server.domain.batch import BatchRecord, Sweep
-from jobhall_server.hall.views import PayloadKind
 from tests.support.memory.group import Move
 from tests.support.memory.tables import Row, Tables
-from tests.support.simulation.completions import COMPLETION
+from tests.support.simulation.completions import completed_by
 from tests.support.stores import START_US
 
 _S = JobState
@@ -35,7 +34,8 @@ class Conditions:
     def __init__(self, tables: Tables, now: Callable[[], float]) -> None:
         self._tables = tables
         self._now = now
-        self._completion_jobs: set[str] = set()
+        self._completed: set[str] = set()
+        """The batches whose completion jobs are there."""
         self._retried: set[int] = set()
         """Jobs that were run again before their schedule: it counts no more."""
         self._attempts: defaultdict[int, Attempts] = defaultdict(dict)
@@ -97,20 +97,22 @@ class Conditions:
         batch = self._tables.batches.get(row["batch_key"])
         if batch is not None and bool(row["held_back"]) is batch.active and not batch.sweep:
             self._broken(f"{row['job_id']} joined batch {batch.batch_id} as if that were not {batch.active=}")
-        parameters = self._tables.payloads[PayloadKind.PARAMETERS].get(row["key"])
-        content = "" if parameters is None else str(parameters.content)
-        if COMPLETION not in content:
-            return
-        if content in self._completion_jobs:
-            self._broken(f"{content} was submitted twice")
-        self._completion_jobs.add(content)
-        (batch,) = [one for one in self._tables.batches.values() if one.batch_id in content]
+        batch_id = completed_by(self._tables, row)
+        if batch_id is not None:
+            self._judge_completion(batch_id, moves)
+
+    def _judge_completion(self, batch_id: str, moves: Sequence[Move]) -> None:
+        """Once, and not before its time."""
+        if batch_id in self._completed:
+            self._broken(f"the completion job of batch {batch_id} was submitted twice")
+        self._completed.add(batch_id)
+        (batch,) = [one for one in self._tables.batches.values() if one.batch_id == batch_id]
         touched = any(move.after is not None and move.after["batch_key"] == batch.key for move in moves)
         good = batch.completion_policy is CompletionPolicy.ALL_TERMINAL or not (
             batch.counts.failed or batch.counts.cancelled
         )
         if not touched and not (good and batch.closed and batch.counts.ended == batch.counts.total):
-            self._broken(f"{content} was submitted, and that is {batch.state.name} with {batch.counts}")
+            self._broken(f"the completion job of batch {batch_id} was submitted, which has {batch.counts}")
 
     def _judge_claim(self, row: Row) -> None:
         job_id, now_us = row["job_id"], self._now_us()

@@ -17,7 +17,7 @@ from tests.support.simulation.clients import SimulatedClient, id_of
 from tests.support.simulation.completions import read_completion
 
 _WHOLE = "the whole batch is unwanted"
-_DEEDS = ("hold back", "hand out", "close", "cancel", "delete", "retry all", "purge", "cancel some")
+_DEEDS = ("hold back", "hand out", "hold back and hand out", "close", "cancel", "delete", "retry all", "purge", "cancel some")
 
 
 class SimulatedManager:
@@ -77,7 +77,9 @@ class SimulatedManager:
                 lambda hall: hall.management.cancel_jobs(ANYBODY, some, reason="unwanted", jobs_max=3, dry_run=False)
             )
         elif self._batches:
-            self._change(chance.choice(self._batches), what)
+            batch_id = chance.choice(self._batches)
+            for part in what.split(" and "):
+                self._change(batch_id, part)
         return what
 
     def let_go(self) -> None:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import structlog
 
-from jobhall.states import UniquePolicy
+from jobhall.states import JobState, UniquePolicy
 from jobhall.worker.held import HeldTask
 from jobhall_server.domain.moves import JobUpdate
 from jobhall_server.domain.rules import Backoff, RetryPolicy
@@ -27,12 +27,14 @@ from tests.support.simulation.network import SimulatedStream, Weather
 from tests.support.simulation.referee import Referee
 from tests.support.simulation.servers import SimulatedDisk, SimulatedServer
 from tests.support.simulation.timeline import Process, Timeline
-from tests.support.simulation.troubles import PROFILES
+from tests.support.simulation.troubles import PROFILES, kill_server, kinds_of
 from tests.support.simulation.unary_workers import SimulatedUnaryWorker
 from tests.support.simulation.workers import Execution, Plan, SimulatedWorker
 from tests.support.stores import START_US
 
 T = TypeVar("T")
+
+RETRIABLE = (JobState.FAILED, JobState.CANCELLED)
 
 TROUBLE_SECONDS = 30.0
 """Trouble begins within this; each kind ends by itself."""
@@ -89,6 +91,8 @@ class Schedule:
         self._plans = self._chance_of("plans")
         self._troubles = 0
         self._calm_at = self._away_until = 0.0
+        self._fatal = ""
+        """The kind of group that kills the server which commits it."""
         self._failure: BaseException | None = None
         self._stage = self._process("stage")
         self.client = SimulatedClient(self, self._process("client"), self._chance_of("client"))
@@ -180,6 +184,9 @@ class Schedule:
                 f"session {row['session_key']} -> {row['state'].name}"
             )
         self._judged(self.referee.committed, moves)
+        if self._fatal and self._fatal in kinds_of(self.tables, moves):
+            self._fatal = ""
+            kill_server(self)
 
     def failed(self, error: BaseException) -> None:
         self.tell("".join(["a server failed: ", *traceback.format_exception(error)]))
@@ -247,6 +254,7 @@ class Schedule:
 
     def _restore(self) -> None:
         """After the trouble: a server serves, and there are workers."""
+        self._fatal = ""
         if self.server() is None:
             self.start_server()
         if not any(worker.living and not worker.machine.leaving for worker in self.workers):
@@ -286,6 +294,8 @@ class Schedule:
         if rows:
             row = chance.choice(rows)
             what = chance.choice(("cancel", "cancel", "retry", "delete", "update"))
+            if what == "retry":
+                row = chance.choice([one for one in rows if one["state"] in RETRIABLE] or rows)
             self.tell(f"a client asks to {what} {_short(row['job_id'])}, which is {row['state'].name}")
             if what == "cancel":
                 self.client.cancel(row["job_id"], grace_seconds=chance.choice((1.0, 10.0)))
@@ -343,6 +353,10 @@ class Schedule:
     def server_now(self) -> int:
         """The wall clock of servers and clients, microseconds UTC."""
         return START_US + round(self.timeline.now * 1_000_000)
+
+    def kill_at(self, what: str) -> None:
+        """The next group with it is the last one of its server."""
+        self._fatal = what
 
     def lasts_until(self, at: float) -> None:
         """There is trouble until then: only after it the bound on the jobs begins."""

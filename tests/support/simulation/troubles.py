@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from tests.support.memory.group import Move
+from tests.support.memory.tables import Tables
+from tests.support.simulation.completions import completed_by
 from tests.support.simulation.network import Told
 from tests.support.simulation.workers import SimulatedWorker
 
@@ -12,6 +15,8 @@ if TYPE_CHECKING:
     from tests.support.simulation.schedules import Schedule
 
 DRAINED_SECONDS = 20.0
+SWEEP, COMPLETION = "step for a batch", "completion job"
+"""What is done for batches behind the answers."""
 UNNOTICED_SECONDS = 16.0
 """So long a worker may take to see that its stream is dead: three beats, and the time between two looks."""
 
@@ -28,6 +33,23 @@ def kill_server(schedule: Schedule) -> None:
         for stream in [*server.streams]:
             stream.break_off(Told.NOBODY if unnoticed else Told.BOTH)
         _come_back(schedule, seconds)
+
+
+def kill_server_at_a_commit(schedule: Schedule) -> None:
+    """The same at the worst of moments: the next such group is durable, and nobody has been told yet."""
+    what = schedule.chance.choice(("submit", "accept", "complete", "cancel", "retry", "purge", SWEEP, COMPLETION))
+    schedule.tell(f"the next server to commit a {what} will be killed")
+    schedule.kill_at(what)
+
+
+def kinds_of(tables: Tables, moves: Sequence[Move]) -> set[str]:
+    """What a group was about that made those moves."""
+    kinds = {move.name for move in moves}
+    if any(batch.sweep for batch in tables.batches.values()):
+        kinds.add(SWEEP)
+    if any(move.before is None and move.after and completed_by(tables, move.after) for move in moves):
+        kinds.add(COMPLETION)
+    return kinds
 
 
 def stop_server(schedule: Schedule) -> None:
@@ -149,7 +171,7 @@ def slow_down(schedule: Schedule) -> None:
 
 Trouble = Callable[["Schedule"], None]
 
-SERVERS: tuple[Trouble, ...] = (kill_server, kill_server, stop_server, pause_server, stall_disk)
+SERVERS: tuple[Trouble, ...] = (kill_server, kill_server_at_a_commit, stop_server, pause_server, stall_disk)
 NETWORKS: tuple[Trouble, ...] = (break_stream, break_stream, hold_back, silence, silence, slow_down)
 WORKERS: tuple[Trouble, ...] = (kill_worker, pause_worker, stop_worker, drain_worker)
 PROFILES: tuple[tuple[Trouble, ...], ...] = (
