@@ -12,7 +12,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from jobhall.errors import FieldInvalidError, MessageTooLargeError
-from jobhall.filters import JobSelection, filter_text, settled
+from jobhall.filters import JobSelection, check_names, filter_text, settled
 from jobhall.ids import new_id
 from jobhall.limits import MESSAGE_BYTES_MAX
 from jobhall.model import AccessControl, FileInfo, Job, JobPage, Jobs, RetryPolicy, TraceContext
@@ -189,6 +189,7 @@ def get_jobs(job_ids: Sequence[str], *, include_errors: bool) -> Call[JobsAnswer
 
 def list_jobs(options: PageOptions) -> Call[JobPage]:
     """Reads one page of a list."""
+    check_names(options, PageOptions)
     request = jobs_pb2.ListJobsRequest(
         namespace=options.get("namespace", ""),
         page_size=int32(options.get("page_size", 0), field="page_size"),
@@ -301,6 +302,7 @@ def purge_jobs(selection: JobSelection, *, min_age: float | timedelta, dry_run: 
 
 def _chosen(selection: JobSelection) -> tuple[str, str]:
     """Namespace and filter; FIELD_INVALID of a condition that names nothing, which in a list would be all jobs."""
+    check_names(selection, JobSelection)
     selection = settled(selection)
     for name, value in selection.items():
         if value is None or (not value and name not in _MAY_BE_NOTHING):

@@ -10,7 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from jobhall.calls import Call, check_size, unary
-from jobhall.filters import BatchSelection, batch_filter_text
+from jobhall.filters import BatchSelection, batch_filter_text, check_names
 from jobhall.ids import new_id
 from jobhall.model import AccessControl
 from jobhall.model_batches import Batch, BatchPage
@@ -83,6 +83,7 @@ def get_batch(batch_id: str) -> Call[Batch]:
 
 def list_batches(options: BatchPageOptions) -> Call[BatchPage]:
     """Reads one page of a list."""
+    check_names(options, BatchPageOptions)
     request = batches_pb2.ListBatchesRequest(
         namespace=options.get("namespace", ""),
         page_size=int32(options.get("page_size", 0), field="page_size"),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TypedDict
 
 from jobhall.calls import Call, Page, unary
-from jobhall.filters import each
+from jobhall.filters import check_names, each
 from jobhall.model import ItemError, LogPage
 from jobhall.model_insight import JobAttempt, JobExplanation, JobStats
 from jobhall.states import LogLevel
@@ -60,6 +60,7 @@ def list_item_errors(job_id: str, *, attempt: int, page_token: str) -> Call[Page
 
 def list_job_logs(job_id: str, options: LogPageOptions) -> Call[LogPage]:
     """Reads one page of the log of an attempt."""
+    check_names(options, LogPageOptions)
     request = jobs_pb2.ListJobLogsRequest(
         job_id=job_id,
         page_size=int32(options.get("page_size", 0), field="page_size"),

@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from jobhall.calls import Call, Page, unary
-from jobhall.filters import TypeSelection, type_filter_text
+from jobhall.filters import TypeSelection, check_names, type_filter_text
 from jobhall.model_types import JobDefaults, JobType
 from jobhall.v1 import job_type_pb2
 from jobhall.v1 import job_type_service_pb2 as types_pb2
@@ -48,6 +48,7 @@ def get_job_type(name: str, *, namespace: str) -> Call[JobType]:
 
 def list_job_types(selection: TypeSelection, *, page_token: str) -> Call[Page[JobType]]:
     """Reads one page of the job types that may be submitted in the namespace."""
+    check_names(selection, TypeSelection)
     request = types_pb2.ListJobTypesRequest(
         namespace=selection.get("namespace", ""),
         filter=type_filter_text(selection),

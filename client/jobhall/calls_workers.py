@@ -7,7 +7,7 @@ from datetime import timedelta
 from google.protobuf.message import Message
 
 from jobhall.calls import Call, Page, unary
-from jobhall.filters import WorkerSelection, worker_filter_text
+from jobhall.filters import WorkerSelection, check_names, worker_filter_text
 from jobhall.server_info import ServerInfo
 from jobhall.v1 import admin_service_pb2 as admin_pb2
 from jobhall.v1 import worker_service_pb2 as workers_pb2
@@ -23,6 +23,7 @@ def get_worker(worker_id: str) -> Call[WorkerInfo]:
 
 def list_workers(selection: WorkerSelection, *, page_token: str) -> Call[Page[WorkerInfo]]:
     """Reads one page of the workers that are there."""
+    check_names(selection, WorkerSelection)
     request = workers_pb2.ListWorkersRequest(
         namespace=selection.get("namespace", ""), page_token=page_token, filter=worker_filter_text(selection)
     )

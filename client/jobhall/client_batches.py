@@ -139,7 +139,7 @@ class BatchesApi:
         """Waits until the batch has ended, COMPLETED or FAILED, and returns it; one that is not closed never ends.
 
         Raises BatchTimeoutError after `timeout` seconds (None: never). It asks often at first, and then every
-        `poll_interval`; `on_update` is called with what it was told each time.
+        `poll_interval`, at most ten times a second; `on_update` is called with what it was told each time.
         """
         procedure = self._procedures.wait_for_batch(
             batch_id,

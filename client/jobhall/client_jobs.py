@@ -224,8 +224,9 @@ class JobsApi:
     ) -> BulkOutcome:
         """Cancels the jobs of a filter that have not ended, each as `cancel_job` does; all, or `jobs_max` of them.
 
-        The keywords are those of `list_jobs`, and one of them is needed. It goes step by step, each a transaction of
-        its own: what an error interrupts is done in part, and may be done again. A dry run counts up to a thousand.
+        The keywords are those of `list_jobs`, for one namespace, and one of them is needed. It goes step by step, each
+        a transaction of its own: what an error interrupts is done in part, and may be done again. What was done and not
+        answered, for a connection that died, does not count towards `jobs_max`. A dry run counts up to a thousand.
 
             client.jobs.cancel_jobs(filter='labels.team = "red"', reason="not needed any more").count
         """

@@ -97,6 +97,12 @@ def each(values: Iterable[T], *, field: str) -> list[T]:
     return list(values)
 
 
+def check_names(options: Mapping[str, object], kind: type[Mapping[str, object]]) -> None:
+    """TypeError for a name that the TypedDict does not have: misspelt it would be no condition, and mean all jobs."""
+    if unknown := options.keys() - kind.__annotations__.keys():
+        raise TypeError(f"there is no argument {min(unknown)!r}; there are {', '.join(kind.__annotations__)}")
+
+
 def settled(options: Options) -> Options:
     """The same for any number of calls: what can be gone through but once is kept."""
     kept = {name: list(value) if isinstance(value, Iterator) else value for name, value in options.items()}

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from jobhall.calls import Call
 from jobhall.calls_insight import LogOptions, LogPageOptions, list_job_logs
+from jobhall.filters import check_names
 from jobhall.limits import PAGE_SIZE_MAX
 from jobhall.model import Job, LogEntry, LogPage, WatchUpdate
 from jobhall.states import EventType, JobState
@@ -24,6 +25,7 @@ class LogPlace:
     """
 
     def __init__(self, job_id: str, options: LogOptions) -> None:
+        check_names(options, LogOptions)
         self.over = False
         """Nothing more will be written beyond what is there now."""
         self._job_id = job_id

@@ -111,7 +111,8 @@ class Procedures:
         on_update: Callable[[Batch], None] | None,
     ) -> Procedure[Batch]:
         """Waits until the batch has ended, asking ever less often; outages are waited out as those of a job are."""
-        wait = _Wait("batch", batch_id, timeout_seconds, poll_seconds, self.clock())
+        poll = max(poll_seconds, _POLL_FIRST_SECONDS)
+        wait = _Wait("batch", batch_id, timeout_seconds, poll, self.clock())
         state = BatchState.UNSPECIFIED
         delay = _POLL_FIRST_SECONDS
         while True:
@@ -129,7 +130,7 @@ class Procedures:
                     return batch
                 state = batch.state
             wait.check(self.clock(), state, error)
-            yield Pause(wait.shortened(min(delay, poll_seconds), self.clock()))
+            yield Pause(wait.shortened(min(delay, poll), self.clock()))
             delay *= _POLL_GROWTH
 
     def wait_for_job(self, job_id: str, *, timeout_seconds: float | None, poll_seconds: float | None) -> Procedure[Job]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TypedDict
 
 from jobhall.errors import ApiError
-from jobhall.filters import each
+from jobhall.filters import check_names, each
 from jobhall.model import WatchUpdate
 from jobhall.retry import CallRetry, may_try_again
 from jobhall.states import EventType
@@ -42,6 +42,7 @@ class WatchPlace:
     """Where one watch is; a client asks it for the request to open a stream with, and tells it what came."""
 
     def __init__(self, options: WatchOptions, policy: CallRetry, *, draw: Callable[[], float] = random.random) -> None:
+        check_names(options, WatchOptions)
         self._policy = policy
         self._draw = draw
         self._failures = 0

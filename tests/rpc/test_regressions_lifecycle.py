@@ -1,5 +1,7 @@
 """Faults of the lifecycle that were found by hunting over the calls: each test opens with what went wrong before."""
 
+from typing import Any
+
 from jobhall.ids import new_id
 from jobhall.limits import INTEGER_MAX
 from jobhall.v1 import job_pb2
@@ -14,16 +16,16 @@ AT_ONCE = {"initial_delay": {"seconds": 0}}
 HUGE = 2**63 - 1
 
 
-async def listed(server: Running, **fields: str) -> list[str]:
-    """The ids of all jobs that match, the newest first."""
-    return [job.id for job in (await server.jobs.ListJobs(pb.ListJobsRequest(**fields))).jobs]
+async def listed(server: Running) -> list[str]:
+    """The ids of all jobs, the newest first."""
+    return [job.id for job in (await server.jobs.ListJobs(pb.ListJobsRequest())).jobs]
 
 
 async def test_an_id_that_gave_its_place_cannot_come_back_within_the_same_request(brisk: Running) -> None:
     """A submit that replaces a job deletes it, and then the same request brought that very job once more. Two rows of
     one id were to be written at once: the whole request ended INTERNAL, and of a stream every submit of the message.
     """
-    replacing = {"unique_key": "daily", "unique_policy": job_pb2.UNIQUE_POLICY_REPLACE_PENDING}
+    replacing: dict[str, Any] = {"unique_key": "daily", "unique_policy": job_pb2.UNIQUE_POLICY_REPLACE_PENDING}
     first, second = (submission(job_id=new_id(), **replacing) for _ in range(2))
     await brisk.jobs.SubmitJob(pb.SubmitJobRequest(job=first))
 

@@ -41,7 +41,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rows]:
             statements.batches(TABLES, Sight.ALL, **NEWEST | {"of_one_namespace": False}),
             "SEARCH jobhall_batches USING INTEGER PRIMARY KEY (rowid<?)",
         ),
-        (statements.batches_at_work(TABLES), "SCAN jobhall_batches USING INDEX jobhall_batches_at_work"),
+        (statements.batches_at_work(TABLES), "SEARCH jobhall_batches USING INDEX jobhall_batches_at_work (key>?)"),
         (
             statements.members(TABLES),
             "SEARCH jobhall_jobs USING COVERING INDEX jobhall_jobs_batch (batch_key=? AND key>?)",
@@ -54,6 +54,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rows]:
             statements.oldest_ready(TABLES),
             "SEARCH next_one USING COVERING INDEX jobhall_jobs_ready (queue_key=? AND lane=? AND priority_order>?)",
         ),
+        (statements.oldest_own(TABLES, Sight.OWN), "SEARCH jobhall_jobs USING INDEX jobhall_jobs_ready (queue_key=?)"),
     ],
 )
 def test_a_read_finds_what_it_wants_by_its_index(rows: Rows, statement: sa.Select[Any], step: str) -> None:

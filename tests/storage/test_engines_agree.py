@@ -21,7 +21,8 @@ TTL_US = 15_000_000
 @pytest.mark.parametrize(("protocol", "engine"), [(Group, MemoryGroup), (Reads, MemoryReads), (Store, MemoryStore)])
 def test_the_engine_in_memory_has_every_method_of_the_protocol(protocol: type, engine: type) -> None:
     """It inherits from the protocol, whose methods do nothing: one that was forgotten would answer None."""
-    assert not [name for name in vars(protocol) if not name.startswith("_") and name not in vars(engine)]
+    named = [name for name in vars(protocol) if not name.startswith("_")]
+    assert not [name for name in named if getattr(engine, name) is getattr(protocol, name)]
 
 
 async def test_a_start_begins_the_served_time_however_short_the_outage(engine: str, tmp_path: Path) -> None:

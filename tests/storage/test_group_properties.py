@@ -128,7 +128,7 @@ plans = st.lists(
 """(job, step, digest, whether a new group begins before it)."""
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(plans)
 # A timeout and a late completion: the failure is told by the first of their events, and not by the last.
 @example([(1, "accept", 2, False), (1, "fall_due", 2, False), (1, "complete", 2, False)])
@@ -152,7 +152,7 @@ def test_moves_in_one_group_leave_what_the_same_moves_in_many_groups_leave(
         assert_log_is_whole(whole)
 
 
-@settings(max_examples=150)
+@settings(max_examples=120)
 @given(plans, st.sets(st.integers(0, 11)))
 def test_a_unit_that_raises_leaves_no_trace(plan: list[tuple[int, str, int, bool]], raising: set[int]) -> None:
     with groups_in_memory() as with_them, groups_in_memory() as without:
@@ -197,7 +197,7 @@ appetites = st.lists(
 """(credit, the queues in turn, at most so many of each)."""
 
 
-@settings(max_examples=200)
+@settings(max_examples=150)
 @given(jobs_of_queues, appetites)
 def test_a_claim_takes_from_the_head_of_each_queue_within_every_bound(
     jobs: list[tuple[int, int, bool, bool]], hungry: list[tuple[int, list[int], int]]

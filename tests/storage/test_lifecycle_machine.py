@@ -6,7 +6,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.support.lifecycle.machine import machine_on, stories
 from tests.support.stores import ENGINES
 
-STORIES = {"sqlite": 60, "memory": 250}
+STORIES = {"sqlite": 48, "memory": 200}
 
 
 @pytest.mark.timeout(120)

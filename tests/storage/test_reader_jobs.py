@@ -1,7 +1,6 @@
 """Reading one job or a few: every column, what hangs on the attempt, and what does not exist for the caller."""
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -81,7 +80,7 @@ async def test_a_job_is_read_with_every_column_that_it_was_given(rows: Rows, rea
     assert (job.fence, job.due_at, job.start_deadline, job.schedule_at) == (3, NOW + 2, NOW + 2, NOW - 1)
     assert (job.batch_id, job.unique_key, job.retention_us, job.held_back) == (batch_id, "acme-2024", 5, True)
     assert (job.access, job.trace) == ("[2,[],[],[]]", '["00-1","x"]')
-    assert await reader.jobs_by_id(ANYBODY, [job_id]) == [replace(job, parameters=None)]
+    assert await reader.jobs_by_id(ANYBODY, [job_id]) == [job._replace(parameters=None)]
     assert (job.result, job.failure, job.progress, job.current_task, job.item_errors) == (None, None, None, None, ())
 
 

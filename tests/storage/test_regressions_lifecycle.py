@@ -1,11 +1,11 @@
 """Faults of the lifecycle below the calls that were found by hunting: each test opens with what went wrong before."""
 
-from jobhall.states import FailureKind, JobState
+from jobhall.states import EventType, FailureKind, JobState
 from jobhall_server.domain import worker_moves
 from jobhall_server.domain.job import JobFailure, Lease
 from jobhall_server.domain.rules import RetryPolicy, Rules
 from jobhall_server.hall.store import Group
-from tests.support.stores import START_US, Floor, SetClock
+from tests.support.stores import START_US, Act, Floor, SetClock
 from tests.support.task_steps import SECOND, accept, fail, leases_of, run, take
 
 AT_ONCE = Rules(RetryPolicy(initial_delay_us=0)).text()
@@ -24,6 +24,29 @@ async def test_a_job_whose_time_to_begin_is_over_is_given_to_nobody(floor: Floor
     given = await leases_of(floor, session, 2)
     assert [lease.job_key for lease in given] == [due_later, plain]
     assert not await leases_of(floor, session, 9)
+
+
+async def test_an_id_is_free_again_in_the_very_group_that_deletes_its_job(floor: Floor) -> None:
+    """New jobs were written before old ones were removed: where a delete and a submit of the same id came together, the
+    whole group failed, was run once more, and was then taken apart until the two were in different ones.
+    """
+    new = floor.new()
+    [old_key] = await floor.submit_all([new])
+
+    def replace_it(group: Group) -> int:
+        job = group.job_by_id(new.job_id)
+        assert job is not None
+        group.delete_job(job)
+        assert group.job_by_id(new.job_id) is None
+        return group.insert_job(new)
+
+    new_key = await floor.store.run(Act(replace_it, job_ids=[new.job_id]))
+
+    told = [(event.job_key, event.event_type) for event in await floor.events()]
+    assert told == [(old_key, EventType.SUBMITTED), (old_key, EventType.DELETED), (new_key, EventType.SUBMITTED)]
+    shown = await floor.view(new.job_id)
+    assert shown is not None
+    assert (shown.key, shown.revision) == (new_key, 1)
 
 
 async def test_only_what_is_logged_changes_the_time_of_the_last_change(floor: Floor, clock: SetClock) -> None:

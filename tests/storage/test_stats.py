@@ -178,7 +178,7 @@ def _raising(decide: Callable[[Group], object]) -> Callable[[Group], None]:
     return decide_and_raise
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(histories)
 # What has ended is taken away again.
 @example([[("delete", 0)], [("step", 2, "retry", 2), ("step", 2, "cancel", 2)], [("purge", 1)]])

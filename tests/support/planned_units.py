@@ -15,7 +15,7 @@ from uuid import UUID
 from jobhall.errors import ApiError
 from jobhall.states import AttemptOutcome, EventType, JobState
 from jobhall_server.domain.access import ANYBODY
-from jobhall_server.domain.batch import BatchRecord, Counts
+from jobhall_server.domain.batch import BatchView, Counts
 from jobhall_server.domain.job import JobView
 from jobhall_server.hall.store import Store, Unit
 from jobhall_server.storage.engines import Synchronous
@@ -100,11 +100,11 @@ class PlannedStore:
         found = self._wait(self._store.reads.stats(ANYBODY, None))
         return Counts(*(sum(queue.counts[place] for queue in found) for place in range(len(Counts._fields))))
 
-    def batch(self, batch_id: str) -> BatchRecord:
+    def batch(self, batch_id: str) -> BatchView:
         """The batch as an admin sees it."""
         view = self._wait(self._store.reads.batch(ANYBODY, batch_id))
         assert view is not None
-        return view.record
+        return view
 
     def jobs(self, columns: str) -> dict[str, tuple[Any, ...]]:
         """These columns of every job's row, by the job's id."""

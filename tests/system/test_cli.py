@@ -106,6 +106,16 @@ def test_a_list_is_filtered_limited_and_parseable(hall: Hall) -> None:
     assert (none.returncode, none.stdout) == (0, "")
 
 
+def test_a_list_in_json_has_all_of_each_job(hall: Hall) -> None:
+    """It had null for the parameters of every job, since a list is brief unless it is asked for more."""
+    hall.run("submit", "parked", "--param", "rows=3", "--label", "list=whole")
+
+    (listed,) = hall.run("ls", "--label", "list=whole", "--json").stdout.splitlines()
+
+    assert json.loads(listed)["parameters"] == {"rows": 3}
+    assert json.loads(listed)["labels"] == {"list": "whole"}
+
+
 def test_a_list_says_when_it_leaves_jobs_out_unless_that_was_asked_for(hall: Hall) -> None:
     with jobhall.Client(hall.address) as client:
         client.jobs.submit_many(jobhall.Submission("parked", labels={"list": "long"}) for _ in range(51))

@@ -313,6 +313,19 @@ def test_waiting_for_a_batch_tells_how_it_ended_by_its_exit_code(hall: Hall) -> 
     assert (status, "100 %" in shown) == (1, True)
 
 
+def test_whoever_waits_for_an_open_batch_is_told_that_somebody_has_to_close_it(hall: Hall) -> None:
+    """All its jobs had ended, it was still PROCESSING, and nothing said why."""
+    batch_id = said(hall, "batch", "create")
+
+    waited = hall.run("batch", "wait", batch_id, "--timeout", "200ms")
+    said(hall, "batch", "close", batch_id)
+    over = hall.run("batch", "wait", batch_id)
+
+    assert (waited.returncode, over.returncode) == (1, 0)
+    assert f"the batch is open; it ends after: jobhall batch close {batch_id}" in waited.stderr
+    assert over.stderr == ""
+
+
 def test_a_batch_of_more_jobs_than_one_call_takes_is_made_in_parts(hall: Hall) -> None:
     (hall.folder / "many.jsonl").write_text('{"type": "parked"}\n' * 2001)
 

@@ -91,6 +91,11 @@ def test_a_job_id_in_any_spelling_is_the_same_job(chosen: uuid.UUID) -> None:
         assert checks.job_id(text) == str(chosen)
 
 
+def test_an_id_that_was_left_out_is_asked_for() -> None:
+    with pytest.raises(FieldInvalidError, match="job_id: is required"):
+        checks.job_id("")
+
+
 @pytest.mark.parametrize("text", ["", "1", "job-1", "0" * 31, "0" * 33, "g" * 32, "\0" * 36, "é" * 32])
 def test_what_is_no_uuid_is_no_job_id(text: str) -> None:
     assert refused(lambda: checks.job_id(text, "job_ids[3]")) == "job_ids[3]"

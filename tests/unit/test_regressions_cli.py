@@ -13,6 +13,7 @@ from jobhall.cli.arguments import read_document, read_parameters
 from jobhall.cli.bulk import Matching, check_matching
 from jobhall.cli.exits import Exit, UsageError
 from jobhall.cli.job_lines import read_job
+from jobhall.cli.lines import Lines
 from jobhall.cli.phrases import age_text
 from jobhall.cli.screen import Screen
 from jobhall.cli.tables import BATCHES, JOBS
@@ -72,6 +73,20 @@ def test_a_file_that_holds_no_schema_is_not_registered_as_none(
 
     assert run(["type", "register", "resize", "--parameters-schema", str(file)]) is Exit.USAGE
     assert "schema.json is no schema" in capsys.readouterr().err
+
+
+# --- what is written ---
+
+
+def test_what_an_output_cannot_hold_is_spelled_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`jobhall logs` was a traceback in a pipe whose locale has no letter for what the job said."""
+    output = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(output, encoding="ascii"))
+
+    assert run(["--version"]) is Exit.OK
+    Lines().said(None, "käse")
+
+    assert output.getvalue().splitlines()[-1] == rb"k\xe4se"
 
 
 # --- filters ---

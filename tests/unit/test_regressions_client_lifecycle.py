@@ -3,17 +3,18 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobhall import JobEvent, JobState, LogEntry, LogPage, TaskFailed, TaskReleased, WatchUpdate
-from jobhall.errors import FieldInvalidError
+from jobhall import CallRetry, JobEvent, JobState, LogEntry, LogPage, TaskFailed, TaskReleased, WatchUpdate
+from jobhall.errors import FieldInvalidError, ServerUnreachableError
 from jobhall.filters import JobSelection, filter_text
 from jobhall.log_place import LogPlace
 from jobhall.states import EventType, FailureKind
+from jobhall.v1 import batch_pb2, job_pb2
 from jobhall.v1 import batch_service_pb2 as batches_pb
-from jobhall.v1 import job_pb2
 from jobhall.v1 import job_service_pb2 as pb
 from jobhall_server.rpc.filter_language import conditions
 from tests.support.fake_channel import fake_server
@@ -82,6 +83,27 @@ def test_a_priority_of_zero_and_the_default_namespace_are_conditions() -> None:
 
         assert calling.result().count == 1
     assert request.filter == "priority >= 0"
+
+
+def test_a_misspelt_condition_is_no_condition() -> None:
+    """`purge_jobs(min_age=0, state=[FAILED])`, where it is `states`, was taken for no condition: all jobs were gone."""
+    misspelt: Any = {"state": [JobState.FAILED]}
+    with fake_server() as server:
+        client = server.client
+        for ask in (
+            lambda: client.jobs.purge_jobs(min_age=0, **misspelt),
+            lambda: client.jobs.cancel_jobs(owner="ann", **misspelt),
+            lambda: client.jobs.list_page(**misspelt),
+            lambda: next(client.jobs.list_jobs(**misspelt)),
+            lambda: next(client.jobs.logs(JOB_ID, **misspelt)),
+            lambda: client.jobs.log_page(JOB_ID, **misspelt),
+            lambda: next(client.jobs.watch(**misspelt)),
+            lambda: next(client.batches.list(**misspelt)),
+            lambda: next(client.types.list(**misspelt)),
+            lambda: next(client.workers.list(**misspelt)),
+        ):
+            with pytest.raises(TypeError, match="no argument 'state'"):
+                ask()
 
 
 def test_a_text_is_not_taken_for_a_list_of_its_letters() -> None:
@@ -181,6 +203,52 @@ def test_the_same_start_told_twice_is_one() -> None:
     place.see(started(1, NOON))
 
     assert asked(place) == [1, 2, ""]
+
+
+def test_who_follows_waits_for_a_server_that_comes_back() -> None:
+    """The watch of a follower outlived any outage, but not the read of lines that the outage met: it gave up with
+    ServerUnreachableError, at the command line within a second.
+    """
+    running = job_pb2.Job(id=JOB_ID, state=job_pb2.JOB_STATE_RUNNING, attempt=1)
+    with fake_server(retry=CallRetry(attempts_max=1)) as server:
+        calling = server.calling(lambda: [line.number for line in server.client.jobs.logs(JOB_ID, follow=True)])
+        watch = server.open_stream("WatchJobs")
+        watch.send_response(pb.WatchJobsResponse(cursor="a", snapshot_jobs=[running]))
+        for _ in range(3):
+            server.fail("ListJobLogs")
+        server.answer("ListJobLogs", pb.ListJobLogsResponse(log_entries=[job_pb2.LogEntry(number=1)]))
+        watch.terminate((), grpc.StatusCode.OK, "")
+        server.answer("ListJobLogs", pb.ListJobLogsResponse())
+
+        assert calling.result() == [1]
+    assert len(server.pauses) == 3
+
+
+def test_who_only_reads_a_log_is_told_that_nobody_answers() -> None:
+    with fake_server(retry=CallRetry(attempts_max=1)) as server:
+        calling = server.calling(lambda: list(server.client.jobs.logs(JOB_ID)))
+        server.fail("ListJobLogs")
+
+        with pytest.raises(ServerUnreachableError):
+            calling.result()
+
+
+# --- waiting for a batch ---
+
+
+def test_a_batch_is_asked_for_ten_times_a_second_at_most() -> None:
+    """With a `poll_interval` of 0 it was asked for as fast as the server could answer."""
+    processing = batch_pb2.Batch(state=batch_pb2.BATCH_STATE_PROCESSING)
+    with fake_server() as server:
+        calling = server.calling(lambda: server.client.batches.wait(JOB_ID, poll_interval=0))
+        for _ in range(3):
+            server.answer("GetBatch", batches_pb.GetBatchResponse(batch=processing))
+        server.answer(
+            "GetBatch", batches_pb.GetBatchResponse(batch=batch_pb2.Batch(state=batch_pb2.BATCH_STATE_COMPLETED))
+        )
+
+        assert calling.result().succeeded
+    assert server.pauses == [0.1] * 3
 
 
 # --- delays ---

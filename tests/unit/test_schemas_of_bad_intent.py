@@ -141,6 +141,17 @@ def test_patterns_take_linear_time_and_little_of_it(pattern: str, length: int) -
     _ = answered(ready({"patternProperties": {pattern: False}}), {text: 1})
 
 
+def test_the_patterns_of_one_schema_share_a_bound_of_memory() -> None:
+    """Each had a bound of its own: a hundred of them took a hundred megabytes, for as long as the schema was known."""
+
+    def named(count: int) -> dict[str, Any]:
+        return {"properties": {f"p{number}": {"pattern": rf"^\p{{L}}{{1,10}}{number}$"} for number in range(count)}}
+
+    with bounded(), pytest.raises(FieldInvalidError, match="too large"):
+        check_schema(json.dumps(named(100)), "schema")
+    assert answered(ready(named(10)), {"p3": "abc3"}) == []
+
+
 def test_a_large_honest_value_is_checked_whole() -> None:
     row = {"type": "object", "properties": {name: {"type": "integer"} for name in "abcde"}}
     schema = ready({"properties": {"rows": {"items": {**row, "required": list("abcde")}}}})

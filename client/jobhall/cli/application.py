@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
@@ -71,6 +72,9 @@ _COMMANDS: dict[str, Any] = {
 
 def run(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code; nothing but a bug of ours leaves a traceback."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # What jobs say may hold what a terminal, or a pipe by its locale, has no form for.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _check_text(arguments)
         outcome = _make_app().meta(arguments, exit_on_error=False, print_error=False, result_action="return_value")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from jobhall.cli.batch_creating import CompletionPolicyName, create, read_completion_policy
-from jobhall.cli.bulk import Filter
 from jobhall.cli.changing import change_each
 from jobhall.cli.context import Etag, Injected, Namespace
 from jobhall.cli.exits import Exit, UsageError
@@ -52,7 +52,7 @@ def ls(
     ] = (),
     name: Annotated[str, Parameter(help="Only those of this name.")] = "",
     owner: Annotated[str, Parameter(help="Only this subject's.")] = "",
-    filter: Filter = "",  # noqa: A002 - the option's name
+    filter: Annotated[str, Parameter(help="Conditions, such as 'closed = false'.")] = "",  # noqa: A002
     limit: Limit = None,
     context: Injected,
 ) -> Exit:
@@ -167,7 +167,10 @@ def wait(
       jobhall batch wait 01977c0e-5b7a-7d2c-9b5e-0c1d2e3f4a5b --timeout 1h
     """
     span = read_span(timeout, option="--timeout")
-    with context.connect() as client, context.output.follow_batch() as show:
-        ended = client.batches.wait(batch_id, timeout=span, on_update=show)
+    with context.connect() as client:
+        if not client.batches.get(batch_id).closed:
+            print(f"jobhall: the batch is open; it ends after: jobhall batch close {batch_id}", file=sys.stderr)
+        with context.output.follow_batch() as show:
+            ended = client.batches.wait(batch_id, timeout=span, on_update=show)
     context.output.batch(ended)
     return Exit.OK if ended.succeeded else Exit.FAILED

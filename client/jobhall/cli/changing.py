@@ -44,7 +44,7 @@ def cancel(
 
       jobhall cancel 01977c0e-5b7a-7d2c-9b5e-0c1d2e3f4a5b --reason 'wrong file'
       jobhall cancel --filter 'type = resize AND labels.team = red' --dry-run
-      jobhall ls --state running | cut -f1 | xargs jobhall cancel --grace 90s
+      jobhall ls --state running | cut -f1 | xargs -r jobhall cancel --grace 90s
     """
     span = read_span(grace, option="--grace")
     if matching and matching.filter is not None and span is not None:
@@ -70,7 +70,7 @@ def retry(*job_ids: JobId, matching: Matching | None = None, context: Injected) 
 
       jobhall retry 01977c0e-5b7a-7d2c-9b5e-0c1d2e3f4a5b
       jobhall retry --filter 'error_code = RATE_LIMITED' --yes
-      jobhall ls --state failed --since 2h | cut -f1 | xargs jobhall retry
+      jobhall ls --state failed --since 2h | cut -f1 | xargs -r jobhall retry
     """
     return _change(
         job_ids,

@@ -57,7 +57,7 @@ def logs(
     attempt: Attempt = 0,
     level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"] | None,
-        Parameter(help="Only lines that matter so much."),
+        Parameter(help="Only lines of this level, and of those that matter more."),
     ] = None,
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], help="Go on until the job has ended.")] = False,
     context: Injected,

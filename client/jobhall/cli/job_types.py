@@ -9,7 +9,6 @@ from cyclopts import App, Parameter
 
 from jobhall.cli.arguments import read_document, source_of
 from jobhall.cli.attempts import Attempts
-from jobhall.cli.bulk import Filter
 from jobhall.cli.context import Context, Etag, Injected, Namespace
 from jobhall.cli.exits import Exit, UsageError, explain
 from jobhall.cli.lists import Limit, show_list
@@ -28,7 +27,13 @@ RegisteredIn = Annotated[
 
 
 @job_type.command
-def ls(*, namespace: Namespace = "", filter: Filter = "", limit: Limit = None, context: Injected) -> Exit:  # noqa: A002
+def ls(
+    *,
+    namespace: Namespace = "",
+    filter: Annotated[str, Parameter(help="Conditions on name, namespace or paused.")] = "",  # noqa: A002
+    limit: Limit = None,
+    context: Injected,
+) -> Exit:
     """Lists the job types of a namespace and those of @global, by name.
 
     Piped, a line each: name, namespace, version, workers, jobs that wait, run,

@@ -117,15 +117,16 @@ def log_text(entry: LogEntry) -> str:
 def duration_text(span: timedelta) -> str:
     """`850 ms`, `4.2 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
     total = span.total_seconds()
-    if total < 1:
+    if total < 0.9995:
         return f"{total * 1000:.0f} ms"
-    if total < 60:
+    if total < 59.95:
         return f"{total:.1f} s".replace(".0 s", " s")
-    if total < 3600:
-        return f"{total // 60:.0f} min {total % 60:.0f} s".removesuffix(" 0 s")
-    if total < 48 * 3600:
-        return f"{total // 3600:.0f} h {total % 3600 // 60:.0f} min".removesuffix(" 0 min")
-    return f"{total // 86400:.0f} d {total % 86400 // 3600:.0f} h".removesuffix(" 0 h")
+    whole = round(total)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s".removesuffix(" 0 s")
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min".removesuffix(" 0 min")
+    return f"{whole // 86400} d {whole % 86400 // 3600} h".removesuffix(" 0 h")
 
 
 def age_text(span: timedelta) -> str:

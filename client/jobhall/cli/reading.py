@@ -67,9 +67,9 @@ def ls(
     For example:
 
       jobhall ls --state failed --since 2h
-      jobhall ls --type resize --limit 0 | cut -f1 | xargs jobhall cancel
+      jobhall ls --type resize --limit 0 | cut -f1 | xargs -r jobhall cancel
       jobhall ls --filter 'error_code = RATE_LIMITED AND priority > 0'
-      jobhall ls --json --state running | jq .progress.percent
+      jobhall ls --json --state failed | jq .parameters
     """
     now = datetime.now(UTC)
     options: PageOptions = {
@@ -83,6 +83,7 @@ def ls(
         "filter": filter,
         "order_by": _order(order_by),
         "page_size": page_size_of(limit),
+        "full": context.as_json,
     }
     if (moment := read_moment(since, option="--since", now=now)) is not None:
         options["created_after"] = moment

@@ -45,7 +45,7 @@ def ls(
 
       jobhall worker ls
       jobhall worker ls --type resize --state detached
-      jobhall worker ls --name resizer | cut -f1 | xargs jobhall worker drain
+      jobhall worker ls --name resizer | cut -f1 | xargs -r jobhall worker drain
     """
     states, labels = read_worker_states(state), read_labels(label)
     with context.connect() as client:

@@ -217,7 +217,9 @@ def cancel(batch: BatchRecord, *, reason: str, by: str) -> BatchRecord:
     new: dict[str, object] = {}
     if batch.completion is Completion.WANTED and batch.completion_policy is CompletionPolicy.ALL_COMPLETED:
         new["completion"] = Completion.NONE
-    if not batch.closed or (batch.sweep is not Sweep.CANCEL and batch.counts.ended < batch.counts.total):
+    # What is CANCELLING was asked for already.
+    left = batch.counts.total - batch.counts.ended - batch.counts.cancelling
+    if not batch.closed or (left and batch.sweep is not Sweep.CANCEL):
         sweep = {"sweep": Sweep.CANCEL, "sweep_after": 0, "sweep_reason": reason, "sweep_by": by}
         new |= {"closed": True, **sweep}
     return batch.changed(**new) if new else batch

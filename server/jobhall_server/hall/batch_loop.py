@@ -80,7 +80,7 @@ class BatchLoop:
     async def _pass(self) -> bool:
         """One step for each batch that has something to be done; whether there is more to do at once."""
         waiting = list(self._waiting)
-        at_work = await self._reads.batches_at_work()
+        at_work = await self._at_work()
         swept = {batch.key for batch in at_work if batch.sweep}
         for key in waiting:
             if key not in swept:
@@ -93,6 +93,13 @@ class BatchLoop:
                 await self._complete(batch, self.read_submission)
         self._refused = {key: self._refused[key] for key in self._refused.keys() & {batch.key for batch in at_work}}
         return again
+
+    async def _at_work(self) -> list[BatchRecord]:
+        """All of them: those whose completion job is refused again and again may be many, and are no reason to wait."""
+        found: list[BatchRecord] = []
+        while some := await self._reads.batches_at_work(after_key=found[-1].key if found else 0):
+            found += some
+        return found
 
     def _release(self, batch_key: int) -> None:
         for over in self._waiting.pop(batch_key, ()):

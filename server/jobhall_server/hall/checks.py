@@ -105,4 +105,4 @@ def job_id(text: str, field: str = "job_id") -> str:
     try:
         return str(uuid.UUID(text))
     except ValueError:
-        raise FieldInvalidError(field, f"{text[:80]!r} is no UUID") from None
+        raise FieldInvalidError(field, f"{text[:80]!r} is no UUID" if text else "is required") from None

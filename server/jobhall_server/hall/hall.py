@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -154,13 +154,13 @@ class Hall:
     def live(self, job: JobView) -> JobView:
         """The job with the newest progress that its worker reported to this process, ahead of the stored one."""
         progress = self.workers.progress(job.key) if job.state.held else None
-        return job if progress is None else replace(job, progress=progress)
+        return job if progress is None else job._replace(progress=progress)
 
     def shown(self, job: JobView) -> JobView:
         """The job as its FULL view shows it: the same, and when it will be removed, once it has ended."""
         if not job.state.terminal:
             return self.live(job)
-        return replace(job, purge_at=purge_at(job, kept_us(self.settings.retention, job.state)))
+        return job._replace(purge_at=purge_at(job, kept_us(self.settings.retention, job.state)))
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work` again and again; what the database could not do just now, and said so in the log, is tried at the

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from uuid_utils import uuid7
@@ -115,7 +114,7 @@ class Jobs:
             # What only another of these submits would make is not there to be shown.
             with suppress(JobNotFoundError):
                 return await self.get(principal, answer.job_id), True
-        return replace(fresh, job_id=""), answer.existing
+        return fresh._replace(job_id=""), answer.existing
 
     async def prepared(self, principal: Principal, submissions: Sequence[Submission]) -> SubmitJobs:
         """The checked unit that writes them all or none, for another unit to write them with what is its own."""
@@ -207,7 +206,7 @@ class Jobs:
             raise JobNotFoundError(job_id)
         job = self._hall.shown(job)
         if include_checkpoint:
-            job = replace(job, checkpoint=await self._reads.checkpoint(job.key))
+            job = job._replace(checkpoint=await self._reads.checkpoint(job.key))
         return await self._with_errors(job) if include_errors else job
 
     async def _with_errors(self, job: JobView) -> JobView:
@@ -218,7 +217,7 @@ class Jobs:
         if fence is None:
             return job
         found = await self._reads.item_errors(job.key, fence=fence, after_number=0, limit=INCLUDED_ERRORS_MAX)
-        return replace(job, item_errors=tuple(error for _, error in found))
+        return job._replace(item_errors=tuple(error for _, error in found))
 
     async def get_many(
         self, principal: Principal, job_ids: Sequence[str], *, full: bool, include_errors: bool = False
@@ -333,8 +332,4 @@ def _special(submission: Submission, queue: QueueView | None = None) -> Special:
 
 
 def _specials(submissions: Sequence[Submission]) -> dict[int, Special]:
-    return {
-        place: _special(submission)
-        for place, submission in enumerate(submissions)
-        if not submission.plain and submission.special
-    }
+    return {place: _special(submission) for place, submission in enumerate(submissions) if submission.special}

@@ -118,8 +118,8 @@ class Reads(Protocol):
     async def members(self, batch_key: int, *, after_key: int) -> list[int]:
         """The keys of the batch's next jobs after that one, in order; 500 at most, none at the end."""
 
-    async def batches_at_work(self) -> list[BatchRecord]:
-        """Batches with a sweep to go on with or a completion job to submit; at most 1,000."""
+    async def batches_at_work(self, *, after_key: int = 0) -> list[BatchRecord]:
+        """Batches with a sweep to go on with or a completion job to submit, by key; at most 1,000, none at the end."""
 
     async def log_place(self) -> LogPlace:
         """Where the event log begins and ends now."""

@@ -75,7 +75,8 @@ class Graph:
         self._unread: list[tuple[Part, Json]] = []
         self._anchors: dict[str, Part] = {}
         self._references: list[tuple[Part, str]] = []
-        self._patterns = 0
+        self.patterns = 0
+        """How many there are."""
         conforms("", document)
         self.root = self._part("", document)
         self._read_all()
@@ -153,12 +154,12 @@ class Graph:
     def _pattern_units(self, patterns: Iterable[str]) -> int:
         units = 0
         for pattern in patterns:
-            self._patterns += 1
+            self.patterns += 1
             states = len(pattern)
             for low, high in _REPEATED.findall(pattern):
                 states *= max(1, min(int((high or low)[:6]), 10_000))
             units += 1 + states // 16
-        if self._patterns > PATTERNS_MAX:
+        if self.patterns > PATTERNS_MAX:
             raise SchemaError("", f"has more than {PATTERNS_MAX} patterns")
         return units
 

@@ -28,6 +28,9 @@ TEXT_LENGTH_MAX = 200
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _PATTERN_BYTES_MAX = 1024 * 1024
 """Of one compiled pattern: `.{1,255}` takes half of it."""
+_PATTERNS_BYTES_MAX = 8 * _PATTERN_BYTES_MAX
+"""Of all patterns of a schema: `_SCHEMAS_KEPT_MAX` of them are kept in memory."""
+_SCHEMAS_KEPT_MAX = 128
 _UNITS_MAX = 10_000_000
 """A third of a second at the very worst; an honest payload of 1 MiB takes a tenth."""
 _SEARCH_UNITS_MAX = 3 * _UNITS_MAX
@@ -50,7 +53,7 @@ class Schema:
 
     def __init__(self, document: Json) -> None:
         self._graph = Graph(document, _check_form)
-        self._validator = _compiled(document)
+        self._validator = _compiled(document, self._graph.patterns)
         self._efforts = Efforts(self._graph)
         self._document = document
 
@@ -112,10 +115,11 @@ class Schema:
         document = self._document
         if isinstance(document, dict) and "$id" in document:
             document = {name: value for name, value in document.items() if name != "$id"}
-        return _compiled({"$ref": _OWN + "#" + quote(part.pointer)}, jsonschema_rs.Registry([(_OWN, document)]))
+        registry = jsonschema_rs.Registry([(_OWN, document)])
+        return _compiled({"$ref": _OWN + "#" + quote(part.pointer)}, self._graph.patterns, registry)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=_SCHEMAS_KEPT_MAX)
 def schema_of(text: str) -> Schema:
     """The schema in a text that `check_schema` has taken."""
     return Schema(orjson.loads(text))
@@ -166,11 +170,16 @@ def _inside(value: Json) -> Iterator[Json]:
         yield from value
 
 
-def _compiled(document: Json, registry: jsonschema_rs.Registry | None = None) -> jsonschema_rs.Validator:
-    patterns = jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES_MAX)
+def _compiled(document: Json, patterns: int, registry: jsonschema_rs.Registry | None = None) -> jsonschema_rs.Validator:
+    size = min(_PATTERN_BYTES_MAX, _PATTERNS_BYTES_MAX // max(1, patterns))
     try:
         return jsonschema_rs.Draft202012Validator(
-            document, pattern_options=patterns, offline=True, mask="it", validate_formats=False, registry=registry
+            document,
+            pattern_options=jsonschema_rs.RegexOptions(size_limit=size),
+            offline=True,
+            mask="it",
+            validate_formats=False,
+            registry=registry,
         )
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
         raise _schema_error(error) from None

@@ -39,10 +39,10 @@ def job_checks(name: str) -> tuple[CheckConstraint, ...]:
     return (
         CheckConstraint(_state_among(_known_states()), f"{name}_state_known"),
         CheckConstraint(
-            f"(ready IS NOT NULL) = (state = {JobState.PENDING:d} AND held_back = 0)", f"{name}_ready_is_pending"
+            _just_when("ready", f"state = {JobState.PENDING:d} AND held_back = 0"), f"{name}_ready_is_pending"
         ),
-        CheckConstraint(f"(held_by IS NOT NULL) = ({_state_among(HELD_STATES)})", f"{name}_held_by_a_session"),
-        CheckConstraint(f"(terminal IS NOT NULL) = ({_state_among(TERMINAL)})", f"{name}_terminal_is_ended"),
+        CheckConstraint(_just_when("held_by", _state_among(HELD_STATES)), f"{name}_held_by_a_session"),
+        CheckConstraint(_just_when("terminal", _state_among(TERMINAL)), f"{name}_terminal_is_ended"),
         CheckConstraint("aside IS NULL OR aside = state", f"{name}_aside_in_its_state"),
         CheckConstraint("lane BETWEEN 0 AND 1", f"{name}_lane_known"),
         # What nobody else moves on, the server does; what has ended, nobody.
@@ -54,6 +54,13 @@ def job_checks(name: str) -> tuple[CheckConstraint, ...]:
 def _known_states() -> frozenset[JobState]:
     ways = [way for moves in MOVES.values() for way in moves.items()]
     return frozenset(source for source, _ in ways) | frozenset(state for _, targets in ways for state in targets)
+
+
+def _just_when(column: str, condition: str) -> str:
+    """The column is set when that holds, and only then. Not by `=`, of which SQLite works out both sides: it leaves an
+    `OR` at the first part that is true.
+    """
+    return f"({column} IS NULL OR ({condition})) AND ({column} IS NOT NULL OR NOT ({condition}))"
 
 
 def _state_among(states: Collection[JobState]) -> str:

@@ -83,8 +83,9 @@ class BatchReads(Reading):
         }
         return await self._views(await self._connections.rows(statement, values))
 
-    async def batches_at_work(self) -> list[BatchRecord]:
-        rows = await self._connections.rows(statements.batches_at_work(self._tables), {"limit": ROWS_MAX})
+    async def batches_at_work(self, *, after_key: int = 0) -> list[BatchRecord]:
+        values = {"after_key": after_key, "limit": ROWS_MAX}
+        rows = await self._connections.rows(statements.batches_at_work(self._tables), values)
         return [record(row) for row in rows]
 
     async def members(self, batch_key: int, *, after_key: int) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from operator import attrgetter
 from typing import Any
 
 from jobhall.states import EventType, JobState
@@ -14,7 +13,7 @@ from jobhall_server.storage import statements_jobs, statements_write
 from jobhall_server.storage.codec import id_bytes
 from jobhall_server.storage.dialect import keys as key_list
 from jobhall_server.storage.execution import Execution
-from jobhall_server.storage.inserting import insert_columns
+from jobhall_server.storage.inserting import as_columns, insert_columns
 from jobhall_server.storage.overlays import unique_until
 from jobhall_server.storage.saving_details import save_attempts, save_details
 from jobhall_server.storage.saving_names import save_names, save_sessions
@@ -34,6 +33,11 @@ def save(execution: Execution, staged: Staged) -> None:
     waves = _waves(staged)
     moves = sum(len(change.events) * len(jobs) for wave in waves for change, jobs in wave.items())
     number = _take_numbers(execution, staged, len(staged.new_jobs) + moves + len(staged.deleted))
+    # First, so that whoever submits one of them again in this very group finds its id free.
+    gone = [key for key in staged.deleted if key not in staged.moved and key not in staged.new_jobs]
+    if gone:
+        _delete_jobs(execution, gone, number, staged.now)
+        number += len(gone)
     if staged.new_jobs:
         _insert_jobs(execution, staged, number)
         number += len(staged.new_jobs)
@@ -42,8 +46,9 @@ def save(execution: Execution, staged: Staged) -> None:
     for wave in waves:
         number = _move_jobs(execution, wave, number, staged.now, previous)
     save_details(execution, staged)
-    if staged.deleted:
-        _delete_jobs(execution, list(staged.deleted), number, staged.now)
+    moved_and_gone = staged.deleted.keys() - gone
+    if moved_and_gone:
+        _delete_jobs(execution, sorted(moved_and_gone), number, staged.now)
 
 
 def _take_numbers(execution: Execution, staged: Staged, count: int) -> int:
@@ -114,33 +119,29 @@ _NEW_JOB_NAMES = (
     "submit_digest rules"
 )
 _NEW_JOB = _NEW_JOB_NAMES.split()
-_values_of_new_job = attrgetter(*_NEW_JOB)
-
-
-_MANAGED_FROM = NewJob._fields.index("schedule_at")
-_UNMANAGED = NewJob("", 0, 0)[_MANAGED_FROM:]
 _MANAGED_NAMES = "batch_key schedule_at start_deadline unique_key retention_us access trace type_version"
 _MANAGED = _MANAGED_NAMES.split()
-_values_of_managed_job = attrgetter(*_MANAGED)
+_PLAIN = {name: NewJob._field_defaults[name] for name in (*_MANAGED, "held_back")}
 
 
 def _insert_jobs(execution: Execution, staged: Staged, number: int) -> None:
     keys, jobs = list(staged.new_jobs), list(staged.new_jobs.values())
     now = staged.now
+    given = as_columns(NewJob._fields, jobs)
     columns: dict[str, Sequence[Any]] = {
         "key": keys,
-        "job_id": [id_bytes(job.job_id) for job in jobs],
-        "priority_order": [-job.priority for job in jobs],
-        "parameters_bytes": [job.parameters.size_bytes if job.parameters is not None else None for job in jobs],
+        "job_id": [id_bytes(job_id) for job_id in given["job_id"]],
+        "priority_order": [-priority for priority in given["priority"]],
+        "parameters_bytes": [payload and payload.size_bytes for payload in given["parameters"]],
         "stats_key": [staged.stats_keys[key] for key in keys],
-        **dict(zip(_NEW_JOB, zip(*map(_values_of_new_job, jobs), strict=True), strict=True)),
+        **{name: given[name] for name in _NEW_JOB},
     }
     same: dict[str, Any] = {"created_at": now, "updated_at": now}
-    # Most jobs are plain, and for them these columns are not even looked at.
-    if all(job[_MANAGED_FROM:] == _UNMANAGED for job in jobs):
+    # Most jobs are plain, and have nothing to be written of all this.
+    if all(given[name].count(nothing) == len(jobs) for name, nothing in _PLAIN.items()):
         same |= {"state": int(JobState.PENDING), "ready": now, "ready_at": now}
     else:
-        columns |= _managed(jobs, now)
+        columns |= _managed(jobs, now) | {name: given[name] for name in _MANAGED}
     insert_columns(execution, statements_write.insert, execution.tables.jobs, columns, same=same)
     events = statements_write.log_submitted(execution.tables)
     span = {"first": keys[0], "last": keys[-1]}
@@ -161,7 +162,6 @@ def _managed(jobs: Sequence[NewJob], now: int) -> dict[str, Sequence[Any]]:
         "aside": [None if is_ready else int(state) for is_ready, (state, _) in zip(ready, entries, strict=True)],
         "held_back": [int(job.held_back) for job in jobs],
         "unique_until": [None if job.unique_key is None else unique_until(job, now) for job in jobs],
-        **dict(zip(_MANAGED, zip(*map(_values_of_managed_job, jobs), strict=True), strict=True)),
     }
 
 

@@ -13,6 +13,7 @@ from jobhall_server.storage.columns import ASIDE
 from jobhall_server.storage.dialect import as_json, in_keys, key_rows, value_rows
 from jobhall_server.storage.read_clauses import among_ids
 from jobhall_server.storage.schema import Tables
+from jobhall_server.storage.statements_write import insert_selected
 
 _BY_KEY = (
     "key state queue_key namespace_key fence nonce lease session_key attempt max_attempts worker_losses "
@@ -217,7 +218,7 @@ def _logged(
         **{name: jobs.c[name] for name in _OF_THE_JOB},
         **more,
     }
-    return sa.insert(tables.events).from_select(list(values), sa.select(*values.values()).select_from(source))
+    return insert_selected(tables.events, values, source)
 
 
 @lru_cache(maxsize=32)

@@ -53,10 +53,11 @@ def batches(
 
 @lru_cache(maxsize=8)
 def batches_at_work(tables: Tables) -> sa.Select[Any]:
-    """The batches that the server itself has something to do for."""
+    """The batches after a key that the server itself has something to do for."""
     of_batches = tables.batches.join(tables.namespaces, tables.namespaces.c.key == tables.batches.c.namespace_key)
-    work = sa.select(*record_columns(tables)).select_from(of_batches).where(sa.text(AT_WORK))
-    return work.order_by(tables.batches.c.key).limit(_LIMIT)
+    key = tables.batches.c.key
+    work = sa.select(*record_columns(tables)).select_from(of_batches).where(sa.text(f"({AT_WORK})"))
+    return work.where(key > sa.bindparam("after_key", type_=sa.BigInteger)).order_by(key).limit(_LIMIT)
 
 
 @lru_cache(maxsize=8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -59,17 +60,26 @@ def set_rows(table: sa.Table, names: tuple[str, ...]) -> sa.Update:
 def log_submitted(tables: Tables) -> sa.Insert:
     """The first event of each job from key `first` to key `last`, all just inserted, numbered from `base`."""
     jobs = tables.jobs
-    first = sa.bindparam("first", type_=sa.BigInteger)
+    first, last = (sa.bindparam(name, type_=sa.BigInteger) for name in ("first", "last"))
     values = {
         "number": sa.bindparam("base", type_=sa.BigInteger) + (jobs.c.key - first),
         "job_key": jobs.c.key,
         "event_type": sa.bindparam("event_type", type_=sa.BigInteger),
         "at": jobs.c.created_at,
     }
-    same = "job_id namespace_key queue_key state revision attempt owner organization_id labels batch_key access"
-    values |= {name: jobs.c[name] for name in same.split()}
-    source = sa.select(*values.values()).where(jobs.c.key.between(first, sa.bindparam("last", type_=sa.BigInteger)))
-    return sa.insert(tables.events).from_select(list(values), source)
+    values |= {name: jobs.c[name] for name in _OF_NEW_JOB}
+    return insert_selected(tables.events, values, jobs, jobs.c.key.between(first, last))
+
+
+def insert_selected(
+    table: sa.Table, values: Mapping[str, sa.ColumnElement[Any]], source: sa.FromClause, *where: sa.ColumnElement[bool]
+) -> sa.Insert:
+    """Rows made from others. In the order of the table's columns, the first of which are all given: SQLite then takes
+    each row as it was selected, and does not copy it column by column.
+    """
+    names = [column.name for column in table.c if column.name in values]
+    selected = sa.select(*(values[name] for name in names)).select_from(source).where(*where)
+    return sa.insert(table).from_select(names, selected)
 
 
 @lru_cache(maxsize=8)
@@ -125,3 +135,10 @@ def begin_serving(tables: Tables) -> sa.Update:
 def last_served(tables: Tables) -> sa.Select[Any]:
     """The newest time that any server of this database has written."""
     return sa.select(tables.service.c.last_at)
+
+
+_OF_NEW_JOB_NAMES = (
+    "job_id namespace_key queue_key state revision attempt worker failure_kind failure_code owner organization_id "
+    "labels batch_key access"
+)
+_OF_NEW_JOB = _OF_NEW_JOB_NAMES.split()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from jobhall.states import TERMINAL_STATES, EventType, JobState
@@ -23,6 +23,7 @@ ROWS_KNOWN_MAX = 100_000
 
 _OF_WHOM = ("queue_key", "owner", "organization_id")
 _whose = itemgetter(*map(NewJob._fields.index, _OF_WHOM))
+_moving = attrgetter("change", "before.stats_key", "before.batch_key")
 _entering = itemgetter(*map(NewJob._fields.index, (*_OF_WHOM, "batch_key", "schedule_at")))
 
 Whose = tuple[int, str, str]
@@ -123,13 +124,8 @@ class Tally:
 
     def _count_jobs(self) -> None:
         staged = self._staged
-        places: dict[tuple[Change, int, int | None], int] = defaultdict(int)
-        moved_twice: list[int] = []
-        # Each job's own cost: all that is not needed for every job is left out.
-        for key, (change, _, earlier, before, _, _) in staged.moved.items():
-            places[change, before.stats_key, before.batch_key] += 1
-            if earlier:
-                moved_twice.append(key)
+        places = Counter(map(_moving, staged.moved.values()))
+        moved_twice = [key for key, moved in staged.moved.items() if moved.earlier]
         for (change, stats_key, batch_key), count in places.items():
             # The record of a job that is as new as its move does not know its row yet.
             if stats_key:

@@ -148,6 +148,13 @@ class Jobs:
 
     def counts(self, *, of_batch: bool) -> dict[JobState, int]:
         """Jobs by state, of the batch or of all."""
-        counted = [job for job in self.jobs.values() if job.member or not of_batch]
-        counted += [job for job in self.purged if of_batch and job.member]
+        counted = self._members() if of_batch else [*self.jobs.values()]
         return {state: sum(1 for job in counted if job.state is state) for state in JobState if state}
+
+    def items_of_batch(self) -> int:
+        """What each of its jobs said last of how many items it has, summed up."""
+        return sum(job.items[max(job.items)] for job in self._members() if job.items)
+
+    def _members(self) -> list[ModelJob]:
+        """Of the batch; what was purged is counted still."""
+        return [job for job in (*self.jobs.values(), *self.purged) if job.member]

@@ -189,8 +189,12 @@ class Clients(Workers):
 
     @rule(data=st.data(), alone=st.booleans(), etag=st.sampled_from(("", "right", "old")))
     def retry(self, data: st.DataObject, *, alone: bool, etag: str) -> None:
+        """What has ended, or what has just been cancelled after an attempt at it."""
         over = [JobState.FAILED, JobState.CANCELLED]
         job_id = data.draw(st.sampled_from(self.model.in_states(over) or self.job_ids))
+        if data.draw(st.booleans()):
+            job_id = data.draw(st.sampled_from(self.model.once_claimed() or self.job_ids))
+            self.cancelled(job_id, alone=data.draw(st.booleans()))
         job = self.model.jobs.get(job_id)
         revision = len(job.events) if job else 1
         if etag == "old" and job:

@@ -41,6 +41,8 @@ class ModelJob:
     started_at: int | None = None
     due_at: int | None = None
     item_errors: int = 0
+    items: dict[int, int] = field(default_factory=dict)
+    """How many it has, as each attempt said last: by fence."""
     checkpoint_bytes: int | None = None
     excluded: bool = False
     not_for: set[int] = field(default_factory=set)

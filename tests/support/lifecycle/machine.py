@@ -80,7 +80,8 @@ class Lifecycle(Clients):
         """What is counted as it happens is what there is."""
         counted, batch = self.store.counts(), self.store.batch(BATCH_ID)
         assert dict(zip(COUNTED_STATES, counted, strict=True)) == self.model.counts(of_batch=False)
-        assert dict(zip(COUNTED_STATES, batch.counts, strict=True)) == self.model.counts(of_batch=True)
+        assert dict(zip(COUNTED_STATES, batch.record.counts, strict=True)) == self.model.counts(of_batch=True)
+        assert (batch.progress.total or 0) == self.model.items_of_batch()
 
     def check_events(self) -> None:
         told: dict[int, list[tuple[EventType, int]]] = {}

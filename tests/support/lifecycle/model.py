@@ -77,7 +77,7 @@ class Model(Jobs):
         *,
         chance: float,
         session: int | None = None,
-        checkpoint_bytes: int = 0,
+        variant: int = 0,
     ) -> Answer:
         """`session` is whose stream or call it comes by, if it comes by one."""
         job = self.keys.get(lease.job_key)
@@ -87,7 +87,7 @@ class Model(Jobs):
         if word not in OUTCOMES:
             if not current or job.lease is not LeaseState.OPEN:
                 return Answer.LEASE_LOST
-            self._hear(job, word, now, checkpoint_bytes)
+            self._hear(job, word, now, variant)
             return Answer.OK
         if not current:
             if job.recorded is None or job.recorded[0] != lease.fence:
@@ -107,7 +107,7 @@ class Model(Jobs):
     def _current(self, job: ModelJob, lease: Lease) -> bool:
         return job.fence == lease.fence and job.lease is not LeaseState.SPENT
 
-    def _hear(self, job: ModelJob, word: Word, now: int, checkpoint_bytes: int) -> None:
+    def _hear(self, job: ModelJob, word: Word, now: int, variant: int) -> None:
         if job.state is S.CLAIMED:
             job.start(now)
         elif job.state is S.RUNNING and job.rules.progress_timeout_us is not None:
@@ -115,7 +115,9 @@ class Model(Jobs):
         if word is Word.ITEM_ERRORS:
             job.item_errors = max(job.item_errors, ITEM_ERRORS_TOLD)
         elif word is Word.CHECKPOINT:
-            job.checkpoint_bytes = checkpoint_bytes
+            job.checkpoint_bytes = variant
+        elif word is Word.PROGRESS:
+            job.items[job.fence] = variant
 
     def _complete(self, job: ModelJob, now: int, *, result: str | None) -> None:
         if job.state is S.CLAIMED or job.lease is LeaseState.LOST_UNSTARTED:

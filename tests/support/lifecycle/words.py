@@ -89,7 +89,7 @@ def digest_of(word: Word, variant: int) -> int:
 
 
 def told_by(word: Word, seq: int, lease: Lease, variant: int) -> Report:
-    """The word as it comes over a stream; a checkpoint is `variant` bytes long."""
+    """The word as it comes over a stream; a checkpoint is `variant` bytes long, a progress of so many items."""
     token, digest = lease.token(), digest_of(word, variant)
     if word in FAILURES:
         failure = JobFailure(FailureKind.APPLICATION, "it broke", CODE)
@@ -104,7 +104,7 @@ def told_by(word: Word, seq: int, lease: Lease, variant: int) -> Report:
         case Word.ACCEPTED:
             return accepted(seq, token)
         case Word.PROGRESS:
-            return progress(token, Progress(percent=variant))
+            return progress(token, Progress(total=variant))
         case Word.LOG:
             line = LogLine(0, LogLevel.INFO, "hello", None, None)
             return Report(seq, token, ReportKind.LOGS, LogsBody(1, [line]))

@@ -119,7 +119,7 @@ class Workers(Sessions):
                 self.now,
                 chance=chance,
                 session=session,
-                checkpoint_bytes=variant,
+                variant=variant,
             )
             for lease, word, variant in said
         ]

@@ -127,8 +127,9 @@ class ManagementReads(HistoryReads):
         keys = [key for key, row in self._tables.jobs.items() if row["batch_key"] == batch_key and key > after_key]
         return sorted(keys)[:MEMBERS_MAX]
 
-    async def batches_at_work(self) -> list[BatchRecord]:
-        at_work = [one for one in self._tables.batches.values() if one.sweep or one.completion_due]
+    async def batches_at_work(self, *, after_key: int = 0) -> list[BatchRecord]:
+        batches = [one for one in self._tables.batches.values() if one.key > after_key]
+        at_work = [one for one in batches if one.sweep or one.completion_due]
         return sorted(at_work, key=attrgetter("key"))[:ROWS_MAX]
 
     def _seen(self, principal: Principal) -> list[BatchRecord]:

@@ -17,7 +17,17 @@ from tests.support.simulation.clients import SimulatedClient, id_of
 from tests.support.simulation.completions import read_completion
 
 _WHOLE = "the whole batch is unwanted"
-_DEEDS = ("hold back", "hand out", "hold back and hand out", "close", "cancel", "delete", "retry all", "purge", "cancel some")
+_DEEDS = (
+    "hold back",
+    "hand out",
+    "hold back and hand out",
+    "close",
+    "cancel",
+    "delete",
+    "retry all",
+    "purge",
+    "cancel some",
+)
 
 
 class SimulatedManager:

@@ -110,14 +110,18 @@ def _told() -> tuple[sa.Column[Any], ...]:
 def _job_checks(name: str) -> tuple[sa.CheckConstraint, ...]:
     return (
         sa.CheckConstraint("state BETWEEN 1 AND 8", f"{name}_state_known"),
-        sa.CheckConstraint("(ready IS NOT NULL) = (state = 2 AND held_back = 0)", f"{name}_ready_is_pending"),
-        sa.CheckConstraint("(held_by IS NOT NULL) = (state BETWEEN 3 AND 5)", f"{name}_held_by_a_session"),
-        sa.CheckConstraint("(terminal IS NOT NULL) = (state BETWEEN 6 AND 8)", f"{name}_terminal_is_ended"),
+        sa.CheckConstraint(_just_when("ready", "state = 2 AND held_back = 0"), f"{name}_ready_is_pending"),
+        sa.CheckConstraint(_just_when("held_by", "state BETWEEN 3 AND 5"), f"{name}_held_by_a_session"),
+        sa.CheckConstraint(_just_when("terminal", "state BETWEEN 6 AND 8"), f"{name}_terminal_is_ended"),
         sa.CheckConstraint("aside IS NULL OR aside = state", f"{name}_aside_in_its_state"),
         sa.CheckConstraint("lane BETWEEN 0 AND 1", f"{name}_lane_known"),
         sa.CheckConstraint("(state <> 1 AND state <> 5) OR due_at IS NOT NULL", f"{name}_due_by_itself"),
         sa.CheckConstraint("terminal IS NULL OR due_at IS NULL", f"{name}_terminal_is_not_due"),
     )
+
+
+def _just_when(column: str, condition: str) -> str:
+    return f"({column} IS NULL OR ({condition})) AND ({column} IS NOT NULL OR NOT ({condition}))"
 
 
 def _of_one_job(prefix: str) -> None:
