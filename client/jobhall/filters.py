@@ -110,9 +110,10 @@ def settled(options: Options) -> Options:
 
 
 def filter_text(selection: JobSelection) -> str:
-    """The selection's conditions as filter text, its own text last."""
+    """The selection's conditions as filter text, its own text first: an error says at which character it is wrong."""
     kind = selection.get("error_kind")
     return _joined(
+        selection.get("filter", ""),
         _any_of("state", [state.name for state in selection.get("states", ())]),
         _any_of("job_type", [_quoted(name) for name in each(selection.get("job_types", ()), field="job_types")]),
         *_label_terms(selection.get("labels", {})),
@@ -123,34 +124,33 @@ def filter_text(selection: JobSelection) -> str:
         *_bound_terms(selection, "create_time", "created_after", "created_before"),
         *_bound_terms(selection, "update_time", "updated_after", "updated_before"),
         *_bound_terms(selection, "end_time", "ended_after", "ended_before"),
-        selection.get("filter", ""),
     )
 
 
 def batch_filter_text(selection: BatchSelection) -> str:
     """The same of batches."""
     return _joined(
+        selection.get("filter", ""),
         _any_of("state", [state.name for state in selection.get("states", ())]),
         *_equal_terms(selection, "owner", "name"),
         *_truth_terms(selection, "active", "closed"),
         *_bound_terms(selection, "create_time", "created_after", "created_before"),
-        selection.get("filter", ""),
     )
 
 
 def type_filter_text(selection: TypeSelection) -> str:
     """The same of job types."""
-    return _joined(*_truth_terms(selection, "paused"), selection.get("filter", ""))
+    return _joined(selection.get("filter", ""), *_truth_terms(selection, "paused"))
 
 
 def worker_filter_text(selection: WorkerSelection) -> str:
     """The same of workers."""
     return _joined(
+        selection.get("filter", ""),
         _any_of("state", [state.name for state in selection.get("states", ())]),
         _any_of("type", [_quoted(name) for name in each(selection.get("job_types", ()), field="job_types")]),
         *_label_terms(selection.get("labels", {})),
         *_equal_terms(selection, "name"),
-        selection.get("filter", ""),
     )
 
 

@@ -12,7 +12,8 @@ from jobhall.api_error import ApiError, Code
 _AGAIN_CODES = frozenset({Code.UNAVAILABLE, Code.CANCELLED})
 """Nobody answered, the server is stopping or its database away; or it cancelled the call, as a full one does.
 
-Every call may be sent twice: a submit carries a job_id chosen here, and all others are idempotent by nature.
+Every call may be sent twice: a submit carries a job_id chosen here, a verb on many jobs goes on with the next of them,
+and all others are idempotent by nature.
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from operator import attrgetter
 
+from jobhall.filters import each
 from jobhall.model import AccessControl, FileInfo, RetryPolicy, TraceContext
 from jobhall.states import BackoffStrategy, UniquePolicy, Visibility
 from jobhall.submission import Submission
@@ -97,7 +98,7 @@ def retry_policy_to_wire(policy: RetryPolicy | None, *, field: str) -> job_pb2.R
         max_delay=span_to_wire(policy.max_delay, field=f"{field}.max_delay"),
         multiplier=policy.multiplier,
         jitter=policy.jitter,
-        non_retryable_codes=policy.non_retryable_codes,
+        non_retryable_codes=each(policy.non_retryable_codes, field=f"{field}.non_retryable_codes"),
     )
 
 
@@ -121,9 +122,9 @@ def access_control_to_wire(access: AccessControl | None) -> job_pb2.AccessContro
         return None
     return job_pb2.AccessControl(
         visibility=job_pb2.Visibility.ValueType(int(access.visibility)),
-        read_access=access.read_access,
-        write_access=access.write_access,
-        admin_access=access.admin_access,
+        read_access=each(access.read_access, field="access_control.read_access"),
+        write_access=each(access.write_access, field="access_control.write_access"),
+        admin_access=each(access.admin_access, field="access_control.admin_access"),
     )
 
 

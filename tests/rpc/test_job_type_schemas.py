@@ -287,6 +287,7 @@ async def test_jobs_keep_the_checks_of_the_version_that_they_were_submitted_unde
     taken = await worker.report(free.lease_token, completed={"result": {"json": "[]"}})
 
     assert rejected(ack.rejections).reason == "SCHEMA_MISMATCH"
+    assert rejected(ack.rejections).message.endswith("see the schema of the job type's version 1")
     assert not taken.rejections
     await assert_failed(server, running.id)
     assert (free.job_id, JobState((await get(server, newest.id)).state)) == (newest.id, JobState.COMPLETED)

@@ -135,6 +135,19 @@ async def test_lines_beyond_the_bound_are_dropped_and_counted(brisk: Running) ->
     assert (await logs(brisk, job_id)).dropped_count == 5
 
 
+async def test_numbers_that_never_came_are_no_lines_that_were_dropped(brisk: Running) -> None:
+    """All that was missing below a dropped line counted as dropped: one line told of ten thousand, which its worker had
+    lost before it sent them.
+    """
+    job_id, session, token = await started(brisk)
+    lines = [wrote(token, 1, "first", seq=1), wrote(token, LOG_LINES_KEPT_MAX + 1, "beyond", seq=2)]
+    await report(brisk, session, logs=lines)
+
+    found = await logs(brisk, job_id)
+
+    assert ([entry.number for entry in found.log_entries], found.dropped_count) == ([1], 1)
+
+
 async def test_item_errors_of_every_attempt_are_listed_and_counted(brisk: Running) -> None:
     job_id, session, token = await started(brisk)
     errors = [{"key": f"row {number}", "index": number} for number in range(5)]

@@ -3,15 +3,17 @@
 import asyncio
 import math
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from jobhall.errors import FieldInvalidError
+from jobhall.errors import BatchIdReusedError, FieldInvalidError, JobTypeNotFoundError, SchemaMismatchError
 from jobhall.v1 import batch_service_pb2 as pb
 from jobhall.v1 import job_pb2
-from jobhall.v1.job_type_service_pb2 import DeleteJobTypeRequest
+from jobhall.v1.job_type_pb2 import JobType
+from jobhall.v1.job_type_service_pb2 import DeleteJobTypeRequest, RegisterJobTypeRequest
 from tests.support.batch_calls import cancel, change, create
-from tests.support.calls import refusal, register
+from tests.support.calls import refusal, register, submission
 from tests.support.servers import Running
 from tests.support.unary_calls import claim
 
@@ -50,6 +52,31 @@ async def test_a_completion_job_that_cannot_be_kept_is_refused_by_its_field(
     assert created.violations[0].field == f"completion_job{field}"
     assert isinstance(updated, FieldInvalidError)
     assert updated.violations[0].field == f"batch.completion_job{field}"
+
+
+@pytest.mark.parametrize("since", ["deleted", "replaced"])
+async def test_a_batch_that_is_created_again_is_there_whatever_became_of_its_types(server: Running, since: str) -> None:
+    """Its jobs were checked once more before anybody looked whether the batch was there: a call that was repeated
+    since its answer was lost failed, as though nothing had been stored.
+    """
+    await register(server)
+    request = pb.CreateBatchRequest(batch_id=str(uuid4()), jobs=[submission(json="1")], completion_job=submission())
+    first = await server.batches.CreateBatch(request)
+    await cancel(server, first.batch.id)
+    if since == "deleted":
+        await server.job_types.DeleteJobType(DeleteJobTypeRequest(name="score"))
+    else:
+        replaced = RegisterJobTypeRequest(replace=True)
+        replaced.job_type.MergeFrom(JobType(name="score", parameters_schema='{"type": "string"}'))
+        await server.job_types.RegisterJobType(replaced)
+
+    again = await server.batches.CreateBatch(request)
+
+    assert (again.batch.id, again.job_ids) == (first.batch.id, first.job_ids)
+    request.name = "another"
+    assert isinstance(await refusal(server.batches.CreateBatch(request)), BatchIdReusedError)
+    request.batch_id = str(uuid4())
+    assert isinstance(await refusal(server.batches.CreateBatch(request)), JobTypeNotFoundError | SchemaMismatchError)
 
 
 async def test_a_thousand_refused_completion_jobs_keep_no_other_batch_waiting(server: Running) -> None:

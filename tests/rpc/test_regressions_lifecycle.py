@@ -8,6 +8,7 @@ from jobhall.v1 import job_pb2
 from jobhall.v1 import job_service_pb2 as pb
 from jobhall.v1.batch_service_pb2 import CreateBatchRequest, GetBatchRequest
 from jobhall.v1.job_type_service_pb2 import DeleteJobTypeRequest
+from jobhall_server.storage.tally import ITEMS_COUNTED_MAX
 from tests.support.calls import get, refusal, submission
 from tests.support.servers import Running
 from tests.support.unary_calls import SOON, claim, report
@@ -67,7 +68,8 @@ async def test_item_errors_stay_with_the_job_until_the_next_attempt_begins(brisk
 
 async def test_numbers_that_no_task_can_mean_are_refused_alone(brisk: Running) -> None:
     """All integers of the contract lie below 2^53. Three members of a batch said to have 2^63 items: their sum was more
-    than the database holds, so that nothing of the whole report was taken (INTERNAL), however often it was sent.
+    than the database holds, so that nothing of the whole report was taken (INTERNAL), however often it was sent. And
+    where a thousand members said the most that there may be, neither their batch nor a list with it could be read.
     """
     batch = (await brisk.batches.CreateBatch(CreateBatchRequest())).batch
     jobs = [submission(batch_id=batch.id) for _ in range(3)]
@@ -91,7 +93,8 @@ async def test_numbers_that_no_task_can_mean_are_refused_alone(brisk: Running) -
     assert sorted(rejection.seq for rejection in answer.rejections) == [1, 2, 4]
     assert not answer.dropped_progress_lease_tokens
     shown = (await brisk.batches.GetBatch(GetBatchRequest(batch_id=batch.id))).batch
-    assert shown.progress.items_total == INTEGER_MAX
+    assert shown.progress.items_total == ITEMS_COUNTED_MAX
+    assert (await get(brisk, given.tasks[0].job_id)).progress.items_total == INTEGER_MAX
 
 
 async def test_a_submit_that_is_sent_again_after_its_type_was_deleted_is_the_job_that_is_there(brisk: Running) -> None:

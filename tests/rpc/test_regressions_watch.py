@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 
-from jobhall.states import EventType
+from jobhall.states import EventType, LogLevel
 from jobhall.v1 import event_pb2
 from jobhall.v1 import job_service_pb2 as pb
 from jobhall_server.domain.access import ANYBODY
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.clock import SystemClock
-from jobhall_server.hall.feed import LIVE, QUEUED_MAX, Feed
+from jobhall_server.hall.feed import LIVE, LIVE_LOG_LENGTH_MAX, QUEUED_MAX, Feed
+from jobhall_server.hall.frames import LogsBody
 from jobhall_server.hall.hall import Hall, HallSettings
 from jobhall_server.hall.job_type_units import Registration
 from jobhall_server.hall.submits import Submission
-from jobhall_server.hall.views import JobFilter
+from jobhall_server.hall.views import JobFilter, LogLine
 from jobhall_server.hall.watch import WatchRequest, watch
 from jobhall_server.storage.store import Store
 from tests.support.calls import refusal, register, submit
@@ -116,6 +117,26 @@ async def test_a_watcher_that_does_not_read_gathers_no_progress_without_end(hall
         newest = subscription.live[EventType.PROGRESS, 1, 1].progress
         assert newest is not None
         assert newest.processed == 2
+
+
+async def test_a_watcher_that_does_not_read_gathers_few_megabytes_of_logs(hall: Hall) -> None:
+    # Of each job a quarter of a megabyte was kept for it, of two thousand jobs: half a gigabyte, sent in one piece.
+    queue = await hall.registry.queue_for("default", "score")
+    lines = LogsBody(1, [LogLine(0, LogLevel.INFO, "x" * 16_384, None, None)] * 16)
+    with hall.feed.subscribe(ANYBODY, JobFilter(), live=LIVE) as subscription:
+        hall.feed.publish_progress(assignment(1).claimed, queue, Progress(processed=1))
+        for job_key in range(1, 101):
+            hall.feed.publish_logs(assignment(job_key).claimed, queue, lines, at=0)
+
+        told = subscription.take_live()
+        assert told[0].progress is not None
+        jobs = [event.row.job_key for event in told if event.lines]
+        assert jobs == list(range(101 - len(jobs), 101))
+        assert sum(len(line.text) for event in told for _, line in event.lines) == LIVE_LOG_LENGTH_MAX
+
+        hall.feed.publish_logs(assignment(1).claimed, queue, lines, at=0)
+        assert len(subscription.take_live(of_jobs={1})) == 1
+        assert not subscription.live
 
 
 async def test_labels_that_no_job_can_have_are_refused_by_name(server: Running) -> None:

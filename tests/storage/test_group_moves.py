@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from jobhall.ids import new_id
+from jobhall.limits import LOG_LINES_KEPT_MAX
 from jobhall.states import HELD_STATES, TERMINAL_STATES, EventType, FailureKind, JobState, LogLevel
 from jobhall_server.domain import moves, server_moves, worker_moves
 from jobhall_server.domain.change import Change
@@ -207,7 +208,7 @@ async def test_how_many_lines_were_dropped_never_falls(floor: Floor) -> None:
 
         def drop(group: Group, numbers: list[int] = numbers) -> None:
             for number in numbers:
-                group.drop_logs(key, 1, number)
+                group.drop_logs(key, 1, LOG_LINES_KEPT_MAX + number)
 
         await floor.store.run(Act(drop))
         assert await floor.store.reads.log_lines_dropped(key, fence=1) == max(7, *numbers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobhall.limits import LOG_LINES_KEPT_MAX
 from jobhall.states import AttemptOutcome, FailureKind, JobState, LogLevel
 from jobhall_server.domain import moves, worker_moves
 from jobhall_server.domain.access import ANYBODY
@@ -216,7 +217,7 @@ async def test_lines_that_were_not_kept_are_counted(floor: Floor, clock: SetCloc
     await run(
         floor,
         lambda group: group.add_logs(key, fence, 1, lines),
-        lambda group: group.drop_logs(key, fence, 10),
+        lambda group: group.drop_logs(key, fence, LOG_LINES_KEPT_MAX + 7),
         jobs=[lease],
     )
 

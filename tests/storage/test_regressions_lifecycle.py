@@ -5,7 +5,7 @@ from jobhall_server.domain import worker_moves
 from jobhall_server.domain.job import JobFailure, Lease
 from jobhall_server.domain.rules import RetryPolicy, Rules
 from jobhall_server.hall.store import Group
-from tests.support.stores import START_US, Act, Floor, SetClock
+from tests.support.stores import START_US, Act, ActAfterSave, Floor, SetClock
 from tests.support.task_steps import SECOND, accept, fail, leases_of, run, take
 
 AT_ONCE = Rules(RetryPolicy(initial_delay_us=0)).text()
@@ -50,8 +50,9 @@ async def test_an_id_is_free_again_in_the_very_group_that_deletes_its_job(floor:
 
 
 async def test_only_what_is_logged_changes_the_time_of_the_last_change(floor: Floor, clock: SetClock) -> None:
-    """`update_time` is that of the last logged event. Item errors, checkpoints and signs of life moved it as well,
-    though the revision stood still: whoever compared the times saw changes that no event told of.
+    """`update_time` is that of the last logged event. Item errors, checkpoints, signs of life and a batch that was made
+    inactive moved it as well, though the revision stood still: whoever compared the times saw changes that no event
+    told of.
     """
     new = floor.new(rules=Rules(progress_timeout_us=60 * SECOND).text())
     [key] = await floor.submit_all([new])
@@ -68,6 +69,7 @@ async def test_only_what_is_logged_changes_the_time_of_the_last_change(floor: Fl
 
     clock.at += SECOND
     await run(floor, speak, jobs=[lease])
+    await floor.store.run(ActAfterSave(lambda group: group.hold_back([key], held_back=True)))
 
     after = await floor.view(new.job_id)
     assert after is not None

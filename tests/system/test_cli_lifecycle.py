@@ -45,6 +45,10 @@ def hold(task):
 @worker.handler("count")
 def count(task):
     return task.parameters
+
+@worker.handler("idle")
+def idle(task):
+    return None
 """
 
 
@@ -265,6 +269,15 @@ def test_a_type_has_schemas_defaults_and_a_pause(hall: Hall) -> None:
     said(hall, "cancel", job_id)
     assert said(hall, "type", "rm", "report") == "deleted report version 2"
     assert "[JOB_TYPE_NOT_FOUND]" in refusal(hall, "type", "get", "report", code=4)
+
+
+@pytest.mark.usefixtures("shop")
+def test_who_deletes_a_type_that_workers_serve_is_told_what_that_means(hall: Hall) -> None:
+    """Submits were told to start a worker that serves it, and it ran."""
+    deleted = hall.run("type", "rm", "idle")
+
+    assert deleted.returncode == 0
+    assert "nobody can submit it until one of its workers connects anew: shop" in deleted.stderr
 
 
 @pytest.mark.usefixtures("shop")

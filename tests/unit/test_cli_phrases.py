@@ -10,7 +10,7 @@ from rich.console import Console
 
 from jobhall.cli.documents import Documents
 from jobhall.cli.lines import Lines
-from jobhall.cli.phrases import retry_text
+from jobhall.cli.phrases import error_text, retry_text
 from jobhall.cli.records import job_rows, worker_rows
 from jobhall.cli.screen import Screen
 from jobhall.cli.tables import WORKERS
@@ -140,3 +140,11 @@ def test_a_terminal_gets_a_table_of_workers() -> None:
 def test_a_worker_without_a_stream_says_so() -> None:
     assert "stream" not in dict(worker_rows(WORKER))
     assert dict(worker_rows(replace(WORKER, unary=True)))["stream"] == "none: it calls"
+
+
+def test_a_code_that_is_the_name_of_the_kind_is_not_said_again() -> None:
+    """It read "SCHEMA_MISMATCH SCHEMA_MISMATCH: …"."""
+    kind = FailureKind.SCHEMA_MISMATCH
+
+    assert error_text(JobError(kind=kind, code="SCHEMA_MISMATCH", message="no")) == "SCHEMA_MISMATCH: no"
+    assert error_text(JobError(kind=kind, code="OTHER", message="no")) == "SCHEMA_MISMATCH OTHER: no"

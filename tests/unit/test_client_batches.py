@@ -151,7 +151,7 @@ def test_selections_of_batches_and_types_become_the_filter_of_the_contract() -> 
     assert batch_filter_text({"states": states, "active": False, "closed": True, "owner": "ann"}) == (
         '(state = COMPLETED OR state = FAILED) AND owner = "ann" AND active = false AND closed = true'
     )
-    assert type_filter_text({"paused": True, "filter": "name = resize"}) == "paused = true AND name = resize"
+    assert type_filter_text({"paused": True, "filter": "name = resize"}) == "name = resize AND paused = true"
     assert type_filter_text({"namespace": "media"}) == ""
 
 

@@ -207,9 +207,9 @@ def test_a_selection_becomes_the_filter_of_the_contract() -> None:
     )
 
     assert text == (
-        '(state = PENDING OR state = RUNNING) AND job_type = "media:resize" AND labels.team = "a"'
+        'priority > 3 AND (state = PENDING OR state = RUNNING) AND job_type = "media:resize" AND labels.team = "a"'
         ' AND labels."app.kind" = "b" AND owner = "o\\"brien" AND path = "/files/1"'
-        ' AND create_time >= "2026-01-02T03:04:05Z" AND create_time < "2026-02-01T00:00:00Z" AND priority > 3'
+        ' AND create_time >= "2026-01-02T03:04:05Z" AND create_time < "2026-02-01T00:00:00Z"'
     )
 
 

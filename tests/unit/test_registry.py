@@ -99,6 +99,25 @@ async def test_a_type_that_is_about_to_be_deleted_is_found_by_no_submit_and_one_
         assert (await registry.queue_for("default", "score")).key == scene.floor.queue_key
 
 
+async def test_a_type_that_two_callers_are_about_to_delete_or_pause_is_kept_back_until_both_are_done(
+    tmp_path: Path,
+) -> None:
+    """The first who was done gave it back to submits and claims, on which the second still relied."""
+    async with open_hall("memory", tmp_path) as scene:
+        registry, queue_key = scene.hall.registry, scene.floor.queue_key
+        known = await registry.job_type("default", "score")
+        with registry.hidden(known), registry.shut(known):
+            with registry.hidden(known), registry.shut(known):
+                pass
+
+            assert queue_key in registry.paused
+            with pytest.raises(JobTypeNotFoundError):
+                await registry.queue_for("default", "score")
+
+        assert queue_key not in registry.paused
+        assert (await registry.queue_for("default", "score")).key == queue_key
+
+
 async def test_most_types_cost_a_submit_nothing(tmp_path: Path) -> None:
     """Only what has schemas or defaults is looked at; a result schema alone makes reports be checked."""
     async with open_hall("memory", tmp_path) as scene:

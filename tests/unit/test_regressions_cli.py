@@ -166,6 +166,15 @@ def test_where_a_terminal_is_too_narrow_its_lines_go_on_below_and_ids_stay_whole
     assert all("CANCELLING" in row for row in rows)
 
 
+def test_a_batch_that_ended_without_jobs_is_no_empty_bar() -> None:
+    """COMPLETED stood beside a bar at 0 %."""
+    [batch] = batches()
+    terminal = Shown(120)
+    terminal.screen.batch(replace(batch, state=BatchState.COMPLETED, counts=JobCounts(), progress=Progress()))
+
+    assert "100 %" in terminal.text()
+
+
 def test_a_name_with_a_tab_shifts_no_column() -> None:
     [batch] = batches()
     terminal = Shown(120)

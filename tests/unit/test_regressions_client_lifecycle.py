@@ -8,8 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobhall import CallRetry, JobEvent, JobState, LogEntry, LogPage, TaskFailed, TaskReleased, WatchUpdate
-from jobhall.errors import FieldInvalidError, ServerUnreachableError
+from jobhall import (
+    AccessControl,
+    CallRetry,
+    JobEvent,
+    JobState,
+    LogEntry,
+    LogPage,
+    RetryPolicy,
+    TaskFailed,
+    TaskReleased,
+    WatchUpdate,
+)
+from jobhall.errors import FieldInvalidError, FilterUnsupportedError, ServerUnreachableError
 from jobhall.filters import JobSelection, filter_text
 from jobhall.log_place import LogPlace
 from jobhall.states import EventType, FailureKind
@@ -32,6 +43,15 @@ def test_a_condition_means_the_text_that_it_was_given(text: str) -> None:
     [[comparison]] = conditions(filter_text({"path": text}))
 
     assert comparison.value == text
+
+
+def test_a_filter_is_wrong_where_its_writer_wrote_it() -> None:
+    """With other conditions before it an error named a character beyond the end of what somebody had written."""
+    text = filter_text({"states": [JobState.FAILED], "filter": "owner = ann OR type = resize"})
+
+    with pytest.raises(FilterUnsupportedError) as caught:
+        conditions(text)
+    assert caught.value.metadata["position"] == "0"
 
 
 def test_all_pages_of_a_list_have_the_same_conditions() -> None:
@@ -107,7 +127,9 @@ def test_a_misspelt_condition_is_no_condition() -> None:
 
 
 def test_a_text_is_not_taken_for_a_list_of_its_letters() -> None:
-    """`job_types="resize"` listed nothing, as there are no types `r`, `e`, `s`; type checkers let it pass."""
+    """`job_types="resize"` listed nothing, as there are no types `r`, `e`, `s`; type checkers let it pass. And
+    `read_access="ann"` let `a` and `n` read the job.
+    """
     selection: JobSelection = {"job_types": "resize"}
     with pytest.raises(FieldInvalidError, match="give a list"):
         filter_text(selection)
@@ -116,6 +138,8 @@ def test_a_text_is_not_taken_for_a_list_of_its_letters() -> None:
         for ask in (
             lambda: jobs.stats(job_types="resize"),
             lambda: jobs.get_jobs(JOB_ID),
+            lambda: jobs.submit("resize", access_control=AccessControl(read_access="ann")),  # type: ignore[arg-type]
+            lambda: jobs.submit("resize", retry_policy=RetryPolicy(non_retryable_codes="BAD")),  # type: ignore[arg-type]
             lambda: next(jobs.watch(job_ids=JOB_ID)),
         ):
             with pytest.raises(FieldInvalidError, match="give a list"):

@@ -108,7 +108,8 @@ class BatchBar:
         self._progress.update(
             self._row,
             description=batch.state.name,
-            completed=batch.progress.percent or 0,
+            # One that ended without any job has no percentage.
+            completed=100 if batch.done else batch.progress.percent or 0,
             counts=counts_text(batch.counts),
         )
 

@@ -123,7 +123,12 @@ def rm(name: Name, /, *, namespace: RegisteredIn = "", etag: Etag = "", context:
       jobhall type rm resize
     """
     with context.connect() as client:
-        return _said(client.types.delete(name, namespace=namespace, etag=etag), "deleted", context)
+        deleted = client.types.delete(name, namespace=namespace, etag=etag)
+    _said(deleted, "deleted", context)
+    if deleted.worker_count:
+        names = " ".join(deleted.worker_names)
+        print(f"jobhall: nobody can submit it until one of its workers connects anew: {names}", file=sys.stderr)
+    return Exit.OK
 
 
 @job_type.command

@@ -11,7 +11,7 @@ from jobhall.cli.plain_values import moment, plain
 from jobhall.limits import RETRY_MAX_DELAY
 from jobhall.model import FileInfo, Job, JobError, JobEvent, LogEntry, Progress, RetryPolicy
 from jobhall.model_insight import JobCounts
-from jobhall.states import BackoffStrategy, JobState
+from jobhall.states import BackoffStrategy, FailureKind, JobState
 from jobhall.worker_info import WorkerInfo
 
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
@@ -33,8 +33,8 @@ def progress_text(progress: Progress) -> str:
 
 
 def error_text(error: JobError) -> str:
-    """`APPLICATION ValueError: the message`."""
-    head = " ".join(part for part in (error.kind.name, error.code) if part)
+    """`APPLICATION ValueError: the message`; a code that is the kind's name is not said again."""
+    head = _failure(error.kind, error.code, " ")
     return f"{head}: {_one_line(error.message)}" if error.message else head
 
 
@@ -86,7 +86,7 @@ def event_text(event: JobEvent) -> str:
     if event.worker_name:
         parts.append(f"worker={event.worker_name}")
     if event.failure_kind:
-        parts.append("failure=" + "/".join(part for part in (event.failure_kind.name, event.failure_code) if part))
+        parts.append(f"failure={_failure(event.failure_kind, event.failure_code, '/')}")
     if event.progress is not None:
         parts.append(progress_text(event.progress))
     parts.extend(_one_line(entry.message) for entry in event.log_entries)
@@ -154,6 +154,10 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.1f}"
     return str(plain(value))
+
+
+def _failure(kind: FailureKind, code: str, joint: str) -> str:
+    return joint.join(dict.fromkeys(part for part in (kind.name, code) if part))
 
 
 def _one_line(text: str) -> str:

@@ -131,8 +131,11 @@ class DeleteBatch(ChangeBatch):
     def change(self, batch: BatchRecord) -> BatchRecord:
         changed = batches.delete(batch)
         if changed is None:
-            held = f"workers hold {batch.counts.held} jobs of batch {batch.batch_id}: cancel it first, or wait"
-            raise BatchRunningError(held, metadata={"batch_id": batch.batch_id})
+            held = batch.counts.held
+            message = (
+                f"workers hold {held} job{'s' if held > 1 else ''} of batch {batch.batch_id}: cancel it first, or wait"
+            )
+            raise BatchRunningError(message, metadata={"batch_id": batch.batch_id})
         return changed
 
 

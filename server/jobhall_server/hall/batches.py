@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from uuid_utils import uuid7
 
-from jobhall.errors import BatchNotFoundError
+from jobhall.errors import BatchNotFoundError, JobIdReusedError, JobTypeNotFoundError, SchemaMismatchError
 from jobhall.limits import BATCH_NAME_BYTES_MAX, PAGE_SIZE_DEFAULT, REASON_BYTES_MAX
 from jobhall_server.domain.access import Principal
 from jobhall_server.domain.batch import COUNTED_STATES, BatchUpdate, BatchView, Counts
@@ -46,13 +46,28 @@ class Batches:
         """
         submission.check()
         batch_id = submission.batch_id or str(uuid7())
-        members = submission.members(batch_id)
-        if submission.completion is not None:
-            await self._hall.jobs.prepared(principal, [submission.completion])
-        unit = CreateBatch(principal, submission, batch_id, await self._hall.jobs.prepared(principal, members))
-        job_ids = await self._hall.store.run(unit, refusable=True)
+        try:
+            if submission.completion is not None:
+                await self._hall.jobs.prepared(principal, [submission.completion])
+            submits = await self._hall.jobs.prepared(principal, submission.members(batch_id))
+        except (JobTypeNotFoundError, SchemaMismatchError):
+            job_ids = await self._sent_before(principal, submission)
+            if job_ids is None:
+                raise
+        else:
+            unit = CreateBatch(principal, submission, batch_id, submits)
+            job_ids = await self._hall.store.run(unit, refusable=True)
         self._hall.dispatcher.nudge()
         return await self.get(principal, batch_id), job_ids
+
+    async def _sent_before(self, principal: Principal, submission: BatchSubmission) -> list[str] | None:
+        """The ids of the jobs of a batch that is there already, whatever became of their types since; else None."""
+        if not submission.batch_id:
+            return None
+        try:
+            return await self._hall.store.run(TryBatch(principal, submission, submission.batch_id), refusable=True)
+        except (Rehearsed, JobIdReusedError):
+            return None
 
     async def rehearse(self, principal: Principal, submission: BatchSubmission) -> BatchView:
         """What `create` would answer or refuse now; nothing of it is stored."""

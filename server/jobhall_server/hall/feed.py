@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -36,6 +36,8 @@ LOG_LENGTH_TOLD_MAX = 256 * 1024
 """What one LOG event holds at most; of more that comes meanwhile the oldest lines are left out. Their numbers show the
 gap, and ListJobLogs has them.
 """
+LIVE_LOG_LENGTH_MAX = 16 * LOG_LENGTH_TOLD_MAX
+"""The same of all that wait for one watcher: of those that have waited longest it is not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Subscription:
         self.overflowed = False
         self.wake = asyncio.Event()
         self._wants = live
+        self._log_length = 0
 
     def offer(self, row: EventRow) -> None:
         """Queue an event that the filter and the access rules let through."""
@@ -85,8 +88,20 @@ class Subscription:
         known = self.live.get(place)
         if known is None and len(self.live) >= QUEUED_MAX:
             return
-        self.live[place] = event if known is None or not event.lines else _merged(known, event)
+        newest = self.live[place] = event if known is None or not event.lines else _merged(known, event)
+        self._log_length += _length(newest.lines) - (0 if known is None else _length(known.lines))
+        while self._log_length > LIVE_LOG_LENGTH_MAX:
+            self._pop(next(place for place in self.live if place[0] is EventType.LOG))
         self.wake.set()
+
+    def take_live(self, *, of_jobs: Collection[int] | None = None) -> list[WatchEvent]:
+        """What waits of LIVE, of those jobs only or of all; it waits no more."""
+        return [self._pop(place) for place in [*self.live] if of_jobs is None or place[1] in of_jobs]
+
+    def _pop(self, place: tuple[EventType, int, int]) -> WatchEvent:
+        event = self.live.pop(place)
+        self._log_length -= _length(event.lines)
+        return event
 
 
 @dataclass(slots=True)
@@ -276,12 +291,15 @@ def _newest(lines: tuple[tuple[int, LogLine], ...]) -> tuple[tuple[int, LogLine]
     """Those of the lines that one event holds; at least the last."""
     size, first = 0, len(lines)
     while first and len(lines) - first < LOG_LINES_TOLD_MAX:
-        line = lines[first - 1][1]
-        size += len(line.text) + len(line.fields or "") + len(line.raw or b"")
+        size += _length(lines[first - 1 : first])
         if size > LOG_LENGTH_TOLD_MAX and first < len(lines):
             break
         first -= 1
     return lines[first:]
+
+
+def _length(lines: tuple[tuple[int, LogLine], ...]) -> int:
+    return sum(len(line.text) + len(line.fields or "") + len(line.raw or b"") for _, line in lines)
 
 
 def _live_row(event_type: EventType, job: Claimed | HeldRow, queue: QueueView, at: int) -> EventRow:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from jobhall.errors import JobTypeInUseError
+from jobhall.errors import JobTypeInUseError, RoleRequiredError
 from jobhall.limits import NAMESPACE_GLOBAL, TEXT_BYTES_MAX
-from jobhall_server.domain.access import Principal
+from jobhall_server.domain.access import ADMIN_ROLE, Principal
 from jobhall_server.domain.batch import Counts
 from jobhall_server.hall import checks
 from jobhall_server.hall.job_type_units import (
@@ -96,6 +96,7 @@ class JobTypes:
         if registration.result_schema is not None:
             check_schema(registration.result_schema, "job_type.result_schema")
         placed = registration._replace(namespace=scope or namespace, name=name)
+        _check_may_change(principal, placed.namespace)
         job_type, created = await self._hall.store.run(RegisterJobType(placed, replace=replace), refusable=True)
         self._hall.registry.put(job_type)
         return await self._report(principal, job_type), created
@@ -137,7 +138,7 @@ class JobTypes:
 
     async def pause(self, principal: Principal, namespace: str, name: str) -> JobTypeReport:
         """Hand out nothing of the type any more; what is handed out already goes on. JobTypeNotFoundError."""
-        known = await self._registered(namespace, name)
+        known = await self._to_change(principal, namespace, name)
         with self._hall.registry.shut(known):
             # A claim that was asked for before may still bring some; after the answer none does.
             await self._hall.dispatcher.settle(rounds=1)
@@ -147,7 +148,7 @@ class JobTypes:
 
     async def resume(self, principal: Principal, namespace: str, name: str) -> JobTypeReport:
         """End a pause. JobTypeNotFoundError."""
-        known = await self._registered(namespace, name)
+        known = await self._to_change(principal, namespace, name)
         job_type = await self._hall.store.run(SetPaused(known, paused=False), refusable=True)
         self._hall.registry.put(job_type)
         self._hall.dispatcher.nudge(self._hall.registry.queues_of(job_type))
@@ -155,7 +156,7 @@ class JobTypes:
 
     async def delete(self, principal: Principal, namespace: str, name: str, *, etag: str = "") -> JobTypeReport:
         """Delete; answers the type as it last was. JobTypeNotFoundError, JobTypeInUseError, EtagMismatchError."""
-        known = await self._registered(namespace, name)
+        known = await self._to_change(principal, namespace, name)
         report = await self._report(principal, known)
         await self.retire(known, etag=etag)
         return report
@@ -173,10 +174,12 @@ class JobTypes:
                 raise _in_use(known, waiting)
             registry.put(retired)
 
-    async def _registered(self, namespace: str, name: str) -> JobTypeView:
-        """The type that is registered in that very namespace; JobTypeNotFoundError."""
+    async def _to_change(self, principal: Principal, namespace: str, name: str) -> JobTypeView:
+        """The type that is registered in that very namespace; JobTypeNotFoundError, RoleRequiredError."""
         namespace = checks.one_namespace(namespace, "namespace", or_global=True)
-        return await self._hall.registry.registered(namespace, checks.check_job_type(name, "name"))
+        known = await self._hall.registry.registered(namespace, checks.check_job_type(name, "name"))
+        _check_may_change(principal, known.namespace)
+        return known
 
     async def _report(self, principal: Principal, job_type: JobTypeView) -> JobTypeReport:
         (report,) = await self._reports(principal, [job_type])
@@ -194,6 +197,14 @@ class JobTypes:
             JobTypeReport(job_type, workers[job_type.key], counts.get((job_type.namespace, job_type.name)) or Counts())
             for job_type in job_types
         ]
+
+
+def _check_may_change(principal: Principal, namespace: str) -> None:
+    """What is in `@global` is everybody's, in every namespace."""
+    if namespace == NAMESPACE_GLOBAL and not principal.admin:
+        raise RoleRequiredError(
+            f"changing job types of {NAMESPACE_GLOBAL} needs the role {ADMIN_ROLE!r}", metadata={"role": ADMIN_ROLE}
+        )
 
 
 def _counts_of(stats: Iterable[QueueStats]) -> dict[tuple[str, str], Counts]:

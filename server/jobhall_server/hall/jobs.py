@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from uuid_utils import uuid7
@@ -47,23 +46,34 @@ class Jobs:
         checks.check_count(len(submissions), BATCH_SUBMIT_MAX, "jobs")
         jobs = await self._new_jobs(principal, submissions)
         written = await self._submit(principal, submissions, jobs, atomic=True)
+        there = await self._there(principal, written)
         return [
-            await self._view(principal, submission, job, answer, full=len(jobs) == 1)
+            await self._view(principal, submission, job, answer, there)
             for submission, job, answer in zip(submissions, jobs, written, strict=True)
         ]
 
     async def _view(
-        self, principal: Principal, submission: Submission, job: NewJob, answer: Submitted | ApiError, *, full: bool
+        self,
+        principal: Principal,
+        submission: Submission,
+        job: NewJob,
+        answer: Submitted | ApiError,
+        there: Mapping[str, JobView],
     ) -> tuple[JobView, bool]:
         if isinstance(answer, ApiError):
             raise answer
         if not answer.existing:
             return fresh_view(job, answer, self._hall.registry.queue(job.queue_key), submission.batch_id), False
-        try:
-            return await self.get(principal, answer.job_id, full=full), True
-        except JobNotFoundError:
-            # Deleted since: it is as if this submit had come after that.
-            return await self.submit(principal, submission)
+        if answer.job_id in there:
+            return there[answer.job_id], True
+        # Deleted since: it is as if this submit had come after that.
+        return await self.submit(principal, submission)
+
+    async def _there(self, principal: Principal, answers: Sequence[Submitted | ApiError]) -> Mapping[str, JobView]:
+        """Those of the jobs that were there before, FULL if it is one that was asked for."""
+        ids = [answer.job_id for answer in answers if isinstance(answer, Submitted) and answer.existing]
+        found = await self.get_many(principal, ids, full=len(answers) == 1) if ids else ()
+        return {job.job_id: job for job in found}
 
     async def submit_each(
         self, principal: Principal, submissions: Sequence[Submission | ApiError]
@@ -103,18 +113,13 @@ class Jobs:
             written = await self._hall.store.run(unit, refusable=True)
         except Rehearsed as tried:
             written = tried.answers
+        # What only another of these submits would make is not there to be shown.
+        there = await self._there(principal, written)
         return [
-            await self._tried_view(principal, answer, fresh_view(job, answer, queue, submission.batch_id))
+            _tried_view(answer, there, fresh_view(job, answer, queue, submission.batch_id))
             for submission, job, queue, answer in zip(submissions, jobs, queues, written, strict=True)
             if isinstance(answer, Submitted)
         ]
-
-    async def _tried_view(self, principal: Principal, answer: Submitted, fresh: JobView) -> tuple[JobView, bool]:
-        if answer.existing:
-            # What only another of these submits would make is not there to be shown.
-            with suppress(JobNotFoundError):
-                return await self.get(principal, answer.job_id), True
-        return fresh._replace(job_id=""), answer.existing
 
     async def prepared(self, principal: Principal, submissions: Sequence[Submission]) -> SubmitJobs:
         """The checked unit that writes them all or none, for another unit to write them with what is its own."""
@@ -320,6 +325,12 @@ class Jobs:
             job = await self.get(principal, job_id)
             if await self._hall.store.run(DeleteJob(principal, job.job_id, job.revision, etag), refusable=True):
                 return job
+
+
+def _tried_view(answer: Submitted, there: Mapping[str, JobView], fresh: JobView) -> tuple[JobView, bool]:
+    if answer.existing and answer.job_id in there:
+        return there[answer.job_id], True
+    return fresh._replace(job_id=""), answer.existing
 
 
 def _check_names(submission: Submission) -> None:

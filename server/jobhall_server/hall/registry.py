@@ -43,8 +43,9 @@ class Registry:
         self._by_key: dict[int, QueueView] = {}
         self._meant: dict[tuple[str, str], QueueView] = {}
         self._last_key = 0
-        self._shut: set[tuple[str, str]] = set()
-        self._hidden: set[tuple[str, str]] = set()
+        # Twice in these where two callers are about the same type.
+        self._shut: list[tuple[str, str]] = []
+        self._hidden: list[tuple[str, str]] = []
         self._changes = 0
         self._mark = (0, 0)
         self.ruled: dict[int, JobTypeView] = {}
@@ -104,25 +105,25 @@ class Registry:
     def shut(self, job_type: JobTypeView) -> Iterator[None]:
         """Meanwhile nothing of the type is handed out, whatever is read of it: it is about to be paused."""
         name = (job_type.namespace, job_type.name)
-        self._shut.add(name)
+        self._shut.append(name)
         self._changed()
         try:
             yield
         finally:
-            self._shut.discard(name)
+            self._shut.remove(name)
             self._changed()
 
     @contextmanager
     def hidden(self, job_type: JobTypeView) -> Iterator[None]:
         """Meanwhile submits do not find the type: it is about to be deleted."""
         name = (job_type.namespace, job_type.name)
-        self._hidden.add(name)
+        self._hidden.append(name)
         self._meant.clear()
         self.withdrawn += 1
         try:
             yield
         finally:
-            self._hidden.discard(name)
+            self._hidden.remove(name)
 
     def _changed(self) -> None:
         self._changes += 1

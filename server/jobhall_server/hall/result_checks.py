@@ -76,7 +76,7 @@ class ResultChecks:
             if schema is not None and isinstance(body, CompletedBody):
                 began = self._clock.monotonic()
                 try:
-                    check(body.result, schema, "completed.result")
+                    check(body.result, schema, "completed.result", version=version)
                 except SchemaMismatchError as error:
                     mismatches[place] = error
                 await self._pace.after(began)

@@ -36,7 +36,8 @@ class Pace:
 def settled(submission: Submission, job_type: JobTypeView) -> Submission:
     """The submission with what its type says where it says nothing; SchemaMismatchError names each bad parameter."""
     if job_type.parameters_schema is not None:
-        check(submission.parameters, job_type.parameters_schema, f"{submission.field}.parameters")
+        schema, field = job_type.parameters_schema, f"{submission.field}.parameters"
+        check(submission.parameters, schema, field, version=job_type.version)
     checked = job_type.parameters_schema is not None or job_type.result_schema is not None
     defaults = defaults_of(job_type.defaults)
     rules = defaults.rules
@@ -53,15 +54,17 @@ def settled(submission: Submission, job_type: JobTypeView) -> Submission:
     )
 
 
-def check(payload: Payload | None, schema: str, field: str) -> None:
+def check(payload: Payload | None, schema: str, field: str, *, version: int) -> None:
     """SchemaMismatchError names each place of the payload, which is `field`, that does not match the schema."""
     faults = schema_of(schema).faults(payload)
     if faults:
-        raise _mismatch(field, faults)
+        raise _mismatch(field, faults, version)
 
 
-def _mismatch(field: str, faults: Sequence[Fault]) -> SchemaMismatchError:
+def _mismatch(field: str, faults: Sequence[Fault], version: int) -> SchemaMismatchError:
     violations = checks.shown(FieldViolation(field + fault.path, fault.what) for fault in faults)
     more = f", and {len(violations) - 1} more" if len(violations) > 1 else ""
-    message = f"{violations[0].field}: {violations[0].description}{more}; see the job type's schema"
+    message = (
+        f"{violations[0].field}: {violations[0].description}{more}; see the schema of the job type's version {version}"
+    )
     return SchemaMismatchError(message, violations=violations)

@@ -139,17 +139,14 @@ class _Watcher:
 
     def _live(self, rows: Sequence[EventRow]) -> list[WatchEvent]:
         """Progress and log lines that may be told again; those of a job that ends, with its end."""
-        waiting = self._subscription.live
-        if not waiting:
+        if not self._subscription.live:
             return []
         now = asyncio.get_running_loop().time()
         if now >= self._live_at:
             self._live_at = now + LIVE_EVERY_SECONDS
-            told = list(waiting.values())
-            waiting.clear()
-            return told
+            return self._subscription.take_live()
         ended = {row.job_key for row in rows if row.state.terminal}
-        return [waiting.pop(place) for place in [*waiting] if place[1] in ended]
+        return self._subscription.take_live(of_jobs=ended) if ended else []
 
     async def _catch_up(self, until: int) -> AsyncIterator[WatchUpdate]:
         """Read the log from the watcher's own place up to event `until`."""

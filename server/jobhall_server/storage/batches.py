@@ -76,7 +76,7 @@ class Batches(Loaded):
         if not self._saved:
             raise ValueError("only a unit with after_save may hold jobs back")
         statement = statements_batches.hold_back if held_back else statements_batches.hand_out
-        self._execution.write(statement(self._execution.tables), keys=keys(job_keys), now=self.now)
+        self._execution.write(statement(self._execution.tables), keys=keys(job_keys))
 
 
 def record(row: Sequence[Any]) -> BatchRecord:

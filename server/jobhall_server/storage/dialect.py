@@ -56,14 +56,24 @@ def value_rows(*types: TypeEngine[Any]) -> TableValuedAlias:
     return _ValueRows(*lists).table_valued(*names, name="r")
 
 
+def row_values(*types: TypeEngine[Any]) -> list[sa.BindParameter[Any]]:
+    """The same values of one row alone, bound by the names of the columns. With rows to take them from, SQLite makes an
+    UPDATE a table of its own first.
+    """
+    return [sa.bindparam(f"column{number}", type_=kind) for number, kind in enumerate(types, 1)]
+
+
 def as_json(rows: sa.Select[Any]) -> sa.Select[tuple[str]]:
-    """All rows of a query as one row of one text: a JSON array of arrays, in no order.
+    """All rows of a query as one row of one text: a JSON array of arrays, in no order. One that is DISTINCT goes into a
+    subquery first.
 
     The driver gives up the interpreter's lock at every row that it fetches; this fetches one. Bytes come as hex.
     """
-    source = rows.subquery("rows")
-    columns = [_Hex(column) if isinstance(column.type, sa.LargeBinary) else column for column in source.c]
-    return sa.select(_JsonRows(_JsonRow(*columns))).select_from(source)
+    columns = [_Hex(column) if isinstance(column.type, sa.LargeBinary) else column for column in rows.selected_columns]
+    # A text is made of each row where it is found: what passes through a subquery is copied, column by column.
+    row = _JsonRow(*columns).label("row_text")
+    source = rows.with_only_columns(row, maintain_column_froms=True).subquery("rows")
+    return sa.select(_JsonRows(source.c.row_text)).select_from(source)
 
 
 class Prepared:
@@ -128,14 +138,15 @@ class _Hex(Written):
 
 
 class _JsonRow(Written):
+    type = sa.Text()
     sqlite = "json_array({})"
-    postgresql = "json_build_array({})"
+    postgresql = "CAST(json_build_array({}) AS TEXT)"
 
 
 class _JsonRows(Written):
     type = sa.Text()
-    sqlite = "json_group_array({})"
-    postgresql = "CAST(coalesce(json_agg({}), '[]') AS TEXT)"
+    sqlite = "'[' || coalesce(group_concat({}, ','), '') || ']'"
+    postgresql = "'[' || coalesce(string_agg({}, ','), '') || ']'"
 
 
 class _ValueRows(FunctionElement[Any]):

@@ -12,6 +12,9 @@ import sqlalchemy as sa
 from jobhall_server.storage.dialect import ROWS_MAX, keys, prepared
 from jobhall_server.storage.schema import Tables
 
+_COLUMNS = tuple(f"column{number}" for number in range(1, 33))
+"""The names that `row_values` gives, of as many as any statement has."""
+
 
 class WrongViewError(RuntimeError):
     """A statement touched another number of rows than it was meant for: the group must not be committed."""
@@ -85,6 +88,12 @@ class Execution:
             written = self._cursor.execute(text, bound).rowcount
             if exactly:
                 self._check(written, len(chunk), text)
+
+    def write_row(self, statement: sa.ClauseElement, row: Sequence[Any], **values: Any) -> None:
+        """Write one row, by a statement with the values of one."""
+        made = prepared(statement)
+        written = self._cursor.execute(made.text, made.values(dict(zip(_COLUMNS, row, strict=False)) | values)).rowcount
+        self._check(written, 1, made.text)
 
     @staticmethod
     def _check(written: int, wanted: int, text: str) -> None:

@@ -86,9 +86,8 @@ class Group(Details, Sessions, Names, Batches):
     def finish(self) -> int | None:
         """Write the counters; answers the number of the last event, if there is any."""
         self.batch_ended = self._tally.write()
-        if self._staged.counters:
-            rows = list(self._staged.counters.items())
-            self._execution.write_rows(statements_write.set_counters(self._execution.tables), rows)
+        for counter in self._staged.counters.items():
+            self._execution.write_row(statements_write.set_counter(self._execution.tables), counter)
         return self._staged.last_event
 
     def claim(self, wants: Sequence[Want]) -> list[list[Claimed]]:

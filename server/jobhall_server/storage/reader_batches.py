@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from jobhall.limits import INTEGER_MAX
 from jobhall.states import BatchState
 from jobhall_server.domain.access import Principal
 from jobhall_server.domain.batch import BatchRecord, BatchView, Counts
@@ -150,7 +151,7 @@ class BatchReads(Reading):
 
 
 def _progress(counts: Counts, items: Row, running: float) -> Progress:
-    total, processed, succeeded, failed = items
+    total, processed, succeeded, failed = (min(count, INTEGER_MAX) for count in items)
     percent = (100.0 * counts.ended + running) / counts.total if counts.total else None
     return Progress(percent=percent, total=total or None, processed=processed, succeeded=succeeded, failed=failed)
 

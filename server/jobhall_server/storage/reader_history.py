@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from jobhall.limits import LOG_LINES_KEPT_MAX
 from jobhall.states import LogLevel
 from jobhall_server.domain.job import AttemptView, ItemError, Payload
 from jobhall_server.hall.views import LogLine
@@ -47,7 +48,8 @@ class HistoryReads(Reading):
 
     async def log_lines_dropped(self, job_key: int, *, fence: int) -> int:
         rows = await self._of_job(statements_read_history.log_lines_dropped(self._tables), job_key, fence=fence)
-        return max(0, rows[0][0] - rows[0][1]) if rows else 0
+        # What never came below the bound was not dropped here.
+        return max(0, rows[0][0] - LOG_LINES_KEPT_MAX) if rows else 0
 
     async def _of_job(self, statement: sa.Select[Any], job_key: int, **values: int) -> list[Row]:
         return await self._connections.rows(statement, {"job_key": job_key, **values})

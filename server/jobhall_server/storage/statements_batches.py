@@ -117,7 +117,7 @@ def _hold(tables: Tables, held_back: int, **of_pending: sa.ColumnElement[Any]) -
     wanted = (in_keys(jobs.c.key), jobs.c.held_back == 1 - held_back, jobs.c.state != int(JobState.COMPLETED))
     pending = jobs.c.state == _PENDING
     sets = {name: sa.case((pending, value), else_=jobs.c[name]) for name, value in of_pending.items()}
-    return sa.update(jobs).where(*wanted).values(held_back=held_back, updated_at=_NOW, **sets)
+    return sa.update(jobs).where(*wanted).values(held_back=held_back, **sets)
 
 
 def _ended_at(batches: sa.Table, closed: sa.ColumnElement[int], left: sa.ColumnElement[int]) -> sa.Case[Any]:

@@ -74,7 +74,8 @@ def exclusions(tables: Tables) -> sa.Select[Any]:
 def holders_of_lost(tables: Tables) -> sa.Select[Any]:
     """Which of those sessions hold a job that was lost before."""
     jobs = tables.jobs
-    return as_json(sa.select(jobs.c.held_by).distinct().where(in_keys(jobs.c.held_by), jobs.c.lane == 1))
+    holders = sa.select(jobs.c.held_by).distinct().where(in_keys(jobs.c.held_by), jobs.c.lane == 1).subquery("holders")
+    return as_json(sa.select(holders.c.held_by))
 
 
 @lru_cache(maxsize=8)

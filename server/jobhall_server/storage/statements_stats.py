@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from jobhall_server.domain.batch import Counts
-from jobhall_server.storage.dialect import value_rows
+from jobhall_server.storage.dialect import row_values, value_rows
 from jobhall_server.storage.schema import Tables
 
 MINUTE_US = 60_000_000
@@ -34,14 +35,27 @@ def count_stats(tables: Tables) -> sa.Update:
     """Add to the counters, as rows of the key, the states of `Counts`, REMOVED and ENDED; `minute` is the present one,
     and so the row's from here on.
     """
-    stats, minute = tables.stats, sa.bindparam("minute", type_=sa.BigInteger)
-    names = (*Counts._fields, *REMOVED)
-    rows = value_rows(*[sa.BigInteger()] * (1 + len(names) + len(ENDED)))
-    added = [rows.c[f"column{number}"] for number in range(2, 2 + len(names) + len(ENDED))]
-    sets: dict[str, Any] = {name: stats.c[name] + added[place] for place, name in enumerate(names)}
-    for place, name in enumerate(ENDED, len(names)):
+    rows = value_rows(*_TYPES)
+    return _count(tables.stats, [rows.c[f"column{number}"] for number in range(1, 1 + len(_TYPES))])
+
+
+@lru_cache(maxsize=8)
+def count_stats_of_one(tables: Tables) -> sa.Update:
+    """The same of one row, as most groups have no more."""
+    return _count(tables.stats, row_values(*_TYPES))
+
+
+def _count(stats: sa.Table, row: Sequence[sa.ColumnElement[Any]]) -> sa.Update:
+    key, *added = row
+    minute = sa.bindparam("minute", type_=sa.BigInteger)
+    sets: dict[str, Any] = {name: stats.c[name] + added[place] for place, name in enumerate(_COUNTED)}
+    for place, name in enumerate(ENDED, len(_COUNTED)):
         now, before = stats.c[f"{name}_now"], stats.c[f"{name}_before"]
         same, next_one = stats.c.minute == minute, stats.c.minute == minute - 1
         sets[now.name] = sa.case((same, now), else_=0) + added[place]
         sets[before.name] = sa.case((same, before), (next_one, now), else_=0)
-    return sa.update(stats).where(stats.c.key == rows.c.column1).values(sets | {"minute": minute})
+    return sa.update(stats).where(stats.c.key == key).values(sets | {"minute": minute})
+
+
+_COUNTED = (*Counts._fields, *REMOVED)
+_TYPES = [sa.BigInteger()] * (1 + len(_COUNTED) + len(ENDED))

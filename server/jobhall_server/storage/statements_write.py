@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from jobhall_server.storage.dialect import as_json, value_rows
+from jobhall_server.storage.dialect import as_json, row_values, value_rows
 from jobhall_server.storage.schema import COUNTER_EVENT, Tables
 
 PAUSE_US = 7_000_000
@@ -93,10 +93,10 @@ def keys_given(tables: Tables) -> sa.Select[Any]:
 
 
 @lru_cache(maxsize=8)
-def set_counters(tables: Tables) -> sa.Update:
-    """New values of counters, as rows of name and value."""
-    counters, rows = tables.counters, value_rows(sa.Text(), sa.BigInteger())
-    return sa.update(counters).where(counters.c.name == rows.c.column1).values(value=rows.c.column2)
+def set_counter(tables: Tables) -> sa.Update:
+    """The new value of a counter, as one row of name and value."""
+    counters, (name, value) = tables.counters, row_values(sa.Text(), sa.BigInteger())
+    return sa.update(counters).where(counters.c.name == name).values(value=value)
 
 
 @lru_cache(maxsize=8)

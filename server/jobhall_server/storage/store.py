@@ -228,7 +228,7 @@ def _add_replica(execution: Execution, replica_id: str, now: int) -> int:
     execution.write(statements_write.begin_serving(known), now=now)
     given = dict(execution.rows(statements_write.keys_given(known)))
     key: int = given[schema.COUNTER_REPLICA] + 1
-    execution.write_rows(statements_write.set_counters(known), [(schema.COUNTER_REPLICA, key)])
+    execution.write_row(statements_write.set_counter(known), (schema.COUNTER_REPLICA, key))
     _insert(execution, known.replicas, {"key": key, "replica_id": replica_id, "started_at": now, "renewed_at": now})
     return key
 

@@ -21,6 +21,9 @@ from jobhall_server.storage.staged import Staged
 ROWS_KNOWN_MAX = 100_000
 """Rows whose keys a process remembers, so that no submit asks for them."""
 
+ITEMS_COUNTED_MAX = 2**40
+"""Items of one job that count for its batch, so that the sum over millions of members stays an integer."""
+
 _OF_WHOM = ("queue_key", "owner", "organization_id")
 _whose = itemgetter(*map(NewJob._fields.index, _OF_WHOM))
 _moving = attrgetter("change", "before.stats_key", "before.batch_key")
@@ -51,7 +54,8 @@ class Items(NamedTuple):
     def of(cls, text: str) -> Items:
         """Those that the stored progress tells."""
         told = progress_of(text)
-        return cls(told.total or 0, told.processed or 0, told.succeeded or 0, told.failed or 0)
+        said = (told.total, told.processed, told.succeeded, told.failed)
+        return cls(*(min(items or 0, ITEMS_COUNTED_MAX) for items in said))
 
 
 class Tally:
@@ -114,7 +118,10 @@ class Tally:
             # By key, so that replicas which count at the same time wait for each other in one order.
             rows = [(key, *self._stats[key]) for key in sorted(self._stats)]
             minute = now // statements_stats.MINUTE_US
-            self._execution.write_rows(statements_stats.count_stats(tables), rows, minute=minute)
+            if len(rows) == 1:
+                self._execution.write_row(statements_stats.count_stats_of_one(tables), rows[0], minute=minute)
+            else:
+                self._execution.write_rows(statements_stats.count_stats(tables), rows, minute=minute)
         if self._batches:
             counted = [(key, *self._batches[key]) for key in sorted(self._batches)]
             self._execution.write_rows(statements_batches.count_batches(tables), counted, now=now)
@@ -123,6 +130,17 @@ class Tally:
         return bool(over)
 
     def _count_jobs(self) -> None:
+        staged = self._staged
+        if staged.moved:
+            self._count_moves()
+        for key, (job, purged) in staged.deleted.items():
+            self._delete(job, job.stats_key or staged.stats_keys[key], purged=purged)
+        if staged.claimed:
+            for (stats_key, batch_key), count in Counter(staged.claimed).items():
+                self._enter(JobState.PENDING, stats_key, batch_key, -count)
+                self._enter(JobState.CLAIMED, stats_key, batch_key, count)
+
+    def _count_moves(self) -> None:
         staged = self._staged
         places = Counter(map(_moving, staged.moved.values()))
         moved_twice = [key for key, moved in staged.moved.items() if moved.earlier]
@@ -136,11 +154,6 @@ class Tally:
             before = staged.moved[key].before
             for change, _ in staged.moved[key].earlier:
                 self._move(change, before.stats_key or staged.stats_keys[key], before.batch_key, 1)
-        for key, (job, purged) in staged.deleted.items():
-            self._delete(job, job.stats_key or staged.stats_keys[key], purged=purged)
-        for (stats_key, batch_key), count in Counter(staged.claimed).items():
-            self._enter(JobState.PENDING, stats_key, batch_key, -count)
-            self._enter(JobState.CLAIMED, stats_key, batch_key, count)
 
     def _move(self, change: Change, stats_key: int, batch_key: int | None, count: int) -> None:
         if change.source is not change.target:

@@ -94,8 +94,7 @@ class Clients(Workers):
             start_deadline=None if within is None else self.now + within,
             unique_key=unique,
         )
-        modelled = self.modelled(job, rules)
-        modelled.member = member
+        modelled = self.modelled(job, rules, member=member)
         expected = self.model.submit(modelled, self.now, policy)
         special = {0: Special("job", BATCH_ID if member else "", policy)}
         self.plan_submits(SubmitJobs(ANYBODY, [job], atomic=False, special=special), [modelled], expected, alone=alone)
@@ -133,16 +132,18 @@ class Clients(Workers):
         expected = self.model.update(job_id, update, self.now)
         self.store.plan(UpdateJob(ANYBODY, job_id, update, ""), lambda answer: told(answer, expected), alone=alone)
 
-    @rule(kinds=st.lists(KIND, min_size=1, max_size=2), alone=st.booleans())
-    def submit(self, kinds: list[tuple[int, int, int, int]], *, alone: bool) -> None:
+    @rule(kinds=st.lists(KIND, min_size=1, max_size=2), member=st.booleans(), alone=st.booleans())
+    def submit(self, kinds: list[tuple[int, int, int, int]], *, member: bool, alone: bool) -> None:
         new, told_of = [], []
         for queue, priority, max_attempts, rules in kinds:
             self.job_ids.append(str(UUID(int=2**64 + len(self.job_ids))))
             job = new_job(self.job_ids[-1], self.queues[queue], priority, max_attempts, rules=RULES[rules])
-            told_of.append(self.modelled(job, RULES[rules]))
+            told_of.append(self.modelled(job, RULES[rules], member=member))
             assert self.model.submit(told_of[-1], self.now) is Answer.OK
             new.append(job)
-        self.plan_submits(SubmitJobs(ANYBODY, new, atomic=True), told_of, Answer.OK, alone=alone)
+        special = dict.fromkeys(range(len(new)), Special("job", BATCH_ID, UniquePolicy.REJECT)) if member else {}
+        unit = SubmitJobs(ANYBODY, new, atomic=True, special=special)
+        self.plan_submits(unit, told_of, Answer.OK, alone=alone)
 
     @rule(data=st.data(), same=st.booleans(), alone=st.booleans())
     def submit_again(self, data: st.DataObject, *, same: bool, alone: bool) -> None:
@@ -165,7 +166,7 @@ class Clients(Workers):
 
         self.store.plan(unit, check, alone=alone)
 
-    def modelled(self, job: NewJob, rules: Rules = NO_RULES) -> ModelJob:
+    def modelled(self, job: NewJob, rules: Rules = NO_RULES, *, member: bool = False) -> ModelJob:
         facts = (job.queue_key, job.priority, job.max_attempts, job.submit_digest)
         return ModelJob(
             job.job_id,
@@ -176,6 +177,7 @@ class Clients(Workers):
             schedule_at=job.schedule_at,
             start_deadline=job.start_deadline,
             unique=job.unique_key,
+            member=member,
         )
 
     @rule(data=st.data(), alone=st.booleans())

@@ -35,9 +35,9 @@ class Lifecycle(Clients):
     def two_workers_and_a_few_jobs(self, kinds: list[tuple[int, int, int, int]]) -> None:
         self.join({})
         self.join({})
-        self.submit(kinds, alone=True)
         new = NewBatch(BATCH_ID, 1, "default", closed=False)
         self.store.plan(Act(lambda group: group.open_batch(new)), lambda batch: setattr(self, "batch", batch))
+        self.submit(kinds, member=True, alone=True)
 
     # --- time ---
 

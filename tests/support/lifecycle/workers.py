@@ -19,7 +19,8 @@ from tests.support.lifecycle.words import Answer, Word, digest_of, told_by
 from tests.support.planned_units import taken
 
 ACCEPT_US = 3
-WORDS = st.sampled_from((*Word, Word.FAILED, Word.FAILED_AGAIN, Word.RELEASED, Word.RELEASED, Word.RELEASED_NOT_MINE))
+OFTEN = (Word.FAILED, Word.FAILED_AGAIN, Word.RELEASED, Word.RELEASED, Word.RELEASED_NOT_MINE)
+WORDS = st.sampled_from((*Word, *OFTEN, Word.PROGRESS))
 
 
 class Workers(Sessions):

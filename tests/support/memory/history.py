@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from jobhall.limits import LOG_LINES_KEPT_MAX
 from jobhall.states import AttemptOutcome, FailureKind, JobState, LogLevel
 from jobhall_server.domain.job import AttemptView, ItemError, JobFailure, Payload
 from jobhall_server.hall.views import LogLine
@@ -50,8 +51,7 @@ class HistoryReads:
 
     async def log_lines_dropped(self, job_key: int, *, fence: int) -> int:
         through = self._tables.log_drops.get((job_key, fence), 0)
-        kept = _of_lease(self._tables.logs, job_key, fence, 0)
-        return max(0, through - len(kept))
+        return max(0, through - LOG_LINES_KEPT_MAX)
 
     def _attempts(self, job_key: int) -> dict[int, AttemptView]:
         row = self._tables.jobs.get(job_key)
