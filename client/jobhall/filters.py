@@ -114,7 +114,7 @@ def filter_text(selection: JobSelection) -> str:
     kind = selection.get("error_kind")
     return _joined(
         selection.get("filter", ""),
-        _any_of("state", [state.name for state in selection.get("states", ())]),
+        _any_of("state", _state_names(selection)),
         _any_of("job_type", [_quoted(name) for name in each(selection.get("job_types", ()), field="job_types")]),
         *_label_terms(selection.get("labels", {})),
         *_equal_terms(selection, "owner", "path", "batch_id", "unique_key"),
@@ -131,7 +131,7 @@ def batch_filter_text(selection: BatchSelection) -> str:
     """The same of batches."""
     return _joined(
         selection.get("filter", ""),
-        _any_of("state", [state.name for state in selection.get("states", ())]),
+        _any_of("state", _state_names(selection)),
         *_equal_terms(selection, "owner", "name"),
         *_truth_terms(selection, "active", "closed"),
         *_bound_terms(selection, "create_time", "created_after", "created_before"),
@@ -147,7 +147,7 @@ def worker_filter_text(selection: WorkerSelection) -> str:
     """The same of workers."""
     return _joined(
         selection.get("filter", ""),
-        _any_of("state", [state.name for state in selection.get("states", ())]),
+        _any_of("state", _state_names(selection)),
         _any_of("type", [_quoted(name) for name in each(selection.get("job_types", ()), field="job_types")]),
         *_label_terms(selection.get("labels", {})),
         *_equal_terms(selection, "name"),
@@ -181,6 +181,12 @@ def _bound(value: datetime | int) -> str:
 def _any_of(name: str, values: list[str]) -> str:
     text = " OR ".join(f"{name} = {value}" for value in values)
     return f"({text})" if len(values) > 1 else text
+
+
+def _state_names(selection: Mapping[str, Any]) -> list[str]:
+    """Of enum members, or names as a person writes them: the server knows which there are."""
+    states = each(selection.get("states", ()), field="states")
+    return [state if isinstance(state, str) else state.name for state in states]
 
 
 def _label_terms(labels: dict[str, str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -15,8 +16,8 @@ from jobhall.cli.output import choose_output
 from jobhall.cli.phrases import duration_text
 from jobhall.cli.screen import Screen
 from jobhall.cli.tables import JOBS
-from jobhall.model import FileInfo, ItemError, Job, JobError, JobEvent, Progress, Timing
-from jobhall.states import EventType, FailureKind, JobState
+from jobhall.model import FileInfo, ItemError, Job, JobError, JobEvent, LogEntry, Progress, Timing
+from jobhall.states import EventType, FailureKind, JobState, LogLevel
 
 WHEN = datetime(2026, 1, 31, 12, 0, 0, 250_000, tzinfo=UTC)
 JOB = Job(
@@ -145,6 +146,22 @@ def test_an_empty_list_says_so_on_a_terminal_and_nothing_in_a_pipe(capsys: pytes
 
     assert "no jobs match" in written(console)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_a_log_line_of_a_worker_whose_clock_is_mad_is_shown_in_every_time_zone(
+    year: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = terminal()
+    edge = datetime(year, 1, 1, tzinfo=UTC) if year == 1 else datetime(year, 12, 31, 23, 59, tzinfo=UTC)
+    for zone in ("UTC+12", "UTC-12"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        Screen(console).log(LogEntry(level=LogLevel.INFO, message="still here", written_at=edge))
+    monkeypatch.undo()
+    time.tzset()
+
+    assert written(console).count("still here") == 2
 
 
 def test_bars_show_counts_state_and_a_further_attempt() -> None:

@@ -284,3 +284,8 @@ def test_a_delay_may_be_in_seconds_as_every_other_span_may() -> None:
     assert TaskReleased("later", delay=2).delay == timedelta(seconds=2)
     with pytest.raises(ValueError, match="negative"):
         TaskFailed("no", retry_delay=-0.5)
+
+
+def test_states_may_be_given_by_their_names() -> None:
+    """`list_jobs(states=["FAILED"])`, as one writes it at a prompt, was an AttributeError."""
+    assert filter_text({"states": ["FAILED", JobState.PENDING]}) == "(state = FAILED OR state = PENDING)"  # type: ignore[list-item]

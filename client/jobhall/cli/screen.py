@@ -15,6 +15,7 @@ from jobhall.cli.bars import Bars, BatchBar
 from jobhall.cli.phrases import age_text, harmless, log_text, outcome_text
 from jobhall.cli.records import batch_rows, job_rows
 from jobhall.cli.tables import ITEM_ERRORS, Cell, Column, Table, cell_text
+from jobhall.cli.times import here
 from jobhall.model import Job, LogEntry
 from jobhall.model_batches import Batch
 
@@ -96,7 +97,7 @@ class Screen:
         self._console.print(*(_shown(word, now=None) for word in words), soft_wrap=True)
 
     def log(self, entry: LogEntry) -> None:
-        when = entry.written_at.astimezone().strftime("%H:%M:%S.%f")[:-3] if entry.written_at else "--:--:--.---"
+        when = here(entry.written_at).strftime("%H:%M:%S.%f")[:-3] if entry.written_at else "--:--:--.---"
         level = Text(f"{entry.level.name:<8}", style=_STYLES.get(entry.level.name, ""))
         self._console.print(Text(when, style="dim"), level, Text(harmless(log_text(entry))), soft_wrap=True)
 

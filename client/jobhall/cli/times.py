@@ -37,6 +37,14 @@ def read_due(text: str | None, *, option: str, now: datetime) -> datetime | None
     return _moment(text, option=option, now=now, sign=1)
 
 
+def here(moment: datetime) -> datetime:
+    """The moment in this place's time; one at the end of all years, which a worker's clock may say, stays as it is."""
+    try:
+        return moment.astimezone()
+    except OverflowError:
+        return moment
+
+
 def _moment(text: str | None, *, option: str, now: datetime, sign: int) -> datetime | None:
     if text is None:
         return None
