@@ -91,7 +91,8 @@ class JobServiceStub:
     NOT_FOUND JOB_TYPE_NOT_FOUND: nobody registered the type; metadata `nearest` names the most similar one. A type is
       registered by RegisterJobType, or by a worker that serves it; start that first.
     NOT_FOUND BATCH_NOT_FOUND; FAILED_PRECONDITION BATCH_CLOSED: the batch is not there, or takes no more jobs.
-    ALREADY_EXISTS JOB_ID_REUSED: the job_id is that of another submission, or of a job that the caller may not see.
+    ALREADY_EXISTS JOB_ID_REUSED: the job_id is that of another submission, of a job that the caller may not see, or of
+      one that this very request has replaced.
     ALREADY_EXISTS UNIQUE_KEY_TAKEN: by unique_policy; metadata `job_id` where the caller may see that job.
     INVALID_ARGUMENT PAYLOAD_TOO_LARGE, SCHEMA_MISMATCH: of the parameters.
     """
@@ -326,7 +327,8 @@ class JobServiceAsyncStub(JobServiceStub):
     NOT_FOUND JOB_TYPE_NOT_FOUND: nobody registered the type; metadata `nearest` names the most similar one. A type is
       registered by RegisterJobType, or by a worker that serves it; start that first.
     NOT_FOUND BATCH_NOT_FOUND; FAILED_PRECONDITION BATCH_CLOSED: the batch is not there, or takes no more jobs.
-    ALREADY_EXISTS JOB_ID_REUSED: the job_id is that of another submission, or of a job that the caller may not see.
+    ALREADY_EXISTS JOB_ID_REUSED: the job_id is that of another submission, of a job that the caller may not see, or of
+      one that this very request has replaced.
     ALREADY_EXISTS UNIQUE_KEY_TAKEN: by unique_policy; metadata `job_id` where the caller may see that job.
     INVALID_ARGUMENT PAYLOAD_TOO_LARGE, SCHEMA_MISMATCH: of the parameters.
     """
@@ -564,7 +566,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         NOT_FOUND JOB_TYPE_NOT_FOUND: nobody registered the type; metadata `nearest` names the most similar one. A type is
           registered by RegisterJobType, or by a worker that serves it; start that first.
         NOT_FOUND BATCH_NOT_FOUND; FAILED_PRECONDITION BATCH_CLOSED: the batch is not there, or takes no more jobs.
-        ALREADY_EXISTS JOB_ID_REUSED: the job_id is that of another submission, or of a job that the caller may not see.
+        ALREADY_EXISTS JOB_ID_REUSED: the job_id is that of another submission, of a job that the caller may not see, or of
+          one that this very request has replaced.
         ALREADY_EXISTS UNIQUE_KEY_TAKEN: by unique_policy; metadata `job_id` where the caller may see that job.
         INVALID_ARGUMENT PAYLOAD_TOO_LARGE, SCHEMA_MISMATCH: of the parameters.
         """

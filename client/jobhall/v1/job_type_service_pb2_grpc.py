@@ -99,7 +99,8 @@ class JobTypeServiceServicer:
 
     def RegisterJobType(self, request, context):
         """Registers a job type. The same schemas again are the same registration: OK, description and defaults are taken
-        over. Registering in `@global` needs the role admin, or a grant.
+        over. A type that only a worker's Hello has registered takes schemas as a new one does. Registering in `@global`
+        needs the role admin, or a grant; so do deleting, pausing and resuming there.
 
         ALREADY_EXISTS JOB_TYPE_SCHEMA_CONFLICT: it is registered with other schemas; BadRequest shows where they differ.
         With `replace` the new ones become the next version; jobs that were submitted before keep the checks of theirs.

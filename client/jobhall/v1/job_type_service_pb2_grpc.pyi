@@ -49,7 +49,8 @@ class JobTypeServiceStub:
     def __new__(cls, channel: _aio.Channel) -> JobTypeServiceAsyncStub: ...
     RegisterJobType: _grpc.UnaryUnaryMultiCallable[_job_type_service_pb2.RegisterJobTypeRequest, _job_type_service_pb2.RegisterJobTypeResponse]
     """Registers a job type. The same schemas again are the same registration: OK, description and defaults are taken
-    over. Registering in `@global` needs the role admin, or a grant.
+    over. A type that only a worker's Hello has registered takes schemas as a new one does. Registering in `@global`
+    needs the role admin, or a grant; so do deleting, pausing and resuming there.
 
     ALREADY_EXISTS JOB_TYPE_SCHEMA_CONFLICT: it is registered with other schemas; BadRequest shows where they differ.
       With `replace` the new ones become the next version; jobs that were submitted before keep the checks of theirs.
@@ -104,7 +105,8 @@ class JobTypeServiceAsyncStub(JobTypeServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterJobType: _aio.UnaryUnaryMultiCallable[_job_type_service_pb2.RegisterJobTypeRequest, _job_type_service_pb2.RegisterJobTypeResponse]  # type: ignore[assignment]
     """Registers a job type. The same schemas again are the same registration: OK, description and defaults are taken
-    over. Registering in `@global` needs the role admin, or a grant.
+    over. A type that only a worker's Hello has registered takes schemas as a new one does. Registering in `@global`
+    needs the role admin, or a grant; so do deleting, pausing and resuming there.
 
     ALREADY_EXISTS JOB_TYPE_SCHEMA_CONFLICT: it is registered with other schemas; BadRequest shows where they differ.
       With `replace` the new ones become the next version; jobs that were submitted before keep the checks of theirs.
@@ -162,7 +164,8 @@ class JobTypeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_type_service_pb2.RegisterJobTypeResponse, _abc.Awaitable[_job_type_service_pb2.RegisterJobTypeResponse]]:
         """Registers a job type. The same schemas again are the same registration: OK, description and defaults are taken
-        over. Registering in `@global` needs the role admin, or a grant.
+        over. A type that only a worker's Hello has registered takes schemas as a new one does. Registering in `@global`
+        needs the role admin, or a grant; so do deleting, pausing and resuming there.
 
         ALREADY_EXISTS JOB_TYPE_SCHEMA_CONFLICT: it is registered with other schemas; BadRequest shows where they differ.
           With `replace` the new ones become the next version; jobs that were submitted before keep the checks of theirs.
