@@ -48,8 +48,10 @@ class Jobs:
     def _holder(self, job: ModelJob) -> ModelJob | None:
         """The other job that has its unique key: one that has not ended, since no window is asked for here."""
         holder = self.holders.get((job.queue, job.unique or ""))
-        live = holder is not None and holder.job_id in self.jobs and holder.state not in TERMINAL_STATES
-        return holder if live and holder is not job else None
+        # Another job may have the id of one that was deleted.
+        if holder is None or holder is job or self.jobs.get(holder.job_id) is not holder:
+            return None
+        return None if holder.state in TERMINAL_STATES else holder
 
     def update(self, job_id: str, update: JobUpdate, now: int) -> Answer:
         """Its turn, while it waits for it; its labels at any time."""

@@ -226,7 +226,8 @@ class Clients(Workers):
 
     @rule(microseconds=st.integers(0, 3), alone=st.booleans())
     def purge(self, microseconds: int, *, alone: bool) -> None:
-        """Of all that was once found, what is over still."""
+        """Of all that was once found, what is over still: a purge finds nothing that is not durable."""
+        self.store.run_planned()
         ended_by, found = self.now - microseconds, [*self.model.jobs]
         over = self.model.purge(ended_by)
         self.store.plan(PurgeJobs(ANYBODY, found, ended_by), equals(expected=len(over)), alone=alone)
