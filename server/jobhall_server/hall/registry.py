@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from functools import partial
+from heapq import nlargest
+from os.path import commonprefix
 
 from jobhall.errors import JobTypeNotFoundError
 from jobhall.limits import (
@@ -215,20 +217,24 @@ class Registry:
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """The name that was meant, perhaps; empty where none is like it. Of many only those that begin or end as it does
-    are compared, categories aside, and not all of these: it is done on the loop.
+    """The name that was meant, perhaps; empty where none is like it. Of many only those are compared that begin and end
+    most like it, categories aside: it is done on the loop.
     """
     if len(known) > _COMPARED_MAX:
-        first, last = _ends(name)
-        alike = (one for one in known for ends in (_ends(one),) if ends[0] == first or ends[1] == last)
-        known = list(islice(alike, _COMPARED_MAX))
+        known = nlargest(_COMPARED_MAX, known, key=partial(_likeness, _own(name)))
     found = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return found[0] if found else ""
 
 
-def _ends(name: str) -> tuple[str, str]:
-    own = name.rpartition(":")[2]
-    return own[:3], own[-3:]
+def _likeness(name: str, other: str) -> int:
+    """How many letters they share from the begin on, and from the end on."""
+    other = _own(other)
+    # Letter by letter is what is meant: these are no paths.
+    return len(commonprefix((name, other))) + len(commonprefix((name[::-1], other[::-1])))  # noqa: RUF071
+
+
+def _own(name: str) -> str:
+    return name.rpartition(":")[2]
 
 
 def served_as(queue: QueueView, *, namespaces: Iterable[str], job_types: Iterable[str]) -> str | None:

@@ -158,7 +158,7 @@ class Call:
                 self._log("CANCELLED")
                 raise
         except Exception as bug:
-            if self._gone():
+            if self._gone() or _server_stopped(bug):
                 self._log("CANCELLED")
                 raise asyncio.CancelledError from bug
             error = self._hide(bug)
@@ -239,3 +239,8 @@ async def _streamed(served: _Behaviour, request: Any, stream: Any) -> None:
     finally:
         if inspect.isasyncgen(responses):
             await responses.aclose()
+
+
+def _server_stopped(error: Exception) -> bool:
+    """Whether a stream was read that gRPC had just ended, at the end of a drain; its error has no public name."""
+    return isinstance(error, grpc.aio.BaseError) and "already stopped" in str(error)
