@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -185,18 +186,16 @@ async def test_only_an_admin_changes_what_is_global(tmp_path: Path) -> None:
         stub = server.job_types
         everywhere: dict[str, Any] = {"namespace": "@global", "name": "score"}
 
-        def changes(metadata: Any) -> list[Any]:
+        # One after the other: a call begins when it is made, not when it is awaited.
+        def changes(metadata: Any) -> Iterator[Any]:
             by_prefix, by_namespace = job_type_pb2.JobType(name="public:score"), job_type_pb2.JobType(**everywhere)
-            return [
-                stub.RegisterJobType(types_pb.RegisterJobTypeRequest(job_type=by_namespace), metadata=metadata),
-                stub.RegisterJobType(types_pb.RegisterJobTypeRequest(job_type=by_prefix), metadata=metadata),
-                stub.PauseJobType(types_pb.PauseJobTypeRequest(**everywhere), metadata=metadata),
-                stub.ResumeJobType(types_pb.ResumeJobTypeRequest(name="public:score"), metadata=metadata),
-                stub.DeleteJobType(types_pb.DeleteJobTypeRequest(**everywhere), metadata=metadata),
-            ]
+            yield stub.RegisterJobType(types_pb.RegisterJobTypeRequest(job_type=by_namespace), metadata=metadata)
+            yield stub.RegisterJobType(types_pb.RegisterJobTypeRequest(job_type=by_prefix), metadata=metadata)
+            yield stub.PauseJobType(types_pb.PauseJobTypeRequest(**everywhere), metadata=metadata)
+            yield stub.ResumeJobType(types_pb.ResumeJobTypeRequest(name="public:score"), metadata=metadata)
+            yield stub.DeleteJobType(types_pb.DeleteJobTypeRequest(**everywhere), metadata=metadata)
 
-        first, *_ = changes(root)
-        await first
+        await next(changes(root))
         for change in changes(user):
             assert isinstance(await refusal(change), RoleRequiredError)
         found = await stub.GetJobType(types_pb.GetJobTypeRequest(**everywhere), metadata=user)

@@ -43,12 +43,12 @@ async def test_a_released_task_spends_no_attempt_and_is_available_at_once(brisk:
 async def test_a_task_released_for_a_while_waits_for_that_long(brisk: Running) -> None:
     job = await submit(brisk)
 
-    back = await released(brisk, delay={"nanos": 300_000_000})
+    back = await released(brisk, delay={"seconds": 2})
     too_early = await claim(brisk)
     again = await claim(brisk, timeout=SOON)
 
     assert (JobState(back.state), back.attempt) == (JobState.SCHEDULED, 0)
-    assert back.schedule_time.ToMicroseconds() - back.update_time.ToMicroseconds() == 300_000
+    assert back.schedule_time.ToMicroseconds() - back.update_time.ToMicroseconds() == 2_000_000
     assert not back.HasField("error")
     assert not too_early.tasks
     assert [(task.job_id, task.attempt) for task in again.tasks] == [(job.id, 1)]
