@@ -170,11 +170,11 @@ class TestOutcomes:
     async def test_a_slow_connection_costs_a_megabyte_and_no_beat(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Six results of a megabyte at about 2.5 MB/s, and a session that ends after three silent beats of 0.5 s. Once
+        """Six results of a megabyte at about 1.25 MB/s, and a session that ends after three silent beats of 1 s. Once
         all of them filled the buffers on the way, and each beat stood at their end.
         """
         async with (
-            running_server(tmp_path, heartbeat_seconds=0.5, session_ttl_seconds=2) as server,
+            running_server(tmp_path, heartbeat_seconds=1, session_ttl_seconds=4) as server,
             AsyncClient(server.address) as client,
         ):
             with Proxy(server.address) as proxy:
@@ -184,7 +184,7 @@ class TestOutcomes:
                     await connected(worker)
                     jobs = [await client.jobs.submit("gated", max_attempts=1) for _ in range(6)]
                     await eventually_async(lambda: len(gated.entered) == 6, within=10, what="all run")
-                    proxy.delay_seconds = 0.025
+                    proxy.delay_seconds = 0.05
                     gated.release.set()
                     on_the_way = await most_on_the_way(worker)
                     proxy.delay_seconds = 0
