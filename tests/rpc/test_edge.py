@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it has no stubs
 
 from jobhall.errors import REASONS, ApiError, Code, FieldViolation
 from jobhall.v1 import admin_service_pb2
@@ -107,6 +108,26 @@ async def test_a_bug_leaves_the_server_as_nothing_but_a_request_id(
     bugs = {line["request_id"]: line["exception"] for line in lines if line["event"] == "bug"}
     assert set(bugs) == {unary.metadata["request_id"], watched.metadata["request_id"]}
     assert all("Traceback" in trace for trace in bugs.values())
+
+
+async def test_a_stream_that_is_read_as_grpc_stops_is_no_bug(
+    raising: tuple[Running, Raising], server_log: io.StringIO
+) -> None:
+    """At the very end of a drain a read did not end as cancelled: it raised what gRPC has no public name for, and each
+    rolling restart could leave a stack trace in the log.
+    """
+    server, authenticator = raising
+
+    async def stopped() -> Principal:
+        raise cygrpc._ServerStoppedError("Server already stopped.")
+
+    authenticator.act = stopped
+    with pytest.raises(grpc.aio.AioRpcError):
+        await server.jobs.WatchJobs(pb.WatchJobsRequest(), timeout=5).read()
+
+    lines = [json.loads(line) for line in server_log.getvalue().splitlines()]
+    assert [line["code"] for line in lines if line["event"] == "rpc"] == ["CANCELLED"]
+    assert not [line for line in lines if line["event"] == "bug"]
 
 
 @pytest.fixture

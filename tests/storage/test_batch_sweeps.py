@@ -8,7 +8,7 @@ import pytest
 
 from jobhall.states import JobState
 from jobhall_server.domain.batch import BatchRecord, Counts, Sweep
-from jobhall_server.hall.batch_sweeps import EndSweep, HoldStep, RemoveBatch, SweepStep, WalkAgain
+from jobhall_server.hall.batch_sweeps import EndSweep, HoldStep, RemoveBatch, SweepStep
 from tests.support.batches import changed, held, opened, record
 from tests.support.stores import Floor
 
@@ -58,7 +58,6 @@ async def test_a_step_of_a_sweep_that_is_no_more_does_nothing(floor: Floor, late
     await floor.store.run(SweepStep(batch, keys, GRACE_US))
     await floor.store.run(HoldStep(held_back, keys))
     await floor.store.run(EndSweep(batch))
-    await floor.store.run(WalkAgain(batch))
     given = await held(floor, 2)
 
     assert [lease.job_key for lease in given] == keys

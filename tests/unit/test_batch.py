@@ -115,6 +115,7 @@ def test_while_a_batch_is_cancelled_active_waits_for_the_end_of_that() -> None:
     assert isinstance(idle, BatchRecord)
     assert (next_sweep(idle), next_sweep(cancelling)) == (Sweep.HOLD_BACK, Sweep.HAND_OUT)
     assert {next_sweep(batch(sweep=sweep)) for sweep in (Sweep.HOLD_BACK, Sweep.HAND_OUT)} == {Sweep.NONE}
+    assert next_sweep(batch(sweep=Sweep.DELETE)) is Sweep.DELETE
 
 
 def test_a_cancel_closes_and_gives_up_a_completion_job_that_wants_all_completed() -> None:

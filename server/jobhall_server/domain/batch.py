@@ -231,7 +231,11 @@ def delete(batch: BatchRecord) -> BatchRecord | None:
 
 
 def next_sweep(batch: BatchRecord) -> Sweep:
-    """What follows when a sweep is at its end: a cancel may have taken the place of one that had not come so far."""
+    """What follows when a sweep is at its end: a cancel may have taken the place of one that had not come so far, and a
+    delete goes round until no job is left.
+    """
+    if batch.sweep is Sweep.DELETE:
+        return Sweep.DELETE
     if batch.sweep is not Sweep.CANCEL:
         return Sweep.NONE
     return Sweep.HAND_OUT if batch.active else Sweep.HOLD_BACK

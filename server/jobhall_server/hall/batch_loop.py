@@ -20,7 +20,6 @@ from jobhall_server.hall.batch_sweeps import (
     RemoveBatch,
     SubmitCompletion,
     SweepStep,
-    WalkAgain,
 )
 from jobhall_server.hall.submits import Submission
 
@@ -129,13 +128,13 @@ class BatchLoop:
 
     async def _end(self, batch: BatchRecord) -> bool:
         """No job follows. A batch that is deleted is walked through again until its last job is gone."""
-        if batch.sweep is not Sweep.DELETE:
-            await self._hall.store.run(EndSweep(batch))
+        deleting = batch.sweep is Sweep.DELETE
+        if deleting and not await self._reads.members(batch.key, after_key=0):
+            await self._hall.store.run(RemoveBatch(batch))
             return True
-        left = await self._reads.members(batch.key, after_key=0)
-        await self._hall.store.run(WalkAgain(batch) if left else RemoveBatch(batch))
-        # What is left is with workers, who take their time.
-        return not left
+        await self._hall.store.run(EndSweep(batch))
+        # What is left of a batch that is deleted is with workers, who take their time.
+        return not deleting
 
     # --- completion jobs ---
 

@@ -76,7 +76,7 @@ class HoldStep(Unit[None]):
 
 
 class EndSweep(Unit[None]):
-    """The sweep is done; another may follow."""
+    """The sweep is at its end; another may follow, or the same from the beginning."""
 
     def __init__(self, batch: BatchRecord) -> None:
         self._batch = batch
@@ -86,19 +86,6 @@ class EndSweep(Unit[None]):
         batch = _as_read(group, self._batch)
         if batch is not None:
             group.save_batch(replace(batch, sweep=next_sweep(batch), sweep_after=0))
-
-
-class WalkAgain(Unit[None]):
-    """The walk through a batch that is deleted begins anew."""
-
-    def __init__(self, batch: BatchRecord) -> None:
-        self._batch = batch
-        self.batch_keys = (batch.key,)
-
-    def decide(self, group: Group) -> None:
-        batch = _as_read(group, self._batch)
-        if batch is not None:
-            group.save_batch(replace(batch, sweep_after=0))
 
 
 class RemoveBatch(Unit[None]):

@@ -75,6 +75,16 @@ def refuse_set(message: Message, names: Collection[str], prefix: str = "") -> No
             raise FieldNotSupportedError(prefix + descriptor.name)
 
 
+def check_mask(paths: Collection[str], changeable: Collection[str]) -> None:
+    """FieldInvalidError unless an update_mask names fields that can be changed, and at least one."""
+    if not paths:
+        raise FieldInvalidError("update_mask", f"names no field; name some of {', '.join(changeable)}")
+    for path in paths:
+        if path not in changeable:
+            fault = f"names {path[:80]!r}; what can be changed is {', '.join(changeable)}, each as a whole"
+            raise FieldInvalidError("update_mask", fault)
+
+
 def digest_of(*parts: bytes) -> int:
     """63 bits that tell one outcome or submission from another; never 0 or 1, which mean something of their own."""
     digest = hashlib.blake2b(b"".join(parts), digest_size=8).digest()

@@ -14,7 +14,7 @@ from jobhall_server.domain.batch import BatchUpdate, BatchView
 from jobhall_server.hall import checks
 from jobhall_server.hall.batch_submissions import BatchSubmission
 from jobhall_server.hall.submits import Submission
-from jobhall_server.rpc.convert import digest_of, progress_out, timestamp
+from jobhall_server.rpc.convert import check_mask, digest_of, progress_out, timestamp
 from jobhall_server.rpc.convert_access import access_in, access_out
 from jobhall_server.rpc.convert_stats import counts_out
 from jobhall_server.rpc.convert_submissions import submission_in
@@ -43,12 +43,7 @@ def batch_update_in(message: batch_pb2.Batch, paths: Sequence[str]) -> tuple[Bat
     """The fields that a mask names, as they are to be, and what the completion job says if that is one of them; those
     that it does not name are not looked at.
     """
-    if not paths:
-        raise FieldInvalidError("update_mask", f"names no field; name some of {', '.join(_UPDATES)}")
-    for path in paths:
-        if path not in _UPDATES:
-            fault = f"names {path[:80]!r}; what can be changed is {', '.join(_UPDATES)}, each as a whole"
-            raise FieldInvalidError("update_mask", fault)
+    check_mask(paths, _UPDATES)
     given = "completion_job" in paths and message.HasField("completion_job")
     # Its namespace is the batch's, which the use case knows. It is read first: what is wrong with it is named so.
     completion = _within(message.completion_job, "batch.completion_job", "") if given else None

@@ -23,7 +23,7 @@ from jobhall.v1 import job_pb2
 from jobhall_server.domain.moves import JobUpdate
 from jobhall_server.hall import checks
 from jobhall_server.hall.submits import Submission, labels_text
-from jobhall_server.rpc.convert import digest_of, microseconds, payload_in
+from jobhall_server.rpc.convert import check_mask, digest_of, microseconds, payload_in
 from jobhall_server.rpc.convert_access import access_in
 from jobhall_server.rpc.convert_rules import policy_in, retention_in, span_in, timeout_in
 
@@ -74,12 +74,7 @@ def submission_in(message: job_pb2.JobSubmission, field: str) -> Submission:
 
 def update_in(message: job_pb2.Job, paths: list[str]) -> JobUpdate:
     """The fields of the job that a mask names, as they are to be; those that it does not name are not looked at."""
-    if not paths:
-        raise FieldInvalidError("update_mask", f"names no field; name some of {', '.join(_UPDATES)}")
-    for path in paths:
-        if path not in _UPDATES:
-            fault = f"names {path[:80]!r}; what can be changed is {', '.join(_UPDATES)}, each as a whole"
-            raise FieldInvalidError("update_mask", fault)
+    check_mask(paths, _UPDATES)
     columns = {_UPDATES[path][0]: _UPDATES[path][1](message) for path in paths}
     return JobUpdate(frozenset(columns), **columns)  # type: ignore[arg-type]  # each of its column's type
 
