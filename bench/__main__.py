@@ -12,7 +12,9 @@ from typing import NoReturn
 
 from bench.processes import BenchmarkError
 from bench.report import YARDSTICKS, machine, profile_text, table
-from bench.workloads import FULL, QUICK, WORKLOADS, Figures, run_workload, run_yardsticks
+from bench.run import FULL, QUICK, Figures
+from bench.watch_workloads import ONCE
+from bench.workloads import WORKLOADS, run_workload, run_yardsticks
 
 
 def main() -> int:
@@ -28,7 +30,7 @@ def main() -> int:
             figures, level = run_yardsticks(sizes, folder=arguments.folder)
             measured[YARDSTICKS].append(figures)
             _say(workload=YARDSTICKS, round=number, synchronous=level, **figures)
-            for name in names:
+            for name in names if number == 1 else [name for name in names if name not in ONCE]:
                 measured[name].append(_measure(name, number, arguments))
     except BenchmarkError as error:
         print(f"bench: {error}", file=sys.stderr)

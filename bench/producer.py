@@ -22,6 +22,8 @@ BATCH_JOBS = 1000
 IN_FLIGHT = 64
 CALLS_IN_FLIGHT = 8
 STEADY_JOBS_PER_SECOND = 100
+EVEN_JOBS_PER_SECOND = 1_250
+EVEN_JOBS_AT_ONCE = 25
 
 
 async def submit_batches(client: AsyncClient, count: int) -> None:
@@ -74,6 +76,33 @@ async def submit_steadily(client: AsyncClient, count: int) -> None:
     await asyncio.gather(*(submit(first + number / STEADY_JOBS_PER_SECOND) for number in range(count)))
 
 
+async def submit_evenly(client: AsyncClient, count: int) -> None:
+    """SubmitJobStream, as many each 20 ms as makes 1,250 a second: 5,000 events when a worker drains them."""
+    async with client.jobs.submit_stream() as stream:
+        under_way: deque[asyncio.Future[jobhall.Submitted]] = deque()
+        began = time.monotonic()
+        for number in range(count):
+            if number % EVEN_JOBS_AT_ONCE == 0:
+                await asyncio.sleep(began + number / EVEN_JOBS_PER_SECOND - time.monotonic())
+                while under_way and under_way[0].done():
+                    under_way.popleft().result()
+            under_way.append(stream.submit_soon(jobhall.Submission(JOB_TYPE, PARAMETERS)))
+        await asyncio.gather(*under_way)
+
+
+async def change_steadily(client: AsyncClient, count: int) -> None:
+    """100 changes a second of all the jobs there are, in turn: cancelled, retried, cancelled; each in its own call."""
+    job_ids = [job.id async for job in client.jobs.list_jobs(page_size=1000)]
+
+    async def change(number: int, due: float) -> None:
+        await asyncio.sleep(due - time.monotonic())
+        turn, place = divmod(number, len(job_ids))
+        await (client.jobs.retry_job if turn % 2 else client.jobs.cancel_job)(job_ids[place])
+
+    first = time.monotonic() + 0.2
+    await asyncio.gather(*(change(number, first + number / STEADY_JOBS_PER_SECOND) for number in range(count)))
+
+
 async def call_without_pause(client: AsyncClient, _count: int) -> None:
     """GetServerInfo, always eight in flight, until SIGTERM: neither this loop nor the server's is ever idle."""
     calls = itertools.count(1)
@@ -101,6 +130,8 @@ WAYS = {
     "merged": submit_merged,
     "piped": submit_piped,
     "steady": submit_steadily,
+    "even": submit_evenly,
+    "changes": change_steadily,
     "calls": call_without_pause,
 }
 

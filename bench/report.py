@@ -6,135 +6,16 @@ import os
 import platform
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 
 import grpc
 
 import jobhall
+from bench.rows import ROWS, Row
 
 YARDSTICKS = "yardsticks"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One line of the table: a figure of a workload, and what to hold it against."""
-
-    workload: str
-    figure: str
-    title: str
-    aim: float | None = None
-    less_is_better: bool = False
-    peers: str = ""
-    yardstick: str = ""
-
-
-ROWS = (
-    Row(
-        workload="W1",
-        figure="jobs_per_second",
-        title="W1 drained by one worker, jobs/s",
-        aim=34_000,
-        peers="22,900 graphile-worker, 18,600 pgqueuer",
-        yardstick="sqlite_drained_per_second",
-    ),
-    Row(
-        workload="W1",
-        figure="server_cpu_us_per_job",
-        title="W1 the server's CPU, µs a job",
-        aim=20,
-        less_is_better=True,
-    ),
-    Row(workload="W1", figure="worker_cpu_us_per_job", title="W1 the SDK's CPU, µs a job", aim=15, less_is_better=True),
-    Row(
-        workload="W1-result",
-        figure="jobs_per_second",
-        title="W1 with a 100-byte result each, jobs/s",
-        yardstick="sqlite_drained_per_second",
-    ),
-    Row(
-        workload="W1-busy",
-        figure="jobs_per_second",
-        title="W1 while no loop is ever idle, jobs/s",
-        yardstick="sqlite_drained_per_second",
-    ),
-    Row(
-        workload="W2",
-        figure="jobs_per_second",
-        title="W2 producer and worker at once, over SubmitJobStream, jobs/s",
-        aim=24_000,
-        peers="16,100 graphile-worker, 12,600 pgqueuer",
-        yardstick="sqlite_inserted_and_drained_per_second",
-    ),
-    Row(
-        workload="W2-batches",
-        figure="jobs_per_second",
-        title="W2 the same by BatchSubmitJobs, each awaited, jobs/s",
-        yardstick="sqlite_inserted_and_drained_per_second",
-    ),
-    Row(
-        workload="W3",
-        figure="p50_ms",
-        title="W3 submit to handler start, p50 ms",
-        aim=2.5,
-        less_is_better=True,
-        peers="3.4 graphile-worker, 2.1 BullMQ",
-        yardstick="echo_unary_p50_ms",
-    ),
-    Row(
-        workload="W3",
-        figure="p99_ms",
-        title="W3 submit to handler start, p99 ms",
-        aim=6,
-        less_is_better=True,
-        peers="6.9 graphile-worker, 5.8 BullMQ",
-    ),
-    Row(workload="W4", figure="idle_mb", title="W4 resident memory when idle, MB", aim=64, less_is_better=True),
-    Row(workload="W4", figure="watch_kb", title="W4 memory per open watch, KB", aim=40, less_is_better=True),
-    Row(
-        workload="submits-unary",
-        figure="submits_per_second",
-        title="SubmitJob one at a time, /s",
-        yardstick="sqlite_lone_commits_per_second",
-    ),
-    Row(
-        workload="submits-stream",
-        figure="submits_per_second",
-        title="SubmitJobStream one at a time, /s",
-        aim=1_100,
-        yardstick="sqlite_lone_commits_per_second",
-    ),
-    Row(
-        workload="submits-merged",
-        figure="submits_per_second",
-        title="SubmitJobStream 64 in flight, /s",
-        aim=10_000,
-        yardstick="echo_stream_merged_per_second",
-    ),
-    Row(
-        workload="W1",
-        figure="batch_submits_per_second",
-        title="BatchSubmitJobs by 1,000, jobs/s",
-        yardstick="sqlite_inserted_per_second",
-    ),
-    Row(
-        workload="lists",
-        figure="pending_ms",
-        title="A page of 100 PENDING jobs among a million finished ones, ms",
-        less_is_better=True,
-        yardstick="echo_unary_p50_ms",
-    ),
-    Row(
-        workload="lists",
-        figure="pending_ratio",
-        title="The same against a thousand finished ones, times as long",
-        aim=1.5,
-        less_is_better=True,
-    ),
-    Row(workload="lists", figure="failed_ms", title="A page of 100 FAILED jobs among them, ms", less_is_better=True),
-    Row(workload="lists", figure="type_ms", title="A page of a type that has 100 among them, ms", less_is_better=True),
-)
 
 Rounds = Mapping[str, Sequence[Mapping[str, float]]]
 
@@ -147,9 +28,9 @@ def table(rounds: Rounds) -> str:
         "|---|---:|---:|---|---|---:|---:|",
     ]
     for row in ROWS:
-        value = medians(rounds.get(row.workload, ())).get(row.figure)
-        if value is not None:
-            lines.append(_line(row, value, yardsticks.get(row.yardstick)))
+        figures = medians(rounds.get(row.workload, ()))
+        if row.figure in figures:
+            lines.append(_line(row, figures[row.figure], (yardsticks | figures).get(row.yardstick)))
     lines += ["", "| yardstick of this machine | measured |", "|---|---:|"]
     lines += [f"| {name.replace('_', ' ')} | {_number(value)} |" for name, value in yardsticks.items()]
     return "\n".join(lines)

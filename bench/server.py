@@ -38,24 +38,29 @@ class Server:
     database: Path
     synchronous: str
 
-    def await_completed(self, jobs: int, *, within: float) -> float:
-        """Waits until that many jobs have ended, as committed; answers when that was seen, in seconds since 1970."""
+    def await_completed(self, jobs: int, *, within: float, other_events: int = 0) -> float:
+        """Waits until that many jobs have ended, as committed; answers when that was seen, in seconds since 1970.
+
+        `other_events` are those of jobs that did not run.
+        """
         deadline = time.monotonic() + within
         with closing(self._connect()) as connection:
             while True:
                 self.child.check()
                 # One row that is read by its key: the wait costs the server nothing.
                 [events] = connection.execute("SELECT value FROM jobhall_counters WHERE name = 'event'").fetchone()
-                if events >= 4 * jobs and not self._unfinished(connection):
+                if events >= 4 * jobs + other_events and not self._unfinished(connection):
                     return time.time()
                 if time.monotonic() > deadline:
                     raise BenchmarkError(f"after {within:g} s there were {events} events of {4 * jobs}")
                 time.sleep(_POLL_SECONDS)
 
-    def first_claimed_at(self) -> float:
-        """When the first job was claimed, in seconds since 1970."""
+    def first_claimed_at(self, *, since: float = 0) -> float:
+        """When the first job was claimed since then, in seconds since 1970."""
         with closing(self._connect()) as connection:
-            [at] = connection.execute("SELECT min(at) FROM jobhall_events WHERE event_type = 4").fetchone()
+            [at] = connection.execute(
+                "SELECT min(at) FROM jobhall_events WHERE event_type = 4 AND at >= ?", [int(since * 1e6)]
+            ).fetchone()
         return float(at) / 1e6
 
     def stop(self) -> None:
@@ -64,10 +69,14 @@ class Server:
             raise BenchmarkError(f"the server ended with status {status}\n{self.child.log_tail()}")
 
     def check(self, jobs: int, *, result_bytes: int = 0) -> None:
-        """Raises unless exactly these jobs are COMPLETED and ran once, with all their events and results."""
+        """Raises unless exactly these jobs are COMPLETED and ran once, with all their events and results.
+
+        Those that were cancelled do not count.
+        """
         with closing(self._connect()) as connection:
             [stored, completed] = connection.execute(
-                "SELECT count(*), coalesce(sum(state = ?), 0) FROM jobhall_jobs", [jobhall.JobState.COMPLETED]
+                "SELECT count(*), coalesce(sum(state = ?), 0) FROM jobhall_jobs WHERE state <> ?",
+                [jobhall.JobState.COMPLETED, jobhall.JobState.CANCELLED],
             ).fetchone()
             [whole] = connection.execute(_WHOLE_JOBS).fetchone()
             [results] = connection.execute(

@@ -6,62 +6,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
 
 from bench.bare_sqlite import measure_bare_sqlite
 from bench.lists import measure_lists
-from bench.processes import Child, Processes, cpu_seconds, module_command, resident_bytes
-from bench.server import Server, start_server
+from bench.processes import Processes, cpu_seconds, resident_bytes
+from bench.run import RUN_SECONDS_MAX, Figures, Run, Sizes, connected
+from bench.server import start_server
+from bench.watch_workloads import WATCH_WORKLOADS
 
-Figures = dict[str, float]
-RUN_SECONDS_MAX = 120.0
 _RESULT_BYTES = 100
 _SETTLE_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sizes:
-    """How much of everything; bounded, so that the whole takes minutes."""
-
-    jobs: int
-    submits: int
-    """Of those that go one at a time."""
-    steady_jobs: int
-    watches: int
-    echo_calls: int
-    listed: int
-    """Finished jobs among which pages are read."""
-    rounds: int
-
-
-FULL = Sizes(jobs=20_000, submits=2_000, steady_jobs=1_000, watches=1_000, echo_calls=2_000, listed=1_000_000, rounds=3)
-QUICK = Sizes(jobs=4_000, submits=400, steady_jobs=200, watches=200, echo_calls=500, listed=50_000, rounds=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One run of a workload: its server, and how to start what works against it."""
-
-    sizes: Sizes
-    processes: Processes
-    server: Server
-    profile: Path | None
-    """A folder for the sampler's reports."""
-
-    def produce(self, way: str, count: int) -> Child:
-        command = module_command("bench.producer", self.profile and self.profile / f"producer-{way}.json")
-        return self.processes.start("producer", *command, way, self.server.address, str(count))
-
-    def work(self, *options: str) -> Child:
-        command = module_command("bench.worker", self.profile and self.profile / "worker.json")
-        return self.processes.start("worker", *command, self.server.address, *options)
-
-    def begin(self) -> None:
-        """What is measured begins: a profile counts from here."""
-        if self.profile is not None:
-            (self.profile / "go").touch()
 
 
 def drain(run: Run, *, result_bytes: int = 0, busy: bool = False) -> Figures:
@@ -106,7 +62,7 @@ def drain_while_busy(run: Run) -> Figures:
 def produce_and_work(run: Run, *, way: str) -> Figures:
     """W2: the worker waits already; from the first submit to the last completion."""
     jobs = run.sizes.jobs
-    worker = _connected(run.work())
+    worker = connected(run.work())
     run.begin()
     producer = run.produce(way, jobs)
     ended_at = run.server.await_completed(jobs, within=RUN_SECONDS_MAX)
@@ -120,7 +76,7 @@ def produce_and_work(run: Run, *, way: str) -> Figures:
 def start_latency(run: Run) -> Figures:
     """W3: 100 jobs a second and an idle worker; from the call of submit to the start of the handler."""
     jobs = run.sizes.steady_jobs
-    worker = _connected(run.work(f"--latencies={jobs}"))
+    worker = connected(run.work(f"--latencies={jobs}"))
     run.begin()
     run.produce("steady", jobs).read(within=RUN_SECONDS_MAX)
     milliseconds = [1000 * seconds for seconds in worker.read(within=RUN_SECONDS_MAX)["latencies"]]
@@ -183,6 +139,7 @@ WORKLOADS: dict[str, Callable[[Run], Figures]] = {
     "submits-stream": lambda run: submits(run, way="stream", count=run.sizes.submits),
     "submits-merged": lambda run: submits(run, way="merged", count=run.sizes.jobs),
     "lists": lists,
+    **WATCH_WORKLOADS,
 }
 
 
@@ -213,12 +170,6 @@ def run_yardsticks(sizes: Sizes, *, folder: Path) -> tuple[Figures, str]:
         "sqlite_lone_commits_per_second": disk.lone_commits_per_second,
     }
     return figures, disk.synchronous
-
-
-def _connected(worker: Child) -> Child:
-    while "connected_at" not in worker.read(within=RUN_SECONDS_MAX):
-        pass
-    return worker
 
 
 @contextmanager

@@ -25,6 +25,8 @@ from jobhall.procedures import Procedures
 from jobhall.retry import CallRetry
 from jobhall.server_info import ServerInfo
 from jobhall.spans import seconds
+from jobhall.waiting import Waiting
+from jobhall.waits import Waits
 from jobhall.worker_info import WorkerInfo
 
 
@@ -50,10 +52,12 @@ class AsyncClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         endpoint = resolve_endpoint(address, token)
+        policy = retry or CallRetry()
         self._driver = AsyncDriver(endpoint, channel, sleep)
-        self._procedures = Procedures(retry or CallRetry(), seconds(timeout, field="timeout"), clock)
-        self.jobs = AsyncJobsApi(self._driver, self._procedures)
-        self.batches = AsyncBatchesApi(self._driver, self._procedures)
+        self._procedures = Procedures(policy, seconds(timeout, field="timeout"), clock)
+        waiting = Waiting(self._procedures, Waits(policy))
+        self.jobs = AsyncJobsApi(self._driver, self._procedures, waiting)
+        self.batches = AsyncBatchesApi(self._driver, self._procedures, waiting)
         self.types = AsyncJobTypesApi(self._driver, self._procedures)
         self.workers = AsyncWorkersApi(self._driver, self._procedures)
 

@@ -18,14 +18,16 @@ from jobhall.spans import seconds
 from jobhall.states import CompletionPolicy
 from jobhall.submission import Submission
 from jobhall.unchanged import UNCHANGED, Unchanged
+from jobhall.waiting import Waiting
 
 
 class AsyncBatchesApi:
     """`client.batches`: groups jobs, counts them, holds them back, cancels them all; see `BatchesApi`."""
 
-    def __init__(self, driver: AsyncDriver, procedures: Procedures) -> None:
+    def __init__(self, driver: AsyncDriver, procedures: Procedures, waiting: Waiting) -> None:
         self._driver = driver
         self._procedures = procedures
+        self._waiting = waiting
 
     async def create(
         self,
@@ -121,7 +123,7 @@ class AsyncBatchesApi:
         on_update: Callable[[Batch], None] | None = None,
     ) -> Batch:
         """Waits until the batch has ended, COMPLETED or FAILED, and returns it; one that is not closed never ends."""
-        procedure = self._procedures.wait_for_batch(
+        procedure = self._waiting.for_batch(
             batch_id,
             timeout_seconds=None if timeout is None else seconds(timeout, field="timeout"),
             poll_seconds=seconds(poll_interval, field="poll_interval"),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
 
+from jobhall.aio_waits import AsyncFollowers
 from jobhall.calls import WATCH, Call, Page
 from jobhall.channel import CHANNEL_OPTIONS, Endpoint
 from jobhall.errors import ApiError
 from jobhall.model import WatchUpdate
-from jobhall.procedures import Pause, Procedure, Procedures, client_closed
+from jobhall.procedures import Await, Pause, Procedure, Procedures, Send, client_closed
 from jobhall.v1 import job_service_pb2 as jobs_pb2
 from jobhall.watching import WatchPlace
 from jobhall.wire_errors import error_from_call
@@ -32,6 +34,7 @@ class AsyncDriver:
         self._sleep = sleep
         self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[Any, Any]] = {}
         self._closed = asyncio.Event()
+        self._followers = AsyncFollowers(self)
 
     def channel(self) -> grpc.aio.Channel:
         """The channel, opened when it is first asked for, in the loop that asks."""
@@ -42,19 +45,16 @@ class AsyncDriver:
     async def run(self, procedure: Procedure[T]) -> T:
         """Does what the procedure asks for, until it has its answer."""
         outcome: Any = None
-        while True:
-            try:
-                step = procedure.send(outcome)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            if self._closed.is_set():
-                raise client_closed()
-            if isinstance(step, Pause):
-                await self._sleep(step.seconds)
-                outcome = None
-            else:
-                outcome = await self._send(step.call, step.timeout_seconds)
+        with closing(procedure):
+            while True:
+                try:
+                    step = procedure.send(outcome)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                if self._closed.is_set():
+                    raise client_closed()
+                outcome = await self._do(step)
 
     async def pages(self, procedures: Procedures, page_call: Callable[..., Call[Page[T]]]) -> AsyncIterator[T]:
         """All entries of a list, page by page; the call takes the page_token."""
@@ -74,20 +74,23 @@ class AsyncDriver:
             request_serializer=jobs_pb2.WatchJobsRequest.SerializeToString,
             response_deserializer=jobs_pb2.WatchJobsResponse.FromString,
         )
-        while not self._closed.is_set():
+        while not self._over(place):
             error: ApiError | None = None
             stream = open_stream(place.request(), metadata=self.endpoint.metadata)
+            place.opened(stream.cancel)
             try:
-                async for response in stream:
+                while (response := await _heard(stream, place.silence_seconds)) is not grpc.aio.EOF:
                     yield place.take(response)
+            except TimeoutError:
+                error = place.silent()
             except grpc.aio.AioRpcError as failure:
                 error = error_from_call(failure, address=self.endpoint.address)
             except asyncio.CancelledError:
-                if not self._closed_meanwhile():
+                if _cancelling() or not self._over(place):
                     raise
             finally:
                 stream.cancel()
-            if self._closed.is_set() or (error is None and place.ends):
+            if self._over(place) or (error is None and place.ends):
                 return
             await self._sleep(place.delay_seconds(error))
 
@@ -100,6 +103,17 @@ class AsyncDriver:
         self._closed.set()
         if self._channel is not None:
             await self._channel.close()
+        await self._followers.join()
+
+    async def _do(self, step: Send | Pause | Await) -> Any:
+        match step:
+            case Send():
+                return await self._send(step.call, step.timeout_seconds)
+            case Pause():
+                await self._sleep(step.seconds)
+            case Await():
+                await self._followers.wait(step)
+        return None
 
     async def _send(self, call: Call[Any], timeout_seconds: float) -> Any:
         method = self._methods.get(call.path)
@@ -118,9 +132,18 @@ class AsyncDriver:
                 raise
             return client_closed()
 
+    def _over(self, place: WatchPlace) -> bool:
+        return self._closed.is_set() or place.stopped
+
     def _closed_meanwhile(self) -> bool:
         """Whether a CancelledError is of the closed channel, which cancels its calls, and not meant for the task."""
         return self._closed.is_set() and not _cancelling()
+
+
+async def _heard(stream: grpc.aio.UnaryStreamCall[Any, Any], silence_seconds: float) -> Any:
+    """The next message, or EOF; TimeoutError when there is none for so long, which cancels the stream."""
+    async with asyncio.timeout(silence_seconds):
+        return await stream.read()
 
 
 def _cancelling() -> bool:

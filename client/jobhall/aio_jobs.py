@@ -8,20 +8,34 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar, Unpack
 
-from jobhall import calls, calls_insight
+from jobhall import calls, calls_events, calls_insight
 from jobhall.aio_driver import AsyncDriver
 from jobhall.calls import BulkStep, Call, PageOptions, SubmitOptions
+from jobhall.calls_events import EventOptions, EventPageOptions
 from jobhall.calls_insight import LogOptions, LogPageOptions
 from jobhall.errors import WatcherLimitError
 from jobhall.filters import JobSelection, settled
+from jobhall.limits import PAGE_SIZE_MAX
 from jobhall.log_place import POLL_SECONDS, LogPlace
-from jobhall.model import AccessControl, ItemError, Job, JobPage, Jobs, LogEntry, LogPage, WatchUpdate
+from jobhall.model import (
+    AccessControl,
+    EventPage,
+    ItemError,
+    Job,
+    JobEvent,
+    JobPage,
+    Jobs,
+    LogEntry,
+    LogPage,
+    WatchUpdate,
+)
 from jobhall.model_insight import BulkOutcome, JobAttempt, JobExplanation, JobStats
 from jobhall.procedures import Procedure, Procedures
 from jobhall.spans import seconds
 from jobhall.submission import Submission
 from jobhall.submit_stream import SubmitStream
 from jobhall.unchanged import UNCHANGED, Unchanged
+from jobhall.waiting import Waiting
 from jobhall.watching import WatchOptions, WatchPlace
 
 T = TypeVar("T")
@@ -30,9 +44,10 @@ T = TypeVar("T")
 class AsyncJobsApi:
     """`client.jobs`: submits, reads, waits for, watches, changes, cancels, retries and deletes jobs; see `JobsApi`."""
 
-    def __init__(self, driver: AsyncDriver, procedures: Procedures) -> None:
+    def __init__(self, driver: AsyncDriver, procedures: Procedures, waiting: Waiting) -> None:
         self._driver = driver
         self._procedures = procedures
+        self._waiting = waiting
 
     # --- submitting ---
 
@@ -133,8 +148,23 @@ class AsyncJobsApi:
         poll_interval: float | timedelta | None = None,
     ) -> Job:
         """Waits until the job has completed, and returns it with its result."""
-        procedure = self._procedures.wait_for_job(
+        procedure = self._waiting.for_job(
             job_id,
+            timeout_seconds=None if timeout is None else seconds(timeout, field="timeout"),
+            poll_seconds=None if poll_interval is None else seconds(poll_interval, field="poll_interval"),
+        )
+        return await self._driver.run(procedure)
+
+    async def wait_for_jobs(
+        self,
+        job_ids: Sequence[str],
+        *,
+        timeout: float | timedelta | None = None,
+        poll_interval: float | timedelta | None = None,
+    ) -> Jobs:
+        """Waits until all have completed, and returns them with their results, in the order of the ids."""
+        procedure = self._waiting.for_jobs(
+            job_ids,
             timeout_seconds=None if timeout is None else seconds(timeout, field="timeout"),
             poll_seconds=None if poll_interval is None else seconds(poll_interval, field="poll_interval"),
         )
@@ -143,6 +173,21 @@ class AsyncJobsApi:
     def watch(self, **options: Unpack[WatchOptions]) -> AsyncGenerator[WatchUpdate, None]:
         """Streams what happens to jobs: every change of state, gap-free and in order, and progress at its best."""
         return self._driver.watch(WatchPlace(options, self._procedures.policy))
+
+    async def events(self, **options: Unpack[EventOptions]) -> AsyncIterator[JobEvent]:
+        """Goes through the log of state changes, in the order of commits; reads the pages as it goes."""
+        asked = EventPageOptions(page_size=PAGE_SIZE_MAX, **settled(options))
+        while True:
+            page = await self.events_page(**asked)
+            for event in page.events:
+                yield event
+            if page.end_reached:
+                return
+            asked["cursor"] = page.cursor
+
+    async def events_page(self, **options: Unpack[EventPageOptions]) -> EventPage:
+        """Reads one page of that log."""
+        return await self._call(calls_events.list_job_events(options))
 
     # --- changing one ---
 

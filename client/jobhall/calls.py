@@ -174,11 +174,12 @@ class JobsAnswer:
     remaining_ids: Sequence[str]
 
 
-def get_jobs(job_ids: Sequence[str], *, include_errors: bool) -> Call[JobsAnswer]:
-    """Reads up to 1000 jobs by id, all of each."""
+def get_jobs(job_ids: Sequence[str], *, include_errors: bool = False, briefly: bool = False) -> Call[JobsAnswer]:
+    """Reads up to 1000 jobs by id, all of each or briefly."""
+    view = job_pb2.JOB_VIEW_BASIC if briefly else job_pb2.JOB_VIEW_UNSPECIFIED
     return unary(
         "JobService",
-        jobs_pb2.BatchGetJobsRequest(job_ids=job_ids, include_errors=include_errors),
+        jobs_pb2.BatchGetJobsRequest(job_ids=job_ids, include_errors=include_errors, view=view),
         jobs_pb2.BatchGetJobsResponse,
         lambda answer: JobsAnswer(
             Jobs(tuple(job_from_wire(job) for job in answer.jobs), tuple(answer.missing_job_ids)),

@@ -24,6 +24,8 @@ from jobhall.procedures import Procedures
 from jobhall.retry import CallRetry
 from jobhall.server_info import ServerInfo
 from jobhall.spans import seconds
+from jobhall.waiting import Waiting
+from jobhall.waits import Waits
 from jobhall.worker_info import WorkerInfo
 
 
@@ -56,8 +58,9 @@ class Client:
         policy = retry or CallRetry()
         self._driver = Driver(endpoint, channel or open_channel(endpoint), sleep)
         self._procedures = Procedures(policy, seconds(timeout, field="timeout"), clock)
-        self.jobs = JobsApi(self._driver, self._procedures)
-        self.batches = BatchesApi(self._driver, self._procedures)
+        waiting = Waiting(self._procedures, Waits(policy))
+        self.jobs = JobsApi(self._driver, self._procedures, waiting)
+        self.batches = BatchesApi(self._driver, self._procedures, waiting)
         self.types = JobTypesApi(self._driver, self._procedures)
         self.workers = WorkersApi(self._driver, self._procedures)
 

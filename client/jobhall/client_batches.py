@@ -18,6 +18,7 @@ from jobhall.spans import seconds
 from jobhall.states import CompletionPolicy
 from jobhall.submission import Submission
 from jobhall.unchanged import UNCHANGED, Unchanged
+from jobhall.waiting import Waiting
 
 
 class BatchesApi:
@@ -29,9 +30,10 @@ class BatchesApi:
     print(client.batches.wait(batch.id, timeout=600).counts)
     """
 
-    def __init__(self, driver: Driver, procedures: Procedures) -> None:
+    def __init__(self, driver: Driver, procedures: Procedures, waiting: Waiting) -> None:
         self._driver = driver
         self._procedures = procedures
+        self._waiting = waiting
 
     def create(
         self,
@@ -138,10 +140,11 @@ class BatchesApi:
     ) -> Batch:
         """Waits until the batch has ended, COMPLETED or FAILED, and returns it; one that is not closed never ends.
 
-        Raises BatchTimeoutError after `timeout` seconds (None: never). It asks often at first, and then every
-        `poll_interval`, at most ten times a second; `on_update` is called with what it was told each time.
+        Raises BatchTimeoutError after `timeout` seconds (None: never). A watch tells when it has ended; besides it is
+        looked at, often at first, and then every `poll_interval`, at most ten times a second, and `on_update` is called
+        with what is seen each time.
         """
-        procedure = self._procedures.wait_for_batch(
+        procedure = self._waiting.for_batch(
             batch_id,
             timeout_seconds=None if timeout is None else seconds(timeout, field="timeout"),
             poll_seconds=seconds(poll_interval, field="poll_interval"),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import Any, TypeVar
 
 import grpc
 
 from jobhall.calls import WATCH, Call, Page
 from jobhall.channel import CHANNEL_OPTIONS, Endpoint
+from jobhall.client_silence import Listeners
+from jobhall.client_waits import Followers
 from jobhall.errors import ApiError
 from jobhall.model import WatchUpdate
-from jobhall.procedures import Pause, Procedure, Procedures, client_closed
+from jobhall.procedures import Await, Pause, Procedure, Procedures, Send, client_closed
 from jobhall.v1 import job_service_pb2 as jobs_pb2
 from jobhall.watching import WatchPlace
 from jobhall.wire_errors import error_from_call
@@ -29,23 +32,22 @@ class Driver:
         self._sleep = sleep
         self._methods: dict[str, grpc.UnaryUnaryMultiCallable[Any, Any]] = {}
         self._closed = threading.Event()
+        self._listeners = Listeners()
+        self._followers = Followers(self)
 
     def run(self, procedure: Procedure[T]) -> T:
         """Does what the procedure asks for, until it has its answer."""
         outcome: Any = None
-        while True:
-            try:
-                step = procedure.send(outcome)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            if self._closed.is_set():
-                raise client_closed()
-            if isinstance(step, Pause):
-                self._sleep(step.seconds)
-                outcome = None
-            else:
-                outcome = self._send(step.call, step.timeout_seconds)
+        with closing(procedure):
+            while True:
+                try:
+                    step = procedure.send(outcome)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                if self._closed.is_set():
+                    raise client_closed()
+                outcome = self._do(step)
 
     def pages(self, procedures: Procedures, page_call: Callable[..., Call[Page[T]]]) -> Iterator[T]:
         """All entries of a list, page by page; the call takes the page_token."""
@@ -64,17 +66,20 @@ class Driver:
             request_serializer=jobs_pb2.WatchJobsRequest.SerializeToString,
             response_deserializer=jobs_pb2.WatchJobsResponse.FromString,
         )
-        while not self._closed.is_set():
+        while not self._over(place):
             error: ApiError | None = None
             stream: Any = open_stream(place.request(), metadata=self.endpoint.metadata)
+            place.opened(stream.cancel)
+            ear = self._listeners.ear(stream.cancel, place.silence_seconds)
             try:
-                for response in stream:
+                while (response := ear.hear(stream)) is not None:
                     yield place.take(response)
             except grpc.RpcError as failure:
-                error = error_from_call(failure, address=self.endpoint.address)
+                error = place.silent() if ear.silent else error_from_call(failure, address=self.endpoint.address)
             finally:
                 stream.cancel()
-            if self._closed.is_set() or (error is None and place.ends):
+                self._listeners.drop(ear)
+            if self._over(place) or (error is None and place.ends):
                 return
             self._sleep(place.delay_seconds(error))
 
@@ -86,6 +91,17 @@ class Driver:
         """Closes the channel; what is under way fails."""
         self._closed.set()
         self._channel.close()
+        self._followers.join()
+
+    def _do(self, step: Send | Pause | Await) -> Any:
+        match step:
+            case Send():
+                return self._send(step.call, step.timeout_seconds)
+            case Pause():
+                self._sleep(step.seconds)
+            case Await():
+                self._followers.wait(step)
+        return None
 
     def _send(self, call: Call[Any], timeout_seconds: float) -> Any:
         method = self._methods.get(call.path)
@@ -104,6 +120,9 @@ class Driver:
             if not self._closed.is_set():
                 raise
             return client_closed()
+
+    def _over(self, place: WatchPlace) -> bool:
+        return self._closed.is_set() or place.stopped
 
 
 def open_channel(endpoint: Endpoint) -> grpc.Channel:

@@ -23,7 +23,11 @@ class _WaitError(JobhallError):
 
 
 class JobTimeoutError(_WaitError, TimeoutError):
-    """The wait was over before the job, which goes on; `details` has job_id, timeout (in seconds) and state."""
+    """The wait was over before the job, which goes on; `details` has job_id, timeout (in seconds) and state.
+
+    Of a wait for many these are of the first that had not ended; pending_ids names all that had not, and finished_jobs
+    holds the others.
+    """
 
 
 class BatchTimeoutError(_WaitError, TimeoutError):

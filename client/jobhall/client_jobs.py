@@ -8,19 +8,33 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar, Unpack
 
-from jobhall import calls, calls_insight
+from jobhall import calls, calls_events, calls_insight
 from jobhall.calls import BulkStep, Call, PageOptions, SubmitOptions
+from jobhall.calls_events import EventOptions, EventPageOptions
 from jobhall.calls_insight import LogOptions, LogPageOptions
 from jobhall.client_driver import Driver
 from jobhall.errors import WatcherLimitError
 from jobhall.filters import JobSelection, settled
+from jobhall.limits import PAGE_SIZE_MAX
 from jobhall.log_place import POLL_SECONDS, LogPlace
-from jobhall.model import AccessControl, ItemError, Job, JobPage, Jobs, LogEntry, LogPage, WatchUpdate
+from jobhall.model import (
+    AccessControl,
+    EventPage,
+    ItemError,
+    Job,
+    JobEvent,
+    JobPage,
+    Jobs,
+    LogEntry,
+    LogPage,
+    WatchUpdate,
+)
 from jobhall.model_insight import BulkOutcome, JobAttempt, JobExplanation, JobStats
 from jobhall.procedures import Procedure, Procedures
 from jobhall.spans import seconds
 from jobhall.submission import Submission
 from jobhall.unchanged import UNCHANGED, Unchanged
+from jobhall.waiting import Waiting
 from jobhall.watching import WatchOptions, WatchPlace
 
 T = TypeVar("T")
@@ -29,9 +43,10 @@ T = TypeVar("T")
 class JobsApi:
     """`client.jobs`: submits, reads, waits for, watches, changes, cancels, retries and deletes jobs."""
 
-    def __init__(self, driver: Driver, procedures: Procedures) -> None:
+    def __init__(self, driver: Driver, procedures: Procedures, waiting: Waiting) -> None:
         self._driver = driver
         self._procedures = procedures
+        self._waiting = waiting
 
     # --- submitting ---
 
@@ -144,8 +159,31 @@ class JobsApi:
         Raises JobFailedError when it failed or was cancelled, JobTimeoutError after `timeout` seconds (None: never).
         The server answers at the job's end; `poll_interval` is the longest to rely on that before asking again.
         """
-        procedure = self._procedures.wait_for_job(
+        procedure = self._waiting.for_job(
             job_id,
+            timeout_seconds=None if timeout is None else seconds(timeout, field="timeout"),
+            poll_seconds=None if poll_interval is None else seconds(poll_interval, field="poll_interval"),
+        )
+        return self._driver.run(procedure)
+
+    def wait_for_jobs(
+        self,
+        job_ids: Sequence[str],
+        *,
+        timeout: float | timedelta | None = None,
+        poll_interval: float | timedelta | None = None,
+    ) -> Jobs:
+        """Waits until all have completed, and returns them with their results, in the order of the ids.
+
+        Raises JobFailedError for the first that failed or was cancelled, and JobTimeoutError after `timeout` seconds,
+        whose details name the `pending_ids` and hold the `finished_jobs`; the rest as `wait_for_job`. However many they
+        are, they share a watch or two, and are read whole as they end.
+
+            jobs = client.jobs.wait_for_jobs([job.id for job in submitted], timeout=600)
+            print([job.result for job in jobs])
+        """
+        procedure = self._waiting.for_jobs(
+            job_ids,
             timeout_seconds=None if timeout is None else seconds(timeout, field="timeout"),
             poll_seconds=None if poll_interval is None else seconds(poll_interval, field="poll_interval"),
         )
@@ -154,10 +192,40 @@ class JobsApi:
     def watch(self, **options: Unpack[WatchOptions]) -> Generator[WatchUpdate, None, None]:
         """Streams what happens to jobs: every change of state, gap-free and in order, and progress at its best.
 
-        After a disconnect it goes on from its cursor, for ever once it was answered. The first update comes at once,
-        then at least one each 10 seconds, empty but for its cursor. Close the iterator to end the watch.
+        After a disconnect it goes on from its cursor, for ever once it was answered; what is silent for half a minute
+        counts as disconnected. The first update comes at once, then at least one each 10 seconds, empty but for its
+        cursor. Keep the cursor of the last update that was worked off, and another watch goes on after it; raises
+        CursorExpiredError and CursorMismatchError where the log does not reach back to it, unless
+        `reset_when_expired`. Close the iterator to end the watch.
+
+            for update in client.jobs.watch(batch_id=batch.id, include_snapshot=True):
+                for event in update.events:
+                    print(event.job_id, event.event_type.name, event.state.name)
         """
         return self._driver.watch(WatchPlace(options, self._procedures.policy))
+
+    def events(self, **options: Unpack[EventOptions]) -> Iterator[JobEvent]:
+        """Goes through the log of state changes, in the order of commits; reads the pages as it goes.
+
+        It begins at the log's old end, a day back where the server is not told otherwise, or after `cursor`, and ends
+        where the log ends now; PROGRESS and LOG are not in it. Raises CursorExpiredError and CursorMismatchError.
+
+            for event in client.jobs.events(job_ids=[job.id]):
+                print(event.happened_at, event.event_type.name)
+        """
+        asked = EventPageOptions(page_size=PAGE_SIZE_MAX, **settled(options))
+        while True:
+            page = self.events_page(**asked)
+            yield from page.events
+            if page.end_reached:
+                return
+            asked["cursor"] = page.cursor
+
+    def events_page(self, **options: Unpack[EventPageOptions]) -> EventPage:
+        """Reads one page of that log. Its cursor leads on, to the next page or to a watch; a page may be short,
+        or empty, and yet not be the last.
+        """
+        return self._call(calls_events.list_job_events(options))
 
     # --- changing one ---
 

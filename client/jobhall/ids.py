@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 
 
 def new_id() -> str:
@@ -13,3 +14,11 @@ def new_id() -> str:
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def canonical_id(text: str) -> str:
+    """The id as the server writes it; empty of what is none."""
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        return ""

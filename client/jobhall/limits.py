@@ -34,6 +34,7 @@ BULK_JOBS_MAX: Final = 1000
 STATS_JOB_TYPES_MAX: Final = 1000
 FILTER_BYTES_MAX: Final = 4096
 WATCH_JOB_IDS_MAX: Final = 1000
+WATCH_JOB_TYPES_MAX: Final = 1000
 INCLUDED_ERRORS_MAX: Final = 100
 """Item errors within a Job when `include_errors` is set."""
 
@@ -137,7 +138,9 @@ WAIT_TIMEOUT_DEFAULT: Final = timedelta(seconds=30)
 WAIT_TIMEOUT_MAX: Final = timedelta(seconds=60)
 """The longest that one WaitJob is held open; a longer wait is asked for again."""
 WATCH_BOOKMARK_INTERVAL: Final = timedelta(seconds=10)
-WATCHERS_MAX: Final = 1000
+WATCH_SILENCE_MAX: Final = 3 * WATCH_BOOKMARK_INTERVAL
+"""What is silent for so long is broken, whatever the connection says."""
+WATCHERS_MAX: Final = 20_000
 EVENT_LOG_AGE: Final = timedelta(hours=24)
 EVENT_LOG_ENTRIES_MAX: Final = 50_000_000
 """The log is cut at its old end by either: some 8 GB of events at the most."""

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
-from jobhall import calls, calls_batches
-from jobhall.calls import BulkStep, Call
-from jobhall.errors import ApiError, BatchTimeoutError, Code, FieldInvalidError, JobFailedError, JobTimeoutError
+from jobhall import calls
+from jobhall.calls import BulkStep, Call, JobsAnswer
+from jobhall.errors import ApiError, Code, FieldInvalidError
 from jobhall.filters import each
-from jobhall.limits import BATCH_GET_MAX, BULK_JOBS_MAX, WAIT_TIMEOUT_DEFAULT
+from jobhall.limits import BATCH_GET_MAX, BULK_JOBS_MAX
 from jobhall.model import Job, Jobs
-from jobhall.model_batches import Batch
 from jobhall.model_insight import BulkOutcome
-from jobhall.retry import CallRetry, may_try_again
-from jobhall.states import BatchState, JobState
-
-_GRACE_SECONDS = 3.0
-_POLL_FIRST_SECONDS = 0.1
-_POLL_GROWTH = 1.5
+from jobhall.retry import CallRetry, passes
+from jobhall.waits import Waiter, Waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +33,19 @@ class Pause:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Await:
+    """Asks the driver to open what watches `waits` wants, and to let the time pass until the waiter is ready."""
+
+    waits: Waits
+    waiter: Waiter
+    seconds: float
+    fetch: Callable[[Sequence[str]], Procedure[Jobs]]
+    """Reads jobs that have ended, whole."""
+
+
 T = TypeVar("T")
-Procedure = Generator[Send | Pause, Any, T]
+Procedure = Generator[Send | Pause | Await, Any, T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +78,35 @@ class Procedures:
             try:
                 return (yield from self.call(call))
             except ApiError as error:
-                if not _passes(error):
+                if not passes(error):
                     raise
             failures += 1
             yield Pause(self.policy.backoff_seconds(failures))
 
     def get_jobs(self, job_ids: Sequence[str], *, include_errors: bool) -> Procedure[Jobs]:
         """Reads any number of jobs, in as many calls as that takes."""
+        return self._get_jobs(job_ids, self.call, partial(calls.get_jobs, include_errors=include_errors))
+
+    def get_ended(self, job_ids: Sequence[str]) -> Procedure[Jobs]:
+        """The same for one who watches them."""
+        return self._get_jobs(job_ids, self.patiently, calls.get_jobs)
+
+    def look_at(self, job_ids: Sequence[str], *, until: float | None) -> Procedure[Jobs]:
+        """The same, each job briefly."""
+        return self._get_jobs(job_ids, partial(self.call, until=until), partial(calls.get_jobs, briefly=True))
+
+    def _get_jobs(
+        self,
+        job_ids: Iterable[str],
+        ask: Callable[[Call[JobsAnswer]], Procedure[JobsAnswer]],
+        call: Callable[[Sequence[str]], Call[JobsAnswer]],
+    ) -> Procedure[Jobs]:
         found: list[Job] = []
         missing: list[str] = []
         waiting = each(job_ids, field="job_ids")
         while waiting:
             now, later = waiting[:BATCH_GET_MAX], waiting[BATCH_GET_MAX:]
-            answer = yield from self.call(calls.get_jobs(now, include_errors=include_errors))
+            answer = yield from ask(call(now))
             found.extend(answer.jobs)
             missing.extend(answer.jobs.missing_ids)
             waiting = [*answer.remaining_ids, *later]
@@ -102,120 +125,7 @@ class Procedures:
             if dry_run or not outcome.more or not outcome.count or count == jobs_max:
                 return replace(outcome, count=count)
 
-    def wait_for_batch(
-        self,
-        batch_id: str,
-        *,
-        timeout_seconds: float | None,
-        poll_seconds: float,
-        on_update: Callable[[Batch], None] | None,
-    ) -> Procedure[Batch]:
-        """Waits until the batch has ended, asking ever less often; outages are waited out as those of a job are."""
-        poll = max(poll_seconds, _POLL_FIRST_SECONDS)
-        wait = _Wait("batch", batch_id, timeout_seconds, poll, self.clock())
-        state = BatchState.UNSPECIFIED
-        delay = _POLL_FIRST_SECONDS
-        while True:
-            error: ApiError | None = None
-            try:
-                batch = yield from self.call(calls_batches.get_batch(batch_id), until=wait.until)
-            except ApiError as failure:
-                if state is BatchState.UNSPECIFIED or not _passes(failure):
-                    raise
-                error = failure
-            else:
-                if on_update is not None:
-                    on_update(batch)
-                if batch.done:
-                    return batch
-                state = batch.state
-            wait.check(self.clock(), state, error)
-            yield Pause(wait.shortened(min(delay, poll), self.clock()))
-            delay *= _POLL_GROWTH
-
-    def wait_for_job(self, job_id: str, *, timeout_seconds: float | None, poll_seconds: float | None) -> Procedure[Job]:
-        """Waits until the job has ended; once the server has answered, outages of any length are waited out too."""
-        poll = poll_seconds or WAIT_TIMEOUT_DEFAULT.total_seconds()
-        wait = _Wait("job", job_id, timeout_seconds, poll, self.clock())
-        state = JobState.UNSPECIFIED
-        failures = early = 0
-        while True:
-            asked_at = self.clock()
-            hold = wait.hold_seconds(asked_at)
-            try:
-                job = yield from self.call(calls.wait_job(job_id, hold_seconds=hold), until=wait.until)
-            except ApiError as error:
-                if state is JobState.UNSPECIFIED or not _passes(error):
-                    raise
-                failures += 1
-                wait.check(self.clock(), state, error)
-                yield Pause(wait.shortened(self.policy.backoff_seconds(failures), self.clock()))
-                continue
-            failures, state = 0, job.state
-            if job.done:
-                return _completed(job)
-            wait.check(self.clock(), state)
-            # The server may answer early; one that always does is not to be asked in a tight loop.
-            early = early + 1 if self.clock() - asked_at < hold / 2 else 0
-            if early:
-                yield Pause(wait.shortened(self.policy.backoff_seconds(early), self.clock()))
-
-
-@dataclass(frozen=True, slots=True)
-class _Wait:
-    noun: str
-    """What is waited for: job or batch."""
-    id: str
-    timeout_seconds: float | None
-    poll_seconds: float
-    began_at: float
-
-    @property
-    def until(self) -> float | None:
-        """When even a call under way is given up: a little after the end, so that the last answer gets through."""
-        return None if self.timeout_seconds is None else self.began_at + self.timeout_seconds + _GRACE_SECONDS
-
-    def hold_seconds(self, now: float) -> float:
-        return self.shortened(self.poll_seconds, now)
-
-    def shortened(self, span_seconds: float, now: float) -> float:
-        if self.timeout_seconds is None:
-            return span_seconds
-        return max(0.0, min(span_seconds, self.began_at + self.timeout_seconds - now))
-
-    def check(self, now: float, state: JobState | BatchState, cause: ApiError | None = None) -> None:
-        if self.timeout_seconds is None or now < self.began_at + self.timeout_seconds:
-            return
-        details = {f"{self.noun}_id": self.id, "timeout": self.timeout_seconds, "state": state.name}
-        message = f"{self.noun} {self.id} was still {state.name} after {self.timeout_seconds:g} s; it goes on"
-        error = JobTimeoutError if self.noun == "job" else BatchTimeoutError
-        raise error(message, details) from cause
-
 
 def client_closed() -> ApiError:
     """What a call ends with whose client was closed before or meanwhile; drivers raise it past the procedure."""
     return ApiError("the client was closed", code=Code.CANCELLED)
-
-
-def _passes(error: ApiError) -> bool:
-    return may_try_again(error) or error.code is Code.DEADLINE_EXCEEDED
-
-
-def _completed(job: Job) -> Job:
-    if job.succeeded:
-        return job
-    details: dict[str, Any] = {"job_id": job.id, "state": job.state.name}
-    if job.error is None:
-        why = job.cancel_reason or "cancelled"
-        details["failure_reason"] = why
-    else:
-        why = job.error.message or job.error.code or job.error.kind.name
-        details |= {
-            "failure_reason": why,
-            "kind": job.error.kind.name,
-            "code": job.error.code,
-            "attempt": job.error.attempt,
-            "error_details": job.error.details,
-        }
-    message = f"job {job.id} is {job.state.name}: {why}"
-    raise JobFailedError(message, details, job)

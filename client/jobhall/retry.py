@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from jobhall.api_error import ApiError, Code
+from jobhall.limits import WATCH_SILENCE_MAX
 
 _AGAIN_CODES = frozenset({Code.UNAVAILABLE, Code.CANCELLED})
 """Nobody answered, the server is stopping or its database away; or it cancelled the call, as a full one does.
@@ -26,6 +27,8 @@ class CallRetry:
     delay_first: timedelta = timedelta(milliseconds=100)
     """The ceiling of the first delay; it doubles with each further one."""
     delay_max: timedelta = timedelta(seconds=2)
+    silence_max: timedelta = WATCH_SILENCE_MAX
+    """A watch that hears nothing for so long is opened anew, from where it was."""
 
     def delay_seconds(
         self,
@@ -64,3 +67,8 @@ def may_try_again(error: ApiError) -> bool:
         return True
     # A full queue or a rate limit says with RetryInfo that it passes; a watcher limit does not.
     return error.code is Code.RESOURCE_EXHAUSTED and error.retry_after is not None
+
+
+def passes(error: ApiError) -> bool:
+    """The same for one who is patient: the call's own time may have been over as well."""
+    return may_try_again(error) or error.code is Code.DEADLINE_EXCEEDED

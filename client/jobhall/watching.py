@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
-from typing import TypedDict
+from collections.abc import Callable
+from dataclasses import replace
 
-from jobhall.errors import ApiError
-from jobhall.filters import check_names, each
-from jobhall.model import WatchUpdate
+from jobhall.calls_events import EventOptions, conditions
+from jobhall.errors import ApiError, Code, CursorExpiredError, CursorMismatchError
+from jobhall.filters import check_names
+from jobhall.model import JobEvent, WatchUpdate
 from jobhall.retry import CallRetry, may_try_again
-from jobhall.states import EventType
-from jobhall.v1 import event_pb2
 from jobhall.v1 import job_service_pb2 as jobs_pb2
 from jobhall.wire import watch_update_from_wire
 
 
-class WatchOptions(TypedDict, total=False):
+class WatchOptions(EventOptions, total=False):
     """Which jobs to watch, all conditions together, and how."""
 
-    namespace: str
-    """Where; empty means `default`, `-` everywhere. Not looked at where job_ids are given."""
-    job_ids: Iterable[str]
-    """At most 1000."""
-    job_types: Iterable[str]
-    owner: str
-    labels: dict[str, str]
-    event_types: Iterable[EventType]
-    """None means all but LOG."""
-    cursor: str
-    """The place to go on from; empty means now."""
     include_snapshot: bool
     """Send the jobs as they are first: those that match and have not ended, and all of job_ids."""
     reset_when_expired: bool
-    """Where the cursor is too old, go on from now with a snapshot, instead of CURSOR_EXPIRED."""
+    """Where the log does not lead on from the cursor, too old or not of this log, go on from now with a snapshot, and
+    say `reset`, instead of CursorExpiredError and CursorMismatchError.
+    """
     stop_when_terminal: bool
-    """End when every job of job_ids has ended or is gone."""
+    """End when every job of job_ids has ended or is gone; of a batch, when it is closed and all its jobs have ended."""
 
 
 class WatchPlace:
@@ -47,26 +37,48 @@ class WatchPlace:
         self._draw = draw
         self._failures = 0
         self._answered = False
-        reset = options.get("reset_when_expired", False)
+        self._resets = options.get("reset_when_expired", False)
+        self._reset = False
+        """The next update is the first of a watch begun anew."""
+        self.stopped = False
+        """Nobody reads it any more."""
+        self._cancel: Callable[[], object] = bool
+        self._told: dict[str, int] = {}
+        """Revisions that the snapshot told; events up to them are old news. A newer event of the job clears its own."""
         self._request = jobs_pb2.WatchJobsRequest(
-            namespace=options.get("namespace", ""),
-            job_ids=each(options.get("job_ids", ()), field="job_ids"),
-            job_types=each(options.get("job_types", ()), field="job_types"),
-            owner=options.get("owner", ""),
-            labels=options.get("labels", {}),
-            event_types=[event_pb2.EventType.ValueType(int(kind)) for kind in options.get("event_types", ())],
-            cursor=options.get("cursor", ""),
             include_snapshot=options.get("include_snapshot", False),
             expired_cursor_action=(
-                jobs_pb2.EXPIRED_CURSOR_ACTION_RESET if reset else jobs_pb2.EXPIRED_CURSOR_ACTION_ERROR
+                jobs_pb2.EXPIRED_CURSOR_ACTION_RESET if self._resets else jobs_pb2.EXPIRED_CURSOR_ACTION_ERROR
             ),
             stop_when_terminal=options.get("stop_when_terminal", False),
+            **conditions(options),
         )
 
     @property
     def ends(self) -> bool:
         """Whether a stream that the server ended well is the end of the watch; else it is to be opened again."""
         return self._request.stop_when_terminal
+
+    @property
+    def silence_seconds(self) -> float:
+        """How long to wait for the next message before the stream is given up and opened again."""
+        return self._policy.silence_max.total_seconds()
+
+    @property
+    def open(self) -> bool:
+        """Whether it was answered and its stream has not broken since."""
+        return self._answered and not self._failures
+
+    def opened(self, cancel: Callable[[], object]) -> None:
+        """Takes note of how to cancel the stream that was opened."""
+        self._cancel = cancel
+        if self.stopped:
+            cancel()
+
+    def stop(self) -> None:
+        """Ends the watch; may be called from any thread, and more than once."""
+        self.stopped = True
+        self._cancel()
 
     def request(self) -> jobs_pb2.WatchJobsRequest:
         """What to open the next stream with: the place reached, and the snapshot where it is not whole yet."""
@@ -75,20 +87,36 @@ class WatchPlace:
         return request
 
     def take(self, response: jobs_pb2.WatchJobsResponse) -> WatchUpdate:
-        """The update, its place noted."""
+        """The update without what is old news, its place noted."""
         self._failures, self._answered = 0, True
         self._request.cursor = response.cursor
-        if response.cursor_reset:
+        update = watch_update_from_wire(response)
+        if self._reset:
+            self._reset = False
+            update = replace(update, reset=True)
+        if update.reset:
             self._request.include_snapshot = True
-        if response.snapshot_complete:
+            self._told.clear()
+        if self._told and update.events:
+            update = replace(update, events=tuple([event for event in update.events if self._is_news(event)]))
+        # The events of an update with a page of the snapshot, if there ever are any, are older than the page.
+        self._told.update((job.id, job.revision) for job in update.jobs)
+        if update.snapshot_complete:
             self._request.include_snapshot = False
-        return watch_update_from_wire(response)
+        return update
+
+    def silent(self) -> ApiError:
+        """What a stream ends with on which nothing was heard for `silence_seconds`."""
+        return ApiError(f"the watch was silent for {self.silence_seconds:g} s", code=Code.UNAVAILABLE)
 
     def delay_seconds(self, error: ApiError | None) -> float:
         """How long to wait before the stream is opened again; raises the error where that is no use.
 
         A watch that was answered once is resumed for ever; before that the retry policy's patience holds.
         """
+        if self._resets and isinstance(error, CursorExpiredError | CursorMismatchError) and self._request.cursor:
+            self._begin_anew()
+            return 0.0
         self._failures += 1
         if error is None:
             return self._policy.backoff_seconds(self._failures, draw=self._draw)
@@ -98,3 +126,19 @@ class WatchPlace:
         if delay is None:
             raise error
         return delay
+
+    def _begin_anew(self) -> None:
+        self._request.cursor = ""
+        self._request.include_snapshot = self._reset = True
+        self._told.clear()
+
+    def _is_news(self, event: JobEvent) -> bool:
+        if not event.revision:
+            return True
+        told = self._told.get(event.job_id)
+        if told is None:
+            return True
+        if event.revision <= told:
+            return False
+        del self._told[event.job_id]
+        return True

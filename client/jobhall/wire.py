@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from jobhall.errors import ApiError
-from jobhall.model import ItemError, Job, JobError, JobEvent, LogEntry, Progress, TaskInfo, Timing, WatchUpdate
+from jobhall.model import (
+    AccessControl,
+    ItemError,
+    Job,
+    JobAttributes,
+    JobError,
+    JobEvent,
+    LogEntry,
+    Progress,
+    TaskInfo,
+    Timing,
+    WatchUpdate,
+)
 from jobhall.states import EventType, FailureKind, JobState, LogLevel
 from jobhall.submission import Submitted
 from jobhall.v1 import event_pb2, job_pb2, job_service_pb2
@@ -172,6 +186,9 @@ def log_entry_from_wire(message: job_pb2.LogEntry) -> LogEntry:
 
 def event_from_wire(message: event_pb2.JobEvent) -> JobEvent:
     """One event of a watch or of the log."""
+    attributes = message.attributes
+    labels = attributes.labels
+    lines = message.log_entries
     return JobEvent(
         event_type=enum_from_wire(EventType, message.event_type),
         job_id=message.job_id,
@@ -185,11 +202,17 @@ def event_from_wire(message: event_pb2.JobEvent) -> JobEvent:
         failure_kind=enum_from_wire(FailureKind, message.failure_kind),
         failure_code=message.failure_code,
         happened_at=time_from_wire(message, "time"),
-        owner=message.attributes.owner,
-        labels=dict(message.attributes.labels),
-        path=message.attributes.path,
+        owner=attributes.owner,
+        organization_id=attributes.organization_id,
+        batch_id=attributes.batch_id,
+        labels=dict(labels) if len(labels) else {},
+        path=attributes.path,
+        access_control=_access_control_of(attributes),
+        previous=_attributes_from_wire(message.previous_attributes)
+        if message.HasField("previous_attributes")
+        else None,
         progress=progress_from_wire(message.progress) if message.HasField("progress") else None,
-        log_entries=tuple(log_entry_from_wire(entry) for entry in message.log_entries),
+        log_entries=tuple([log_entry_from_wire(entry) for entry in lines]) if len(lines) else (),
     )
 
 
@@ -197,11 +220,16 @@ def watch_update_from_wire(message: job_service_pb2.WatchJobsResponse) -> WatchU
     """One message of a watch."""
     return WatchUpdate(
         cursor=message.cursor,
-        events=tuple(event_from_wire(event) for event in message.events),
-        jobs=tuple(job_from_wire(job) for job in message.snapshot_jobs),
+        events=events_from_wire(message.events),
+        jobs=tuple([job_from_wire(job) for job in message.snapshot_jobs]),
         snapshot_complete=message.snapshot_complete,
         reset=message.cursor_reset,
     )
+
+
+def events_from_wire(messages: Iterable[event_pb2.JobEvent]) -> tuple[JobEvent, ...]:
+    """Some of them, in their order."""
+    return tuple([event_from_wire(message) for message in messages])
 
 
 def outcome_from_wire(message: job_service_pb2.SubmitOutcome) -> Submitted | ApiError:
@@ -210,6 +238,21 @@ def outcome_from_wire(message: job_service_pb2.SubmitOutcome) -> Submitted | Api
         return error_from_status(message.error)
     submitted = message.submitted
     return Submitted(submitted.job_id, submitted.revision, submitted.existing)
+
+
+def _attributes_from_wire(message: event_pb2.JobAttributes) -> JobAttributes:
+    return JobAttributes(
+        owner=message.owner,
+        organization_id=message.organization_id,
+        batch_id=message.batch_id,
+        labels=dict(message.labels),
+        path=message.path,
+        access_control=access_control_from_wire(message.access_control),
+    )
+
+
+def _access_control_of(message: event_pb2.JobAttributes) -> AccessControl | None:
+    return access_control_from_wire(message.access_control) if message.HasField("access_control") else None
 
 
 def _timing_from_wire(message: job_pb2.Timing) -> Timing:

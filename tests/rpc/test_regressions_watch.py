@@ -7,19 +7,20 @@ from typing import Any
 
 import pytest
 
-from jobhall.states import EventType, LogLevel
+from jobhall.states import LogLevel
 from jobhall.v1 import event_pb2
 from jobhall.v1 import job_service_pb2 as pb
 from jobhall_server.domain.access import ANYBODY
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.clock import SystemClock
-from jobhall_server.hall.feed import LIVE, LIVE_LOG_LENGTH_MAX, QUEUED_MAX, Feed
 from jobhall_server.hall.frames import LogsBody
 from jobhall_server.hall.hall import Hall, HallSettings
 from jobhall_server.hall.job_type_units import Registration
 from jobhall_server.hall.submits import Submission
-from jobhall_server.hall.views import JobFilter, LogLine
+from jobhall_server.hall.views import LogLine
 from jobhall_server.hall.watch import WatchRequest, watch
+from jobhall_server.hall.watch_filter import WatchFilter
+from jobhall_server.hall.watch_queue import LIVE, LIVE_LOG_LENGTH_MAX, QUEUED_MAX
 from jobhall_server.storage.store import Store
 from tests.support.calls import refusal, register, submit
 from tests.support.servers import Running
@@ -53,7 +54,7 @@ async def flood(hall: Hall, count: int) -> list[str]:
 async def test_a_watcher_that_falls_behind_twice_misses_nothing(hall: Hall) -> None:
     # While a slow watcher read the log because its queue had overflowed, the queue overflowed once more; that was not
     # looked at before it went to wait, and its bookmark then stepped over everything: events lost without a word.
-    updates: Any = watch(hall.feed, hall.store.reads, ANYBODY, WatchRequest(where=JobFilter(namespace="default")))
+    updates: Any = watch(hall.feed, hall.store.reads, ANYBODY, WatchRequest(where=WatchFilter(namespace="default")))
     await anext(updates)
 
     submitted = await flood(hall, QUEUED_MAX + 1000)
@@ -88,55 +89,47 @@ async def test_a_watch_resumed_after_the_end_still_tells_how_it_ended(server: Ru
 
 async def test_a_closed_watch_leaves_nothing_behind(hall: Hall) -> None:
     # Each type and namespace that anybody had ever watched stayed in the feed's index: a leak that callers steer.
-    before = _size(hall.feed)
+    before = len(hall.feed._index)
     for where in (
-        JobFilter(namespace="elsewhere"),
-        JobFilter(namespace="default", job_types=frozenset({"one", "two"})),
-        JobFilter(job_ids=frozenset({"0190a0b0-0000-7000-8000-000000000000"})),
+        WatchFilter(namespace="elsewhere"),
+        WatchFilter(namespace="default", job_types=frozenset({"one", "two"})),
+        WatchFilter(job_ids=frozenset({"0190a0b0-0000-7000-8000-000000000000"})),
     ):
         with hall.feed.subscribe(ANYBODY, where):
-            assert _size(hall.feed) > before
+            assert len(hall.feed._index) > before
 
-    assert _size(hall.feed) == before
-
-
-def _size(feed: Feed) -> int:
-    index = feed._index
-    return len(index.jobs) + len(index.queues) + len(index.namespaces)
+    assert len(hall.feed._index) == before
 
 
 async def test_a_watcher_that_does_not_read_gathers_no_progress_without_end(hall: Hall) -> None:
     # The newest progress of every job was kept for a watcher that had stopped to read, however many jobs came by.
     queue = await hall.registry.queue_for("default", "score")
-    with hall.feed.subscribe(ANYBODY, JobFilter(), live=LIVE) as subscription:
+    with hall.feed.subscribe(ANYBODY, WatchFilter(), wanted=LIVE) as subscription:
         for job_key in range(1, QUEUED_MAX + 500):
             hall.feed.publish_progress(assignment(job_key).claimed, queue, Progress(processed=1))
         hall.feed.publish_progress(assignment(1).claimed, queue, Progress(processed=2))
+        hall.feed._throttle.flush(1, 1)
 
-        assert len(subscription.live) == QUEUED_MAX
-        newest = subscription.live[EventType.PROGRESS, 1, 1].progress
-        assert newest is not None
-        assert newest.processed == 2
+        told = subscription.take()
+        assert len(told) == QUEUED_MAX
+        assert (told[0].row.job_key, told[0].progress) == (1, Progress(processed=2))
 
 
 async def test_a_watcher_that_does_not_read_gathers_few_megabytes_of_logs(hall: Hall) -> None:
     # Of each job a quarter of a megabyte was kept for it, of two thousand jobs: half a gigabyte, sent in one piece.
     queue = await hall.registry.queue_for("default", "score")
     lines = LogsBody(1, [LogLine(0, LogLevel.INFO, "x" * 16_384, None, None)] * 16)
-    with hall.feed.subscribe(ANYBODY, JobFilter(), live=LIVE) as subscription:
+    with hall.feed.subscribe(ANYBODY, WatchFilter(), wanted=LIVE) as subscription:
         hall.feed.publish_progress(assignment(1).claimed, queue, Progress(processed=1))
         for job_key in range(1, 101):
             hall.feed.publish_logs(assignment(job_key).claimed, queue, lines, at=0)
 
-        told = subscription.take_live()
+        told = subscription.take()
         assert told[0].progress is not None
         jobs = [event.row.job_key for event in told if event.lines]
         assert jobs == list(range(101 - len(jobs), 101))
         assert sum(len(line.text) for event in told for _, line in event.lines) == LIVE_LOG_LENGTH_MAX
-
-        hall.feed.publish_logs(assignment(1).claimed, queue, lines, at=0)
-        assert len(subscription.take_live(of_jobs={1})) == 1
-        assert not subscription.live
+        assert subscription.idle
 
 
 async def test_labels_that_no_job_can_have_are_refused_by_name(server: Running) -> None:

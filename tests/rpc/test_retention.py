@@ -182,7 +182,7 @@ async def test_twenty_thousand_jobs_are_purged_and_no_submit_waits_for_them(tmp_
             await hall.jobs.submit_many(ANYBODY, [Submission("score")] * 1000)
             await hall.management.cancel_jobs(ANYBODY, JobFilter("default"), reason="", jobs_max=1000, dry_run=False)
         last_events = [(await hall.store.reads.log_place()).last]
-        hall.store.on_commit(last_events.append)
+        hall.store.on_commit(lambda last, _: last_events.append(last))
         round_ = asyncio.create_task(purge_what_is_over(hall.store, Retention(cancelled_us=0), hall.clock))
         waited = []
         while not round_.done():

@@ -1,6 +1,7 @@
 """WatchJobs: the first answer at once, every event in order, snapshots, cursors, filters, and bad requests."""
 
 from collections.abc import AsyncIterator
+from itertools import accumulate
 from typing import Any
 
 import grpc
@@ -8,10 +9,10 @@ import pytest
 
 from jobhall.errors import ApiError, Code
 from jobhall.limits import MESSAGE_BYTES_MAX
-from jobhall.states import EventType
 from jobhall.v1 import event_pb2
 from jobhall.v1 import job_service_pb2 as pb
 from jobhall.wire_errors import error_from_call
+from jobhall_server.hall.tokens import cursor
 from jobhall_server.hall.watch import WatchUpdate
 from jobhall_server.rpc.watch import update_out
 from tests.support.calls import RawWorker, refusal, register, submit
@@ -164,7 +165,10 @@ async def test_a_watch_tells_only_of_what_it_names(
 BAD_WATCHES: dict[str, tuple[dict[str, Any], str, str]] = {
     "a cursor from elsewhere": ({"cursor": "Yzk5LmVsc2V3aGVyZQ"}, "CURSOR_MISMATCH", "cursor"),
     "garbage for a cursor": ({"cursor": "%%%"}, "CURSOR_MISMATCH", "cursor"),
-    "a batch": ({"batch_id": "b"}, "FIELD_NOT_SUPPORTED", "batch_id"),
+    "a batch's id that is none": ({"batch_id": "b"}, "FIELD_INVALID", "batch_id"),
+    "an end without anything that ends": ({"stop_when_terminal": True}, "FIELD_NOT_SUPPORTED", "stop_when_terminal"),
+    "a type that cannot be": ({"job_types": ["a b"]}, "FIELD_INVALID", "job_types[0]"),
+    "too many types": ({"job_types": ["x"] * 1001}, "FIELD_INVALID", "job_types"),
     "an unknown event type": ({"event_types": [99]}, "FIELD_INVALID", "event_types[0]"),
     "an unknown action": ({"expired_cursor_action": 9}, "FIELD_INVALID", "expired_cursor_action"),
     "an id that is none": ({"job_ids": ["x"]}, "FIELD_INVALID", "job_ids[0]"),
@@ -211,14 +215,19 @@ async def test_a_wait_is_no_unary_way_around_an_unknown_job(server: Running) -> 
     assert error.reason == "JOB_NOT_FOUND"
 
 
-def test_an_update_that_is_too_large_is_cut_and_only_the_last_part_moves_the_cursor() -> None:
-    update = WatchUpdate("c7", events=[progress_event("x" * 4000) for _ in range(1500)], reset=True)
+def test_an_update_that_is_too_large_is_cut_into_parts_with_a_cursor_each() -> None:
+    events = [progress_event("x" * 4000, number=number) for number in range(7, 1507)]
 
-    parts = list(update_out(update, before="c6"))
+    parts = [pb.WatchJobsResponse.FromString(part) for part in update_out("log", WatchUpdate(6, 1509, events))]
 
-    assert len(parts) == 2
+    assert len(parts) > 1
     assert all(part.ByteSize() <= MESSAGE_BYTES_MAX for part in parts)
     assert sum(len(part.events) for part in parts) == 1500
-    assert [part.cursor for part in parts] == ["c6", "c7"]
-    assert [part.cursor_reset for part in parts] == [True, False]
-    assert {event.event_type for part in parts for event in part.events} == {int(EventType.PROGRESS)}
+    told = list(accumulate(len(part.events) for part in parts[:-1]))
+    assert [part.cursor for part in parts] == [cursor("log", 6 + count) for count in told] + [cursor("log", 1509)]
+
+
+def test_a_reset_is_told_with_the_first_word() -> None:
+    (part,) = update_out("log", WatchUpdate(6, 6, reset=True))
+
+    assert pb.WatchJobsResponse.FromString(part) == pb.WatchJobsResponse(cursor=cursor("log", 6), cursor_reset=True)

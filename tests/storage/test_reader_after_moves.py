@@ -15,7 +15,7 @@ from jobhall_server.domain.job import ItemError, JobFailure, JobView, NewJob, Pa
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import NewSession
 from jobhall_server.hall.store import Claimed, Group, Unit, Want
-from jobhall_server.hall.views import JobFilter, JobPage, LogLine, Page, PayloadKind
+from jobhall_server.hall.views import JobFilter, JobPage, LogFilter, LogLine, Page, PayloadKind
 from jobhall_server.storage.store import Store
 
 T = TypeVar("T")
@@ -36,7 +36,8 @@ async def test_a_new_job_is_read_as_it_was_submitted(store: Store) -> None:
     assert (job.key, job.namespace, job.job_type, job.state) == (key, "default", "score", JobState.PENDING)
     assert (job.priority, job.labels, job.owner, job.parameters) == (7, {"team": "risk"}, "alice", parameters)
     assert job.ready_at == job.created_at == job.updated_at
-    assert [event.event_type for event in await store.reads.events(after=0, limit=10)] == [EventType.SUBMITTED]
+    events = (await store.reads.log(LogFilter(), after=0, limit=10)).rows
+    assert [event.event_type for event in events] == [EventType.SUBMITTED]
     listed = await store.reads.jobs(ANYBODY, JobFilter(namespace="default"), Page(10))
     assert listed == JobPage([await read(store, job_id, full=False)])
 
@@ -81,7 +82,7 @@ async def test_a_completed_job_shows_its_result_and_no_task(store: Store) -> Non
     job = await read(store, job_id)
     assert (job.state, job.attempt, job.result, job.current_task) == (JobState.COMPLETED, 1, result, None)
     assert job.ended_at is not None
-    events = await store.reads.events(after=0, limit=10)
+    events = (await store.reads.log(LogFilter(), after=0, limit=10)).rows
     assert [(event.event_type, event.revision) for event in events] == [
         (EventType.SUBMITTED, 1),
         (EventType.CLAIMED, 2),

@@ -1,4 +1,4 @@
-"""What is read for the service itself: the event log, names, the reaper's work; and the connections behind it."""
+"""What is read for the service itself: names, the reaper's work; and the connections behind it."""
 
 import asyncio
 import sqlite3
@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from jobhall.errors import DatabaseBusyError, DrainingError
-from jobhall.states import EventType, FailureKind, JobState
+from jobhall.states import JobState
 from jobhall_server.domain.session import SessionState
-from jobhall_server.hall.views import EventRow, JobTypeView, LogPlace, QueueView
+from jobhall_server.hall.views import JobTypeView, LogFilter, LogPlace, LogSlice, QueueView
 from jobhall_server.storage.connections import open_connections
 from jobhall_server.storage.reader import Reader
 from tests.support.rows import NOW, THIS_REPLICA, Rows, job_row, reading, rows_in
@@ -33,67 +33,6 @@ def rows(tmp_path: Path) -> Iterator[Rows]:
 async def reader(rows: Rows) -> AsyncIterator[Reader]:
     async with reading(rows) as made:
         yield made
-
-
-async def test_a_new_event_log_is_empty_and_its_next_number_is_one(reader: Reader) -> None:
-    assert await reader.log_place() == LogPlace("log", first=1, last=0)
-    assert await reader.events(after=0, limit=10) == []
-
-
-async def test_the_event_log_knows_its_bounds_after_its_old_end_was_cut(rows: Rows, reader: Reader) -> None:
-    for number in (5, 6, 7):
-        rows.event(number, 1)
-    rows.count_event(7)
-
-    assert await reader.log_place() == LogPlace("log", first=5, last=7)
-
-
-async def test_an_event_log_that_was_cut_to_nothing_still_knows_where_it_is(rows: Rows, reader: Reader) -> None:
-    rows.count_event(7)
-
-    assert await reader.log_place() == LogPlace("log", first=8, last=7)
-
-
-async def test_events_are_read_in_order_after_a_number_with_all_that_they_hold(rows: Rows, reader: Reader) -> None:
-    for number in (3, 1, 2):
-        rows.event(number, 9, revision=number)
-    rows.event(
-        4,
-        9,
-        EventType.FAILED,
-        job_id=bytes(range(16)),
-        state=JobState.FAILED,
-        revision=4,
-        attempt=2,
-        worker="w",
-        failure_kind=FailureKind.TIMEOUT,
-        failure_code="SLOW",
-        owner="alice",
-        organization_id="acme",
-        labels='{"a":"b"}',
-    )
-
-    assert [event.number for event in await reader.events(after=1, limit=2)] == [2, 3]
-    assert await reader.events(after=3, limit=10) == [
-        EventRow(
-            4,
-            9,
-            "00010203-0405-0607-0809-0a0b0c0d0e0f",
-            "default",
-            "score",
-            EventType.FAILED,
-            JobState.FAILED,
-            4,
-            2,
-            "w",
-            FailureKind.TIMEOUT,
-            "SLOW",
-            "alice",
-            "acme",
-            '{"a":"b"}',
-            NOW,
-        )
-    ]
 
 
 async def test_job_types_are_read_by_namespace_and_name(rows: Rows, reader: Reader) -> None:
@@ -189,10 +128,11 @@ async def test_reads_see_what_was_committed_and_wait_for_no_writer(rows: Rows, r
 
 async def test_more_readers_than_connections_take_turns(rows: Rows, reader: Reader) -> None:
     rows.event(1, 1)
+    rows.count_event(1)
 
-    answers = await asyncio.gather(*(reader.events(after=0, limit=1) for _ in range(50)))
+    answers = await asyncio.gather(*(reader.log(LogFilter(), after=0, limit=1) for _ in range(50)))
 
-    assert [len(answer) for answer in answers] == [1] * 50
+    assert [len(answer.rows) for answer in answers] == [1] * 50
 
 
 async def test_a_cancelled_read_leaves_its_connection_fit_for_the_next_one(rows: Rows) -> None:
@@ -213,12 +153,13 @@ async def test_nothing_is_left_when_the_connections_are_closed_while_reads_run(r
     before = set(threading.enumerate())
     async with open_connections(rows.database, count=2) as connections:
         reader = Reader(connections, rows.tables, now=lambda: NOW, replica_key=lambda: THIS_REPLICA)
-        running = [asyncio.create_task(reader.events(after=0, limit=1)) for _ in range(6)]
+        running = [asyncio.create_task(reader.log(LogFilter(), after=0, limit=1)) for _ in range(6)]
         await asyncio.sleep(0)
 
     ends = await asyncio.gather(*running, return_exceptions=True)
 
-    assert [end for end in ends if not isinstance(end, DrainingError)] == [[], []]
+    assert [end.rows for end in ends if isinstance(end, LogSlice)] == [[], []]
+    assert all(isinstance(end, LogSlice | DrainingError) for end in ends)
     await eventually_async(
         lambda: set(threading.enumerate()) == before, within=5, what="the connections' threads to have ended"
     )

@@ -18,8 +18,10 @@ from jobhall_server.hall.feed import Feed
 from jobhall_server.hall.leases import LoseTasks
 from jobhall_server.hall.retention import cut_what_is_old
 from jobhall_server.hall.store import Group, Store
-from jobhall_server.hall.views import EventRow, JobFilter, Retention
+from jobhall_server.hall.views import LogFilter, LogSlice, Retention
 from jobhall_server.hall.watch import WatchRequest, watch
+from jobhall_server.hall.watch_filter import WatchFilter
+from jobhall_server.hall.watch_queue import WatchEvent
 from jobhall_server.storage.checkpoints import LOG_PAGES, Checkpoints
 from tests.support.disks import no_file_longer_than
 from tests.support.stores import Act, Floor, SetClock
@@ -73,7 +75,7 @@ class AwayOnce:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.on_commit = store.on_commit
+        self.on_commit, self.on_batch_end = store.on_commit, store.on_batch_end
         self.log_place = store.reads.log_place
         self.failures = 0
 
@@ -81,11 +83,11 @@ class AwayOnce:
     def reads(self) -> Any:
         return self
 
-    async def events(self, *, after: int, limit: int) -> list[EventRow]:
+    async def log(self, where: LogFilter, **place: int) -> LogSlice:
         if not self.failures:
             self.failures += 1
             raise DatabaseBusyError("the database cannot be read now", retry_after=timedelta(seconds=1))
-        return await self._store.reads.events(after=after, limit=limit)
+        return await self._store.reads.log(where, **place)
 
 
 async def test_the_feed_outlives_a_database_that_cannot_be_read_for_a_moment(floor: Floor) -> None:
@@ -93,12 +95,18 @@ async def test_the_feed_outlives_a_database_that_cannot_be_read_for_a_moment(flo
     store: Any = AwayOnce(floor.store)
     feed = Feed(store, watchers_max=10)
     await feed.begin()
-    with feed.subscribe(ANYBODY, JobFilter()) as subscription:
+    with feed.subscribe(ANYBODY, WatchFilter()) as subscription:
         running = asyncio.create_task(feed.run())
         await eventually_async(lambda: store.failures, within=5, what="the log could not be read once")
         await floor.submit(3)
 
-        await eventually_async(lambda: len(subscription.rows) == 3, within=5, what="the watcher is told")
+        told: list[WatchEvent] = []
+
+        def all_told() -> bool:
+            told.extend(subscription.take())
+            return len(told) == 3
+
+        await eventually_async(all_told, within=5, what="the watcher is told")
         running.cancel()
         await asyncio.wait([running])
 
@@ -112,7 +120,7 @@ async def test_a_feed_that_has_begun_stands_at_the_logs_end_before_anybody_can_s
 
     await feed.begin()
 
-    with feed.subscribe(ANYBODY, JobFilter()) as subscription:
+    with feed.subscribe(ANYBODY, WatchFilter()) as subscription:
         assert subscription.since == feed.position == 3
 
 
@@ -125,8 +133,8 @@ async def test_a_watcher_whose_place_is_cut_off_under_it_is_told_so(floor: Floor
     await floor.submit(1)
     last = (await floor.store.reads.log_place()).last
     await eventually_async(lambda: feed.position >= last, within=5, what="the feed is at the log's end")
-    start = tokens.cursor(await floor.store.reads.log_place(), 0)
-    updates: Any = watch(feed, floor.store.reads, ANYBODY, WatchRequest(JobFilter(), cursor=start))
+    start = tokens.cursor((await floor.store.reads.log_place()).log_id, 0)
+    updates: Any = watch(feed, floor.store.reads, ANYBODY, WatchRequest(WatchFilter(), cursor=start))
     await anext(updates)
     assert len((await anext(updates)).events) == 1000
 

@@ -13,6 +13,7 @@ from jobhall_server.hall.retention import ROWS_PER_STEP, cut_what_is_old
 from jobhall_server.hall.store import Group
 from jobhall_server.hall.views import JobFilter, Page, Retention
 from jobhall_server.hall.watch import WatchRequest, watch
+from jobhall_server.hall.watch_filter import WatchFilter
 from tests.support.stores import Act, Floor, SetClock, sql_only
 
 KEEP = Retention()
@@ -55,15 +56,16 @@ async def test_of_more_events_than_are_kept_the_oldest_go_however_young_they_are
 
 async def test_a_cursor_from_before_the_cut_is_told_so_or_begins_anew(floor: Floor, clock: SetClock) -> None:
     await floor.submit(5)
-    old = tokens.cursor(await floor.store.reads.log_place(), 2)
+    old = tokens.cursor((await floor.store.reads.log_place()).log_id, 2)
     pass_time(clock, EVENT_LOG_AGE * 2)
     await floor.submit(1)
     await cut_what_is_old(floor.store, KEEP)
     feed = Feed(floor.store, watchers_max=10)
+    await feed.begin()
 
     with pytest.raises(CursorExpiredError):
-        await anext(watch(feed, floor.store.reads, ANYBODY, WatchRequest(JobFilter(), cursor=old)))
-    resetting = WatchRequest(JobFilter(), cursor=old, reset_when_expired=True)
+        await anext(watch(feed, floor.store.reads, ANYBODY, WatchRequest(WatchFilter(), cursor=old)))
+    resetting = WatchRequest(WatchFilter(), cursor=old, reset_when_expired=True)
     assert (await anext(watch(feed, floor.store.reads, ANYBODY, resetting))).reset
 
 

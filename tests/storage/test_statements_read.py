@@ -15,10 +15,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from jobhall_server import storage
 from jobhall_server.hall.views import ListOrder
-from jobhall_server.storage import statements_read, statements_read_jobs, statements_read_sessions
+from jobhall_server.storage import statements_read_jobs, statements_read_log, statements_read_sessions
 from jobhall_server.storage.read_clauses import Sight
 from jobhall_server.storage.schema import tables
 from jobhall_server.storage.statements_read_lists import ListShape, Source
+from jobhall_server.storage.statements_read_log import LogShape
 from tests.support.plans import plan
 from tests.support.rows import Rows, rows_in
 
@@ -33,6 +34,7 @@ DIALECTS = {
 CHOICES: dict[str, list[object]] = {
     "bool": [False, True],
     "Sight": list(Sight),
+    "LogShape": [LogShape(), *(LogShape(**{name: True}) for name in LogShape._fields), LogShape(*5 * [True])],
     "ListShape": [
         *(ListShape(**{name: EVERYTHING[name]}) for name in CONDITIONS),
         *(ListShape(source, order) for source in Source for order in ListOrder if source is not Source.STATES),
@@ -97,9 +99,9 @@ def test_every_statement_that_reads_jobs_for_a_caller_has_the_access_clause(
 
 
 def test_statements_without_a_sight_select_nothing_of_jobs_that_tells_of_them() -> None:
-    # What sessions hold is read for those sessions, not for a caller.
-    of_the_server = statements_read_sessions.held
-    blind = [case for case in STATEMENTS if "sight" not in case.values[1] and case.values[0] is not of_the_server]
+    # What sessions hold is read for those sessions, and whose events to read for the feed; not for a caller.
+    of_the_server = (statements_read_sessions.held, statements_read_log.job_keys)
+    blind = [case for case in STATEMENTS if "sight" not in case.values[1] and case.values[0] not in of_the_server]
 
     for case in blind:
         function, given = case.values
@@ -128,15 +130,18 @@ def test_jobs_are_found_by_their_ids_and_everything_else_by_keys(rows: Rows, ful
         assert not [step for step in steps if step.startswith("SCAN jobhall_")]
 
 
-def test_events_are_read_onward_from_a_number(rows: Rows) -> None:
-    steps = plan(rows, statements_read.events(TABLES))
+@pytest.mark.parametrize("shape", CHOICES["LogShape"])
+def test_events_are_read_onward_from_a_number_and_names_looked_up_of_those_that_are_answered(
+    rows: Rows, shape: LogShape
+) -> None:
+    steps = plan(rows, statements_read_log.log_slice(TABLES, shape))
 
-    assert steps[0] == "SEARCH jobhall_events USING INTEGER PRIMARY KEY (rowid>?)"
-    assert not [step for step in steps if step.startswith("SCAN") or "B-TREE" in step]
+    assert "SEARCH jobhall_events USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in steps
+    assert not [step for step in steps if step.startswith("SCAN jobhall_events") or "B-TREE" in step]
 
 
 def test_the_end_of_the_event_log_is_found_without_reading_it(rows: Rows) -> None:
-    steps = plan(rows, statements_read.log_place(TABLES))
+    steps = plan(rows, statements_read_log.log_place(TABLES))
 
     assert "SEARCH jobhall_events" in steps
 

@@ -11,7 +11,7 @@ from jobhall_server.domain.change import Change
 from jobhall_server.domain.job import JobFailure, JobRecord, Lease
 from jobhall_server.domain.rules import RetryPolicy, Rules
 from jobhall_server.hall.store import Group
-from jobhall_server.hall.views import HeldRow
+from jobhall_server.hall.views import HeldRow, LogFilter
 from tests.support.stores import Act, Floor, SetClock
 from tests.support.task_steps import SECOND, accept, expired, fail, leases_of, lose, resume, run, serve, take
 
@@ -144,7 +144,7 @@ async def test_a_job_taken_back_and_lost_again_in_one_group_waits_from_then(floo
 
     await run(floor, lambda group: resume(group, lease, session), lambda group: lose(group, lease), jobs=[lease])
 
-    found = await floor.store.reads.events(after=0, limit=99)
+    found = (await floor.store.reads.log(LogFilter(), after=0, limit=99)).rows
     view = await floor.view(found[0].job_id)
     assert view is not None
     assert (view.key, view.ready_at) == (key, clock.at)

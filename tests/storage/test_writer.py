@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,8 +43,8 @@ async def pragma(store: Store, text: str) -> Any:
 
 
 async def test_units_that_wait_are_one_group_and_are_told_of_once(floor: Floor) -> None:
-    told: list[int] = []
-    floor.store.on_commit(told.append)
+    told: list[tuple[int, list[int]]] = []
+    floor.store.on_commit(lambda last, logged: told.append((last, [*chain.from_iterable(logged)])))
 
     async with held_back(floor.store):
         runs = [floor.store.run(inserting(floor)) for _ in range(5)]
@@ -51,7 +52,7 @@ async def test_units_that_wait_are_one_group_and_are_told_of_once(floor: Floor) 
 
     assert len({id(group) for _, group in answers}) == 1
     assert [key for keys, _ in answers for key in keys] == [1, 2, 3, 4, 5]
-    assert told == [5]
+    assert told == [(5, [1, 2, 3, 4, 5])]
 
 
 async def test_a_group_is_closed_when_it_has_much_to_write_and_the_rest_makes_the_next(floor: Floor) -> None:

@@ -22,11 +22,11 @@ async def refusal(call: Awaitable[object]) -> ApiError:
     raise AssertionError(f"answered instead of refusing: {answer}")
 
 
-async def register(server: Running, name: str = "score", namespace: str = "") -> None:
+async def register(server: Running, name: str = "score", namespace: str = "", *, metadata: Any = ()) -> None:
     request = job_type_service_pb2.RegisterJobTypeRequest()
     request.job_type.name = name
     request.job_type.namespace = namespace
-    await server.job_types.RegisterJobType(request)
+    await server.job_types.RegisterJobType(request, metadata=metadata)
 
 
 def submission(job_type: str = "score", *, json: str | None = None, **fields: Any) -> job_pb2.JobSubmission:

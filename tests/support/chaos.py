@@ -27,6 +27,7 @@ class Storm:
     """Between two kills, at least and at most."""
     workers_count: int = 4
     concurrency: int = 4
+    server_share: float = SERVER_SHARE
     after_server_death: Callable[[Server], None] = lambda _: None
     """Called before the next server is started."""
     deaths: dict[str, float] = field(default_factory=dict)
@@ -71,7 +72,7 @@ class Storm:
             self.ready.append(time.time())
 
     def _kill_one(self) -> None:
-        if self.chance.random() < SERVER_SHARE:
+        if self.chance.random() < self.server_share:
             self._look()
             self.server.kill()
             if len(self.ready) <= self.server_kills:

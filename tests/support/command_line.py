@@ -39,8 +39,12 @@ class Hall:
             check=False,
         )
 
+    def command(self, *arguments: str) -> list[str]:
+        """The line as a program that starts others takes it."""
+        return [COMMAND, *arguments]
+
     def start(self, name: str, *arguments: str) -> Program:
-        return self.processes.start(name, [COMMAND, *arguments], address=self.address)
+        return self.processes.start(name, self.command(*arguments), address=self.address)
 
     def on_terminal(self, *arguments: str, typed: str = "", **variables: str) -> tuple[int, str]:
         """The exit code, and what the command writes where all its streams are a terminal at which that is typed."""

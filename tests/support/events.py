@@ -2,13 +2,13 @@
 
 from jobhall.states import EventType, FailureKind, JobState
 from jobhall_server.domain.progress import Progress
-from jobhall_server.hall.feed import WatchEvent
 from jobhall_server.hall.views import EventRow
+from jobhall_server.hall.watch_queue import WatchEvent
 
 
-def progress_event(message: str) -> WatchEvent:
+def progress_event(message: str, *, number: int = 0) -> WatchEvent:
     row = EventRow(
-        number=0,
+        number=number,
         job_key=1,
         job_id="0190a0b0-0000-7000-8000-000000000000",
         namespace="default",

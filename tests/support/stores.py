@@ -17,7 +17,8 @@ from jobhall_server.domain.job import JobRecord, JobView, Lease, NewJob
 from jobhall_server.domain.session import NewSession, SessionRecord
 from jobhall_server.hall.clock import Clock
 from jobhall_server.hall.store import Claimed, Group, Store, Unit, Want
-from jobhall_server.hall.views import EventRow
+from jobhall_server.hall.views import EventRow, LogFilter
+from jobhall_server.storage.engines import Synchronous
 from jobhall_server.storage.schema import PREFIX_DEFAULT
 from jobhall_server.storage.store import Store as SqlStore
 from tests.support.memory.store import MemoryStore
@@ -61,6 +62,7 @@ async def open_store(
     *,
     clock: Clock | None = None,
     prefix: str = PREFIX_DEFAULT,
+    synchronous: Synchronous = Synchronous.FULL,
     on_fatal: Callable[[BaseException], None] | None = None,
 ) -> AsyncIterator[Store]:
     """A store of its own on that engine; opened again in the same folder it finds what was there."""
@@ -71,7 +73,8 @@ async def open_store(
         return
     url = f"sqlite:///{quote(str(folder / FILE_NAME))}"
     fatal = on_fatal or _unexpected
-    async with SqlStore.open(url, prefix=prefix, clock=clock or SetClock(), on_fatal=fatal) as store:
+    opening = SqlStore.open(url, prefix=prefix, clock=clock or SetClock(), synchronous=synchronous, on_fatal=fatal)
+    async with opening as store:
         yield store
 
 
@@ -166,7 +169,7 @@ class Floor:
         return await self.store.reads.job(ANYBODY, job_id)
 
     async def events(self) -> list[EventRow]:
-        return await self.store.reads.events(after=0, limit=1000)
+        return (await self.store.reads.log(LogFilter(), after=0, limit=1000)).rows
 
 
 def claim_unit(*wants: Want) -> ActAfterSave[list[list[Claimed]]]:

@@ -36,7 +36,8 @@ def sell(task):
 """
 
 
-JOBS = set(re.findall(r"\w+", "submit get ls attempts errors logs explain stats watch update cancel retry rm purge"))
+JOBS = set(re.findall(r"\w+", "submit get ls attempts errors logs explain stats watch events top"))
+JOBS |= {"update", "cancel", "retry", "rm", "purge"}
 NOUNS = {
     "worker": "run ls get drain",
     "type": "ls get register rm pause resume",
@@ -81,6 +82,14 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
         ("ls --limit -1", "--limit: -1 is negative"),
         ("ls --state nope", "--state: 'nope' is no state"),
         ("watch some-id --type x", "not both"),
+        ("watch some-id --batch x", "not both"),
+        ("watch --until-done", "--until-done goes with a --batch"),
+        ("watch --event finished", "--event: 'finished' is no event; they are SUBMITTED, SCHEDULED"),
+        ("watch --label red", "--label: 'red' is not of the form NAME=VALUE"),
+        ("events --limit -1", "--limit: -1 is negative"),
+        ("events --event failed,lost", "--event: 'lost' is no event"),
+        ("top --sort size", "--sort"),
+        ("top some-id", "too many arguments"),
         ("submit x --retry-delay soon", "--retry-delay: 'soon' is no span such as 90s"),
         ("submit x --retry-strategy random", "--retry-strategy"),
         ("submit x --run-timeout 9x", "--run-timeout: '9x' is no span"),

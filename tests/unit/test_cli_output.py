@@ -67,11 +67,16 @@ def test_json_has_every_field_by_the_dataclass_names(capsys: pytest.CaptureFixtu
 def test_a_watch_in_json_tells_jobs_from_events(capsys: pytest.CaptureFixture[str]) -> None:
     with Documents().follow(named=True) as follower:
         follower.show(JOB)
-        follower.tell(EVENT)
+        follower.tell(EVENT, cursor="c1")
+        follower.mark("c2")
+        follower.begin_anew()
 
-    first, second = map(json.loads, capsys.readouterr().out.splitlines())
-    assert first["job"]["id"] == JOB.id
-    assert second["event"]["event_type"] == "RUNNING"
+    output = capsys.readouterr()
+    job, event, *others = map(json.loads, output.out.splitlines())
+    assert (job["job"]["id"], job["cursor"]) == (JOB.id, "")
+    assert (event["event"]["event_type"], event["cursor"]) == ("RUNNING", "c1")
+    assert others == [{"cursor": "c2"}, {"reset": True, "cursor": ""}]
+    assert "EVENTS MAY BE MISSING" in output.err
 
 
 def test_piped_a_submitted_job_is_its_id_and_a_list_is_tabs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,6 +191,19 @@ def test_bars_of_a_stream_of_jobs_go_with_their_jobs() -> None:
 
     last_screen = written(console)
     assert "COMPLETED" in last_screen
+
+
+def test_bars_go_with_jobs_that_are_deleted_or_fall_out_of_the_filter_and_at_a_reset() -> None:
+    console = terminal()
+
+    with Bars(console, named=False) as bars:
+        for job_id in ("gone", "left", "stays"):
+            bars.tell(replace(EVENT, job_id=f"the-one-that-{job_id}"))
+        bars.tell(replace(EVENT, job_id="the-one-that-gone", event_type=EventType.DELETED))
+        bars.tell(replace(EVENT, job_id="the-one-that-left", event_type=EventType.LEFT))
+        assert bars.shown == ["the-one-that-stays"]
+        bars.begin_anew()
+        assert bars.shown == []
 
 
 def test_more_running_jobs_than_rows_cost_no_more_bars() -> None:

@@ -15,10 +15,11 @@ from jobhall import (
     ServerUnreachableError,
     Submission,
 )
-from jobhall.errors import FieldInvalidError, JobTypeSchemaConflictError, MessageTooLargeError
+from jobhall.errors import FieldInvalidError, JobTypeSchemaConflictError, MessageTooLargeError, WatcherLimitError
 from jobhall.filters import batch_filter_text, type_filter_text
 from jobhall.v1 import batch_pb2, job_pb2, job_type_pb2
 from jobhall.v1 import batch_service_pb2 as pb
+from jobhall.v1 import job_service_pb2 as jobs_pb2
 from jobhall.v1 import job_type_service_pb2 as types_pb2
 from tests.support.fake_channel import fake_server
 
@@ -158,12 +159,25 @@ def test_selections_of_batches_and_types_become_the_filter_of_the_contract() -> 
 # --- waiting ---
 
 
-def test_a_wait_for_a_batch_asks_ever_less_often_and_tells_what_it_hears() -> None:
+def test_a_wait_for_a_batch_looks_when_its_watch_ends() -> None:
+    with fake_server() as server:
+        calling = server.calling(lambda: server.client.batches.wait("b1", poll_interval=600))
+        server.answer("GetBatch", got(BatchState.PROCESSING))
+        server.stream("WatchJobs", jobs_pb2.WatchJobsResponse(cursor="c"))
+        server.answer("GetBatch", got(BatchState.COMPLETED))
+
+        assert calling.result().succeeded
+    assert server.pauses == []
+
+
+def test_a_wait_for_a_batch_that_has_no_watch_asks_ever_less_often_and_tells_what_it_hears() -> None:
     heard: list[Batch] = []
     with fake_server() as server:
         calling = server.calling(lambda: server.client.batches.wait("b1", poll_interval=0.2, on_update=heard.append))
-        for _ in range(4):
+        for number in range(4):
             server.answer("GetBatch", got(BatchState.PROCESSING))
+            if number == 0:
+                server.refuse_stream("WatchJobs", WatcherLimitError("full"))
         server.answer("GetBatch", got(BatchState.FAILED))
 
         ended = calling.result()
@@ -175,7 +189,9 @@ def test_a_wait_for_a_batch_asks_ever_less_often_and_tells_what_it_hears() -> No
 def test_a_wait_for_a_batch_that_is_over_too_soon_says_so_with_details() -> None:
     with fake_server() as server:
         calling = server.calling(lambda: server.client.batches.wait("b1", timeout=0.15))
-        for _ in range(3):
+        server.answer("GetBatch", got(BatchState.PROCESSING))
+        server.refuse_stream("WatchJobs", WatcherLimitError("full"))
+        for _ in range(2):
             server.answer("GetBatch", got(BatchState.PROCESSING))
 
         with pytest.raises(BatchTimeoutError, match=r"batch b1 was still PROCESSING after 0\.15 s") as caught:

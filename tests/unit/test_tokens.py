@@ -139,12 +139,12 @@ def test_a_page_token_with_the_right_mark_and_an_impossible_place_is_refused() -
 @given(st.integers(0, 40))
 def test_a_cursor_leads_back_to_its_place(number: int) -> None:
     """Also to one that the log no longer reaches back to: that is CURSOR_EXPIRED, and for the watch to say."""
-    assert cursor_number(cursor(LOG, number), LOG) == number
+    assert cursor_number(cursor(LOG.log_id, number), LOG) == number
 
 
 def test_a_cursor_of_another_log_or_beyond_the_head_is_refused() -> None:
-    elsewhere = cursor(LogPlace("log-2", 1, 40), 7)
-    beyond = cursor(LOG, 41)
+    elsewhere = cursor("log-2", 7)
+    beyond = cursor(LOG.log_id, 41)
 
     for text in (elsewhere, beyond):
         with pytest.raises(CursorMismatchError):

@@ -22,8 +22,9 @@ from jobhall.cli.job_types import job_type
 from jobhall.cli.output import choose_output
 from jobhall.cli.reading import get, ls
 from jobhall.cli.submitting import spell_out_stdin, submit
+from jobhall.cli.top import top
 from jobhall.cli.updating import update
-from jobhall.cli.watching import watch
+from jobhall.cli.watching import events, watch
 from jobhall.cli.workers import worker
 from jobhall.errors import JobhallError
 
@@ -43,6 +44,7 @@ _EXIT_CODES = """Exit codes:
 
 _USAGES = {
     "watch": "Usage: jobhall watch [OPTIONS] [JOB_ID...]",
+    "events": "Usage: jobhall events [OPTIONS] [JOB_ID...]",
     "cancel": "Usage: jobhall cancel [OPTIONS] JOB_ID...",
     "retry": "Usage: jobhall retry [OPTIONS] JOB_ID...",
     "rm": "Usage: jobhall rm [OPTIONS] JOB_ID...",
@@ -59,6 +61,8 @@ _COMMANDS: dict[str, Any] = {
     "explain": explain,
     "stats": stats,
     "watch": watch,
+    "events": events,
+    "top": top,
     "update": update,
     "cancel": cancel,
     "retry": retry,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from jobhall.cli.exits import UsageError
 from jobhall.model import FileInfo
-from jobhall.states import JobState, WorkerState
+from jobhall.states import EventType, JobState, WorkerState
 
 STDIN = "-"
 _E = TypeVar("_E", bound=IntEnum)
@@ -62,12 +62,17 @@ def read_labels(labels: Sequence[str]) -> dict[str, str]:
 
 def read_states(names: Sequence[str]) -> list[JobState]:
     """States by name, in any case, several with commas between them."""
-    return _members(JobState, names)
+    return _members(JobState, names, option="--state", noun="state")
 
 
 def read_worker_states(names: Sequence[str]) -> list[WorkerState]:
     """The same of workers."""
-    return _members(WorkerState, names)
+    return _members(WorkerState, names, option="--state", noun="state")
+
+
+def read_event_types(names: Sequence[str]) -> list[EventType]:
+    """The same of what happens to jobs."""
+    return _members(EventType, names, option="--event", noun="event")
 
 
 def read_file_info(path: str | None) -> FileInfo | None:
@@ -80,11 +85,11 @@ def read_file_info(path: str | None) -> FileInfo | None:
         raise UsageError(f"--file: {path}: {error.strerror}") from error
 
 
-def _members(kind: type[_E], names: Sequence[str]) -> list[_E]:
+def _members(kind: type[_E], names: Sequence[str], *, option: str, noun: str) -> list[_E]:
     members = {member.name: member for member in kind if member}
     for name in (parts := _split(names)):
         if name.upper() not in members:
-            raise UsageError(f"--state: {name!r} is no state; they are {', '.join(members)}")
+            raise UsageError(f"{option}: {name!r} is no {noun}; they are {', '.join(members)}")
     return [members[name.upper()] for name in parts]
 
 

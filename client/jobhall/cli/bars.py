@@ -10,7 +10,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column
 from rich.text import Text
 
-from jobhall.cli.phrases import counts_text, event_text, harmless
+from jobhall.cli.phrases import counts_text, event_text, harmless, warn_of_reset
 from jobhall.model import Job, JobEvent, Progress
 from jobhall.model_batches import Batch
 from jobhall.states import EventType, JobState
@@ -36,17 +36,33 @@ class Bars:
             console=console,
         )
 
-    def show(self, job: Job) -> None:
+    @property
+    def shown(self) -> list[str]:
+        """The jobs that have a bar."""
+        return list(self._rows)
+
+    def show(self, job: Job, *, cursor: str = "") -> None:  # noqa: ARG002 - bars are for people
         if self._named or job.state is JobState.RUNNING:
             self._update(job.id, job.job_type, job.state, attempt=job.attempt, progress=job.progress)
 
-    def tell(self, event: JobEvent) -> None:
+    def tell(self, event: JobEvent, *, cursor: str = "") -> None:  # noqa: ARG002 - bars are for people
         if not self._named and event.event_type is not EventType.PROGRESS:
             self._console.print(_line(event), soft_wrap=True)
-        if self._named or event.state in (JobState.RUNNING, JobState.CANCELLING):
+        gone = event.event_type in (EventType.DELETED, EventType.LEFT)
+        if self._named or (event.state in (JobState.RUNNING, JobState.CANCELLING) and not gone):
             self._update(event.job_id, event.job_type, event.state, attempt=event.attempt, progress=event.progress)
         elif (row := self._rows.pop(event.job_id, None)) is not None:
             self._progress.remove_task(row)
+
+    def mark(self, cursor: str) -> None:
+        """Says nothing."""
+
+    def begin_anew(self) -> None:
+        warn_of_reset()
+        if not self._named:
+            for row in self._rows.values():
+                self._progress.remove_task(row)
+            self._rows.clear()
 
     def _update(self, job_id: str, job_type: str, state: JobState, *, attempt: int, progress: Progress | None) -> None:
         if job_id not in self._rows and len(self._rows) >= _ROWS_MAX:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
+from jobhall.cli.phrases import warn_of_reset
 from jobhall.cli.plain_values import json_line
 from jobhall.cli.tables import Cell, Table
 from jobhall.model import Job, JobEvent, LogEntry
@@ -51,13 +52,20 @@ class Documents:
 
 
 class EventDocuments:
-    """A line for each event."""
+    """A line for each event, with the place to go on from; that alone where nothing happened."""
 
-    def show(self, job: Job) -> None:
-        _write({"job": job})
+    def show(self, job: Job, *, cursor: str = "") -> None:
+        _write({"job": job, "cursor": cursor})
 
-    def tell(self, event: JobEvent) -> None:
-        _write({"event": event})
+    def tell(self, event: JobEvent, *, cursor: str = "") -> None:
+        _write({"event": event, "cursor": cursor})
+
+    def mark(self, cursor: str) -> None:
+        _write({"cursor": cursor})
+
+    def begin_anew(self) -> None:
+        warn_of_reset()
+        _write({"reset": True, "cursor": ""})
 
     def __enter__(self) -> Self:
         return self

@@ -1,38 +1,96 @@
-"""Follows jobs by name until all have ended, whoever shows it."""
+"""Follows jobs by their events, whoever shows them, and knows from where that could go on without missing anything."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jobhall.cli.exits import Exit
 from jobhall.cli.output import Follower
 from jobhall.errors import JobNotFoundError
-from jobhall.model import Job
+from jobhall.model import Job, WatchUpdate
 
 if TYPE_CHECKING:
     from jobhall.client import Client
+    from jobhall.watching import WatchOptions
 
 
-def follow_jobs(client: Client, job_ids: Sequence[str], follower: Follower) -> list[Job]:
-    """Shows the jobs until they have ended, and returns them whole; raises JobNotFoundError for the first not there."""
+@dataclass(slots=True)
+class Place:
+    """A follower's place: who goes on from its cursor misses nothing, though the last few events may come again.
+
+    Several events share one cursor, which lies after them all, so that only the last of them is said with it.
+    """
+
+    cursor: str = ""
+    """Empty where one has to begin anew: before the snapshot is whole."""
+    whole: bool = False
+    """Whether there is a snapshot to wait for no longer."""
+
+    def tell(self, update: WatchUpdate, follower: Follower) -> None:
+        """Says all that is in the update."""
+        if update.reset:
+            self.cursor, self.whole = "", False
+            follower.begin_anew()
+        for job in update.jobs:
+            follower.show(job, cursor=self.cursor)
+        self.whole = self.whole or update.snapshot_complete
+        for event in update.events[:-1]:
+            follower.tell(event, cursor=self.cursor)
+        before, self.cursor = self.cursor, update.cursor if self.whole else self.cursor
+        if update.events:
+            follower.tell(update.events[-1], cursor=self.cursor)
+        elif self.cursor != before:
+            follower.mark(self.cursor)
+
+    @contextmanager
+    def told_at_ctrl_c(self) -> Iterator[None]:
+        """Who interrupts it is told how to go on."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.cursor:
+                print(f"jobhall: to go on from here: --since {self.cursor}", file=sys.stderr)
+            raise
+
+
+def follow_jobs(
+    client: Client, job_ids: Sequence[str], follower: Follower, *, options: WatchOptions | None = None
+) -> list[Job]:
+    """Shows the jobs until they have ended, and returns them whole; raises JobNotFoundError for the first not there.
+
+    With `options` only what they name is shown of what happens: such events, or those after a cursor.
+    """
+    which: WatchOptions = {"include_snapshot": True, **(options or {})}
+    which["job_ids"], which["stop_when_terminal"] = job_ids, True
+    place = Place(which.get("cursor", ""), whole=not which["include_snapshot"])
     shown: dict[str, int] = {}
-    with follower:
+    with place.told_at_ctrl_c(), follower:
         for job in _read(client, job_ids):
             shown[job.id] = job.revision
-            follower.show(job)
-        for update in client.jobs.watch(job_ids=job_ids, include_snapshot=True, stop_when_terminal=True):
-            for job in update.jobs:
-                # What changed between the two looks; the same revision again would only be briefer.
-                if job.revision > shown.get(job.id, 0):
-                    shown[job.id] = job.revision
-                    follower.show(job)
-            for event in update.events:
-                follower.tell(event)
+            if which["include_snapshot"]:
+                follower.show(job)
+        for update in client.jobs.watch(**which):
+            # What changed between the two looks; the same revision again would only be briefer.
+            jobs = [job for job in update.jobs if job.revision > shown.get(job.id, 0)]
+            shown |= {job.id: job.revision for job in jobs}
+            place.tell(replace(update, jobs=tuple(jobs)), follower)
         ended = _read(client, job_ids)
         for job in ended:
-            follower.show(job)  # The last progress comes with the job, not with the event of its end.
+            # The last progress comes with the job, not with the event of its end.
+            follower.show(job, cursor=place.cursor)
     return ended
+
+
+def follow_matching(client: Client, options: WatchOptions, follower: Follower) -> None:
+    """Shows what happens to all jobs of a watch, until it ends or Ctrl-C."""
+    place = Place(options.get("cursor", ""), whole=not options.get("include_snapshot", False))
+    with place.told_at_ctrl_c(), follower:
+        for update in client.jobs.watch(**options):
+            place.tell(update, follower)
 
 
 def exit_of(jobs: Iterable[Job]) -> Exit:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
-from jobhall.cli.phrases import counts_text, event_text, log_text, outcome_text
+from jobhall.cli.phrases import counts_text, event_text, log_text, outcome_text, warn_of_reset
 from jobhall.cli.plain_values import moment
 from jobhall.cli.records import batch_rows, job_rows
 from jobhall.cli.tables import Cell, Table, cell_text
@@ -76,10 +76,10 @@ class EventLines:
         self._clock = clock
         self._next_at: dict[str, float] = {}
 
-    def show(self, job: Job) -> None:
+    def show(self, job: Job, *, cursor: str = "") -> None:
         """Says nothing: the first line about a job is the first thing that happens to it."""
 
-    def tell(self, event: JobEvent) -> None:
+    def tell(self, event: JobEvent, *, cursor: str = "") -> None:  # noqa: ARG002 - lines are for people
         now = self._clock()
         if event.event_type is EventType.PROGRESS:
             if now < self._next_at.get(event.job_id, now):
@@ -90,6 +90,13 @@ class EventLines:
         at = event.happened_at or (event.progress and event.progress.updated_at)
         words = (moment(at) if at else "-", event.event_type.name, event.job_id, event.job_type, event_text(event))
         _write(" ".join(words).rstrip())
+
+    def mark(self, cursor: str) -> None:
+        """Says nothing."""
+
+    def begin_anew(self) -> None:
+        warn_of_reset()
+        self._next_at.clear()
 
     def __enter__(self) -> Self:
         return self

@@ -21,20 +21,21 @@ _LIMIT_DEFAULT = 50
 Limit = Annotated[int | None, Parameter(help="So many at most, 50 if not given; 0 means all.")]
 
 
+def entries_max_of(limit: int | None) -> int:
+    """How many to show; 0 means all."""
+    if limit is not None and limit < 0:
+        raise UsageError(f"--limit: {limit} is negative; 0 means all")
+    return _LIMIT_DEFAULT if limit is None else limit
+
+
 def page_size_of(limit: int | None) -> int:
     """How many to ask for at once."""
-    return min(_entries_max(limit) or PAGE_SIZE_MAX, PAGE_SIZE_MAX)
+    return min(entries_max_of(limit) or PAGE_SIZE_MAX, PAGE_SIZE_MAX)
 
 
 def show_list(table: Table[T], entries: Iterator[T], context: Context, *, limit: int | None) -> None:
     """Shows them up to the limit, and says that it left some out unless that was asked for."""
-    entries_max = _entries_max(limit)
+    entries_max = entries_max_of(limit)
     context.output.table(table, islice(entries, entries_max or None))
     if limit is None and next(entries, None) is not None:
         print(f"jobhall: there are more than these {entries_max}; --limit 0 lists all", file=sys.stderr)
-
-
-def _entries_max(limit: int | None) -> int:
-    if limit is not None and limit < 0:
-        raise UsageError(f"--limit: {limit} is negative; 0 means all")
-    return _LIMIT_DEFAULT if limit is None else limit

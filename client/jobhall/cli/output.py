@@ -18,11 +18,17 @@ T = TypeVar("T")
 class Follower(Protocol):
     """Shows jobs while they run; used in `with`."""
 
-    def show(self, job: Job) -> None:
-        """A job as it now is, briefly or whole."""
+    def show(self, job: Job, *, cursor: str = "") -> None:
+        """A job as it now is, briefly or whole; the cursor is the place to go on from, as with the others."""
 
-    def tell(self, event: JobEvent) -> None:
+    def tell(self, event: JobEvent, *, cursor: str = "") -> None:
         """Something happened to a job."""
+
+    def mark(self, cursor: str) -> None:
+        """Nothing happened up to there."""
+
+    def begin_anew(self) -> None:
+        """Events may be missing: what was shown does not hold any more, and is about to be shown again."""
 
     def __enter__(self) -> Self: ...
 
@@ -63,13 +69,18 @@ class Output(Protocol):
         """A job that was followed by name has ended."""
 
 
+def on_terminal() -> bool:
+    """Whether who reads it sees a terminal that can redraw."""
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def choose_output(*, as_json: bool) -> Output:
     """JSON if asked for; tables and bars for a terminal that can redraw; else plain lines."""
     if as_json:
         from jobhall.cli.documents import Documents
 
         return Documents()
-    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+    if on_terminal():
         from jobhall.cli.screen import Screen
 
         return Screen()

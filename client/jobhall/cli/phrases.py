@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -136,6 +137,12 @@ def age_text(span: timedelta) -> str:
         if total >= size:
             return f"{total // size:.0f} {unit}"
     return f"{max(total, 0) // 1:.0f} s"
+
+
+def warn_of_reset() -> None:
+    """Says loudly that a cursor led nowhere any more."""
+    what = "EVENTS MAY BE MISSING: the log does not lead on from the cursor"
+    print(f"jobhall: {what}; it goes on from the jobs as they are now", file=sys.stderr, flush=True)
 
 
 def harmless(text: str) -> str:

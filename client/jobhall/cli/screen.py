@@ -14,31 +14,13 @@ from rich.text import Text
 from jobhall.cli.bars import Bars, BatchBar
 from jobhall.cli.phrases import age_text, harmless, log_text, outcome_text
 from jobhall.cli.records import batch_rows, job_rows
+from jobhall.cli.styles import STYLES, styled
 from jobhall.cli.tables import ITEM_ERRORS, Cell, Column, Table, cell_text
 from jobhall.cli.times import here
 from jobhall.model import Job, LogEntry
 from jobhall.model_batches import Batch
 
 T = TypeVar("T")
-
-_STYLES = {
-    "RUNNING": "cyan",
-    "CLAIMED": "cyan",
-    "COMPLETED": "green",
-    "FAILED": "red",
-    "CANCELLED": "yellow",
-    "CANCELLING": "yellow",
-    "ATTACHED": "green",
-    "DETACHED": "red",
-    "DRAINING": "yellow",
-    "PROCESSING": "cyan",
-    "RELEASED": "yellow",
-    "DEBUG": "dim",
-    "WARNING": "yellow",
-    "ERROR": "red",
-    "CRITICAL": "bold red",
-}
-"""Of states, outcomes and levels, by name."""
 
 _GAPS = (2, 1)
 _NARROWEST = 6
@@ -66,12 +48,14 @@ class Screen:
         grid.add_column(style="bold", no_wrap=True)
         grid.add_column(overflow="fold")
         for name, value in rows:
-            grid.add_row(name, Text(harmless(value), style=_STYLES.get(value, "") if name == "state" else ""))
+            grid.add_row(name, Text(harmless(value), style=STYLES.get(value, "") if name == "state" else ""))
         self._console.print(grid)
 
     def table(self, table: Table[T], entries: Iterable[T], *, whole: Any = None) -> None:
         now = datetime.now(UTC)
-        rows = [[_shown(column.cell(entry), now=now) for column in table.columns] for entry in entries]
+        rows = [
+            [_shown(column.cell(entry), now=now, clock=column.clock) for column in table.columns] for entry in entries
+        ]
         if not rows:
             self._console.print(f"no {table.noun}", style="dim")
             return
@@ -98,7 +82,7 @@ class Screen:
 
     def log(self, entry: LogEntry) -> None:
         when = here(entry.written_at).strftime("%H:%M:%S.%f")[:-3] if entry.written_at else "--:--:--.---"
-        level = Text(f"{entry.level.name:<8}", style=_STYLES.get(entry.level.name, ""))
+        level = Text(f"{entry.level.name:<8}", style=STYLES.get(entry.level.name, ""))
         self._console.print(Text(when, style="dim"), level, Text(harmless(log_text(entry))), soft_wrap=True)
 
     def batch(self, batch: Batch) -> None:
@@ -113,19 +97,17 @@ class Screen:
 
     def ended(self, job: Job) -> None:
         outcome = Text(harmless(outcome_text(job)), style="" if job.succeeded else "red")
-        self._console.print(_styled(job.state), job.id, outcome, soft_wrap=True)
+        self._console.print(styled(job.state), job.id, outcome, soft_wrap=True)
 
 
-def _shown(value: Cell, *, now: datetime | None) -> Text:
+def _shown(value: Cell, *, now: datetime | None, clock: bool = False) -> Text:
     if isinstance(value, IntEnum):
-        return _styled(value)
+        return styled(value)
+    if isinstance(value, datetime) and clock:
+        return Text(here(value).strftime("%H:%M:%S"))
     if isinstance(value, datetime) and now is not None:
         return Text(age_text(now - value))
     return Text(" ".join(harmless(cell_text(value)).split()))
-
-
-def _styled(value: IntEnum) -> Text:
-    return Text(cell_text(value), style=_STYLES.get(value.name, ""))
 
 
 def _worth(column: Column[T], cells: list[Text]) -> bool:

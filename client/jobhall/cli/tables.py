@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Generic, TypeVar
 
-from jobhall.cli.phrases import duration_text, error_text, progress_text, tasks_text
+from jobhall.cli.phrases import duration_text, error_text, event_text, progress_text, tasks_text
 from jobhall.cli.plain_values import moment
-from jobhall.model import ItemError, Job, Progress
+from jobhall.model import ItemError, Job, JobEvent, Progress
 from jobhall.model_batches import Batch
 from jobhall.model_insight import JobAttempt, QueueStats
 from jobhall.model_types import JobType
@@ -36,6 +36,8 @@ class Column(Generic[T]):
     """It goes on below itself instead; goes with `elastic`."""
     piped_only: bool = False
     """Left out on a terminal."""
+    clock: bool = False
+    """A time is shown to people as the time of the day, to the second."""
     distinct_min: int = 0
     """Left out on a terminal where it says fewer different things than this; nothing and 0 are none."""
 
@@ -46,6 +48,14 @@ class Table(Generic[T]):
 
     noun: str
     columns: tuple[Column[T], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """An entry of the log of what happened, with the place to go on from."""
+
+    event: JobEvent
+    cursor: str
 
 
 def cell_text(value: Cell) -> str:
@@ -72,6 +82,18 @@ JOBS: Table[Job] = Table(
         Column(title="progress", cell=lambda job: progress_text(job.progress), elastic=True, distinct_min=1),
         Column(title="attempt", cell=lambda job: job.attempt or "", right=True),
         Column(title="age", cell=lambda job: job.created_at, right=True),
+    ),
+)
+
+EVENTS: Table[LoggedEvent] = Table(
+    "events match",
+    (
+        Column(title="time", cell=lambda it: it.event.happened_at, clock=True),
+        Column(title="event", cell=lambda it: it.event.event_type),
+        Column(title="id", cell=lambda it: it.event.job_id),
+        Column(title="type", cell=lambda it: it.event.job_type, elastic=True, distinct_min=2),
+        Column(title="state", cell=lambda it: it.event.state, piped_only=True),
+        Column(title="what", cell=lambda it: event_text(it.event), elastic=True, fold=True, distinct_min=1),
     ),
 )
 

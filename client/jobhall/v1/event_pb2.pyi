@@ -198,7 +198,7 @@ class JobEvent(_message.Message):
     job_id: _builtins.str
     """To which job."""
     revision: _builtins.int
-    """The job's revision after it. Progress and log events carry the present one."""
+    """The job's revision after it; 0 with PROGRESS and LOG, which are no part of a job's history."""
     namespace: _builtins.str
     """Where the job lives."""
     job_type: _builtins.str

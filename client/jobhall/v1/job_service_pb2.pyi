@@ -1537,7 +1537,7 @@ class ListJobEventsRequest(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
-    """Where; empty means `default`, `-` every namespace that I may use."""
+    """Where; empty means `default`, `-` every namespace that I may use. Not looked at where job_ids or batch_id are given."""
     batch_id: _builtins.str
     """Only jobs of this batch."""
     owner: _builtins.str
@@ -1552,7 +1552,7 @@ class ListJobEventsRequest(_message.Message):
 
     @_builtins.property
     def job_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only jobs of these types."""
+        """Only jobs of these types; at most 1000."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -1653,7 +1653,7 @@ class WatchJobsRequest(_message.Message):
     EXPIRED_CURSOR_ACTION_FIELD_NUMBER: _builtins.int
     STOP_WHEN_TERMINAL_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
-    """Where; empty means `default`, `-` every namespace that I may use. Not looked at where job_ids are given."""
+    """Where; empty means `default`, `-` every namespace that I may use. Not looked at where job_ids or batch_id are given."""
     batch_id: _builtins.str
     """Only jobs of this batch."""
     owner: _builtins.str
@@ -1665,14 +1665,16 @@ class WatchJobsRequest(_message.Message):
     expired_cursor_action: Global___ExpiredCursorAction.ValueType
     """What to do when the cursor is too old."""
     stop_when_terminal: _builtins.bool
-    """End the stream (OK) when every job of job_ids, or of batch_id, is terminal or gone."""
+    """End the stream (OK) when every job of job_ids is terminal or gone; with batch_id, when the batch is closed and every
+    job of it is.
+    """
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these jobs; at most 1000."""
 
     @_builtins.property
     def job_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only jobs of these types."""
+        """Only jobs of these types; at most 1000."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

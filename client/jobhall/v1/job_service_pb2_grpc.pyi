@@ -237,7 +237,10 @@ class JobServiceStub:
     """Reads the log of state changes from a cursor on: WatchJobs for those who would rather ask. Cursors and filters are
     the same.
 
-    INVALID_ARGUMENT CURSOR_MISMATCH. OUT_OF_RANGE CURSOR_EXPIRED.
+    A page may be short, even empty, and not be the last: go on from its cursor until end_reached. Without a cursor it
+    begins at the log's old end.
+
+    INVALID_ARGUMENT CURSOR_MISMATCH. OUT_OF_RANGE CURSOR_EXPIRED. NOT_FOUND BATCH_NOT_FOUND.
     """
     WatchJobs: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobsRequest, _job_service_pb2.WatchJobsResponse]
     """Streams what happens to jobs, as it happens: every state event of every job that matches, without gap, in the order
@@ -257,9 +260,11 @@ class JobServiceStub:
 
     A job whose labels or access change may come into or fall out of a watch: ENTERED and LEFT say so.
 
-    INVALID_ARGUMENT CURSOR_MISMATCH: the cursor is of another database, or of none. Watch anew with include_snapshot.
+    INVALID_ARGUMENT CURSOR_MISMATCH: the cursor is of another database, or of none, or of events that a power cut took
+      back. Watch anew with include_snapshot.
     OUT_OF_RANGE CURSOR_EXPIRED: the log (24 h by default) no longer reaches back to it, and expired_cursor_action is
       ERROR. Watch anew with include_snapshot.
+    NOT_FOUND BATCH_NOT_FOUND.
     RESOURCE_EXHAUSTED WATCHER_LIMIT: too many open watches.
     UNAVAILABLE DRAINING: the server stops. Watch again with the cursor.
     """
@@ -473,7 +478,10 @@ class JobServiceAsyncStub(JobServiceStub):
     """Reads the log of state changes from a cursor on: WatchJobs for those who would rather ask. Cursors and filters are
     the same.
 
-    INVALID_ARGUMENT CURSOR_MISMATCH. OUT_OF_RANGE CURSOR_EXPIRED.
+    A page may be short, even empty, and not be the last: go on from its cursor until end_reached. Without a cursor it
+    begins at the log's old end.
+
+    INVALID_ARGUMENT CURSOR_MISMATCH. OUT_OF_RANGE CURSOR_EXPIRED. NOT_FOUND BATCH_NOT_FOUND.
     """
     WatchJobs: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobsRequest, _job_service_pb2.WatchJobsResponse]  # type: ignore[assignment]
     """Streams what happens to jobs, as it happens: every state event of every job that matches, without gap, in the order
@@ -493,9 +501,11 @@ class JobServiceAsyncStub(JobServiceStub):
 
     A job whose labels or access change may come into or fall out of a watch: ENTERED and LEFT say so.
 
-    INVALID_ARGUMENT CURSOR_MISMATCH: the cursor is of another database, or of none. Watch anew with include_snapshot.
+    INVALID_ARGUMENT CURSOR_MISMATCH: the cursor is of another database, or of none, or of events that a power cut took
+      back. Watch anew with include_snapshot.
     OUT_OF_RANGE CURSOR_EXPIRED: the log (24 h by default) no longer reaches back to it, and expired_cursor_action is
       ERROR. Watch anew with include_snapshot.
+    NOT_FOUND BATCH_NOT_FOUND.
     RESOURCE_EXHAUSTED WATCHER_LIMIT: too many open watches.
     UNAVAILABLE DRAINING: the server stops. Watch again with the cursor.
     """
@@ -826,7 +836,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reads the log of state changes from a cursor on: WatchJobs for those who would rather ask. Cursors and filters are
         the same.
 
-        INVALID_ARGUMENT CURSOR_MISMATCH. OUT_OF_RANGE CURSOR_EXPIRED.
+        A page may be short, even empty, and not be the last: go on from its cursor until end_reached. Without a cursor it
+        begins at the log's old end.
+
+        INVALID_ARGUMENT CURSOR_MISMATCH. OUT_OF_RANGE CURSOR_EXPIRED. NOT_FOUND BATCH_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -852,9 +865,11 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A job whose labels or access change may come into or fall out of a watch: ENTERED and LEFT say so.
 
-        INVALID_ARGUMENT CURSOR_MISMATCH: the cursor is of another database, or of none. Watch anew with include_snapshot.
+        INVALID_ARGUMENT CURSOR_MISMATCH: the cursor is of another database, or of none, or of events that a power cut took
+          back. Watch anew with include_snapshot.
         OUT_OF_RANGE CURSOR_EXPIRED: the log (24 h by default) no longer reaches back to it, and expired_cursor_action is
           ERROR. Watch anew with include_snapshot.
+        NOT_FOUND BATCH_NOT_FOUND.
         RESOURCE_EXHAUSTED WATCHER_LIMIT: too many open watches.
         UNAVAILABLE DRAINING: the server stops. Watch again with the cursor.
         """

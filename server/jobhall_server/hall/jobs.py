@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from uuid_utils import uuid7
@@ -20,6 +21,8 @@ from jobhall_server.hall.submits import Rehearsed, Special, Submission, SubmitJo
 from jobhall_server.hall.tokens import page_place, page_token
 from jobhall_server.hall.type_rules import settled
 from jobhall_server.hall.views import JobFilter, JobTypeView, ListOrder, Page, QueueView
+from jobhall_server.hall.watch_filter import WatchFilter
+from jobhall_server.hall.watch_queue import ENDS
 
 if TYPE_CHECKING:
     from jobhall_server.hall.hall import Hall
@@ -256,22 +259,16 @@ class Jobs:
         """The job as soon as it is terminal, or as it is when the time is over."""
         job_id = checks.job_id(job_id)
         deadline = asyncio.get_running_loop().time() + timeout_seconds
-        with self._hall.feed.subscribe(principal, JobFilter(job_ids=frozenset({job_id}))) as changes:
+        with self._hall.feed.subscribe(principal, WatchFilter(job_ids=frozenset({job_id})), wanted=ENDS) as changes:
             while True:
-                changes.rows.clear()
-                changes.wake.clear()
+                changes.forget()
                 job = await self.get(principal, job_id)
+                self._hall.feed.know({job_id: job.key})
                 left = deadline - asyncio.get_running_loop().time()
                 if job.state.terminal or left <= 0 or self._hall.draining:
                     return job
-                while not changes.rows and not changes.overflowed and not self._hall.draining:
-                    changes.wake.clear()
-                    left = deadline - asyncio.get_running_loop().time()
-                    try:
-                        await asyncio.wait_for(changes.wake.wait(), max(0.0, left))
-                    except TimeoutError:
-                        break
-                changes.overflowed = False
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changes.changed(), left)
 
     # --- changing ---
 

@@ -12,14 +12,15 @@ from jobhall_server.domain.job import AttemptView, ItemError, JobView, Payload
 from jobhall_server.hall.views import (
     BatchFilter,
     BatchOrder,
-    EventRow,
     Expired,
     HeldRow,
     JobFilter,
     JobPage,
     JobTypeView,
+    LogFilter,
     LogLine,
     LogPlace,
+    LogSlice,
     Page,
     Place,
     PurgeStep,
@@ -124,8 +125,11 @@ class Reads(Protocol):
     async def log_place(self) -> LogPlace:
         """Where the event log begins and ends now."""
 
-    async def events(self, *, after: int, limit: int) -> list[EventRow]:
-        """Events with greater numbers, in order."""
+    async def log(self, where: LogFilter, *, after: int, limit: int, until: int | None = None) -> LogSlice:
+        """Events with greater numbers, in order, none beyond `until`; a slice may be short and yet not the last."""
+
+    async def job_keys_of(self, job_ids: Sequence[str]) -> dict[str, int]:
+        """The keys of those jobs, by id, as far as they exist; for whoever may see them or not."""
 
     async def job_types(self, namespace: str | None = None) -> list[JobTypeView]:
         """Registered types of one namespace or of all, by namespace and name, without the retired ones."""

@@ -240,6 +240,10 @@ class Unit(Generic[T]):
         raise NotImplementedError
 
 
+Logged = Sequence[Sequence[int]]
+"""The keys of the jobs of all events of a group, in parts; a key may be there more than once."""
+
+
 class Store(Protocol):
     """The one door to the database, for one process."""
 
@@ -254,8 +258,8 @@ class Store(Protocol):
         claims are always taken. Cancelling the awaiting task does not undo the unit.
         """
 
-    def on_commit(self, callback: Callable[[int], None]) -> None:
-        """Call back on the loop after each group that logged events, with the number of the last one."""
+    def on_commit(self, callback: Callable[[int, Logged], None]) -> None:
+        """Call back on the loop after each group that logged events, with the number of the last one, and whose."""
 
     def on_batch_end(self, callback: Callable[[], None]) -> None:
         """Call back on the loop after each group in which a closed batch's last job ended."""

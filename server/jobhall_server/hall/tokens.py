@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import re
+from functools import lru_cache
 
 from jobhall.errors import CursorMismatchError, FieldInvalidError
 from jobhall_server.hall.views import LogPlace, Place
@@ -70,18 +71,26 @@ def _not_ours() -> FieldInvalidError:
     return FieldInvalidError("page_token", "not from an answer to this very request; start again without one")
 
 
-def cursor(place: LogPlace, number: int) -> str:
+@lru_cache(maxsize=1024)
+def cursor(log_id: str, number: int) -> str:
     """The cursor that stands right after event `number` of this log."""
-    return _encode(f"c{number}.{place.log_id}")
+    return _encode(f"c{number}.{log_id}")
 
 
 def cursor_number(text: str, place: LogPlace) -> int:
-    """The event that the cursor stands after; CursorMismatchError when it is of another log, or beyond its head."""
+    """The event that the cursor stands after; CursorMismatchError when it is of another log, beyond its head, or among
+    events that were lost with the power.
+    """
     number, _, log_id = _decode(text).removeprefix("c").partition(".")
     if not _NUMBER.fullmatch(number) or log_id != place.log_id:
         raise CursorMismatchError
     if int(number) > place.last:
         raise CursorMismatchError(f"stands after event {number}, but the log ends at {place.last}")
+    if any(after < int(number) < until for after, until in place.gaps):
+        lost = (
+            f"stands after event {number}, which was lost with the power, since the server ran below synchronous=FULL"
+        )
+        raise CursorMismatchError(f"{lost}; start again with a snapshot")
     return int(number)
 
 

@@ -35,7 +35,8 @@ from jobhall_server.hall.unary_units import (
     RenewUnarySession,
     ReportSession,
 )
-from jobhall_server.hall.views import HeldRow, JobFilter
+from jobhall_server.hall.views import HeldRow
+from jobhall_server.hall.watch_filter import WatchFilter
 
 if TYPE_CHECKING:
     from jobhall_server.hall.hall import Hall
@@ -256,15 +257,14 @@ class Unary:
         ids = tuple(dict.fromkeys(asked.job_ids))
         loop = asyncio.get_running_loop()
         deadline = loop.time() + asked.timeout_seconds
-        with self._hall.feed.subscribe(principal, JobFilter(job_ids=frozenset(ids))) as changes:
+        with self._hall.feed.subscribe(principal, WatchFilter(job_ids=frozenset(ids))) as changes:
             while True:
-                changes.rows.clear()
-                changes.wake.clear()
-                changes.overflowed = False
+                changes.forget()
                 jobs = await self._hall.store.reads.jobs_by_id(principal, ids)
                 if len(jobs) < len(ids):
                     found = {job.job_id for job in jobs}
                     raise JobNotFoundError(next(job_id for job_id in ids if job_id not in found))
+                self._hall.feed.know({job.job_id: job.key for job in jobs})
                 keys = tuple(job.key for job in jobs if job.state is JobState.PENDING)
                 if keys and (claimed := await self._hall.store.run(ClaimJobs(self._want(asked, session, keys)))):
                     return claimed
@@ -274,7 +274,7 @@ class Unary:
                 # One that waits and is not given may be of a paused type, whose end no job tells.
                 wait = min(left, 1.0 if keys else (session.ttl_us or self._lease_us) / 1e6 / _RENEWED_PER_TTL)
                 try:
-                    await asyncio.wait_for(changes.wake.wait(), wait)
+                    await asyncio.wait_for(changes.changed(), wait)
                 except TimeoutError:
                     await self._hall.store.run(RenewUnarySession(session.session_id))
 

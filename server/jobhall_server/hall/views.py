@@ -83,6 +83,9 @@ class EventRow(NamedTuple):
     access: str | None = None
     previous: str | None = None
     """Only of UPDATED: a JSON object of what was before of `labels` and `access`, where it changed."""
+    batch_key: int | None = None
+    fence: int = 0
+    path: str = ""
 
 
 class LogPlace(NamedTuple):
@@ -91,6 +94,31 @@ class LogPlace(NamedTuple):
     log_id: str
     first: int
     last: int
+    gaps: tuple[tuple[int, int], ...] = ()
+    """Pairs (after, until): numbers between them that may have been given, and shown, and were lost with the power."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """Which events to read: those for which one of these holds; all of them where nothing is given."""
+
+    namespaces: frozenset[str] = frozenset()
+    queues: frozenset[tuple[str, str]] = frozenset()
+    """Namespace and type."""
+    job_ids: frozenset[str] = frozenset()
+    job_keys: frozenset[int] = frozenset()
+    batch_keys: frozenset[int] = frozenset()
+
+
+class LogSlice(NamedTuple):
+    """A part of the log: `rows` are all events that were asked for, up to event `until`. `first` and `last` are the
+    log's bounds, as in LogPlace.
+    """
+
+    first: int
+    last: int
+    until: int
+    rows: list[EventRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +293,7 @@ class HeldRow(NamedTuple):
     organization_id: str
     labels: str | None
     type_version: int = 0
+    batch_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,31 +1,33 @@
-"""One WatchJobs call: a snapshot if asked for, then every event after its cursor, in order and without a gap."""
+"""WatchJobs: first the cursor, then the snapshot, then every event after the cursor, from the log and as it happens."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from jobhall.errors import CursorExpiredError, FieldNotSupportedError
-from jobhall.limits import WATCH_BOOKMARK_INTERVAL
-from jobhall.states import EventType, JobState
+from jobhall.errors import BatchNotFoundError, CursorExpiredError, FieldNotSupportedError
+from jobhall.states import EventType
 from jobhall_server.domain.access import Principal
 from jobhall_server.domain.job import JobView
-from jobhall_server.hall import tokens
-from jobhall_server.hall.feed import LIVE, READ_AT_ONCE, Feed, Subscription, WatchEvent, matches, visible
+from jobhall_server.hall.feed import Feed
 from jobhall_server.hall.reads import Reads
-from jobhall_server.hall.views import EventRow, JobFilter, LogPlace, Page
+from jobhall_server.hall.views import Page
+from jobhall_server.hall.watch_filter import WatchFilter
+from jobhall_server.hall.watch_queue import ENDS, STORED, Subscription, WatchEvent
 
-LIVE_EVERY_SECONDS = 0.1
-"""How often a watcher is told of progress and log lines; what comes between is merged, the latest wins."""
+SNAPSHOT_PAGE = 250
+_TURNS = ENDS | {EventType.SUBMITTED, EventType.RETRIED}
+"""What opens a job, or ends it."""
 
 
 @dataclass(frozen=True, slots=True)
 class WatchRequest:
     """What a caller watches; see WatchJobsRequest in the protos."""
 
-    where: JobFilter
-    event_types: frozenset[EventType] = frozenset()
+    where: WatchFilter
+    event_types: frozenset[EventType] = STORED | {EventType.PROGRESS}
     cursor: str = ""
     include_snapshot: bool = False
     reset_when_expired: bool = False
@@ -34,36 +36,68 @@ class WatchRequest:
 
 @dataclass(frozen=True, slots=True)
 class WatchUpdate:
-    """One response: `cursor` is the place right after everything in it."""
+    """What is told at once; `before` and `after` are the places in the log before and after all of it."""
 
-    cursor: str
+    before: int
+    after: int
     events: Sequence[WatchEvent] = ()
     jobs: Sequence[JobView] = ()
     snapshot_complete: bool = False
     reset: bool = False
 
 
-async def watch(feed: Feed, reads: Reads, principal: Principal, request: WatchRequest) -> AsyncIterator[WatchUpdate]:
-    """The responses of one WatchJobs call, the first at once. Ends by itself only with `stop_when_terminal`."""
+async def watch(
+    feed: Feed, reads: Reads, principal: Principal, request: WatchRequest
+) -> AsyncGenerator[WatchUpdate, None]:
+    """The updates of one WatchJobs call, the first at once. Ends by itself only with `stop_when_terminal`."""
     feed.check()
-    if request.stop_when_terminal and not request.where.job_ids:
-        raise FieldNotSupportedError("stop_when_terminal", "only together with job_ids")
-    place = await reads.log_place()
-    after, reset = _start(request, place)
-    types = request.event_types
-    live = LIVE & types if types else frozenset({EventType.PROGRESS})
-    with feed.subscribe(principal, request.where, live=live) as subscription:
-        watcher = _Watcher(feed, reads, principal, request, subscription, place, after)
-        yield WatchUpdate(tokens.cursor(place, after), reset=reset)
-        if request.include_snapshot or reset:
-            async for update in watcher.snapshot():
-                yield update
-        async for update in watcher.follow():
-            yield update
+    where = await settled(reads, principal, request.where)
+    if request.stop_when_terminal and not (where.job_ids or where.batch_id):
+        raise FieldNotSupportedError("stop_when_terminal", "only together with job_ids or batch_id")
+    try:
+        after, reset = await feed.start(request.cursor), False
+    except CursorExpiredError:
+        if not request.reset_when_expired:
+            raise
+        after, reset = feed.head, True
+    wanted = request.event_types | _TURNS if request.stop_when_terminal else request.event_types
+    with feed.subscribe(principal, where, wanted=wanted) as subscription:
+        watcher = _Watcher(feed, reads, principal, request, subscription, after)
+        yield watcher.place(reset=reset)
+        await feed.find_jobs(where)
+        while True:
+            if request.include_snapshot or reset:
+                async for update in watcher.snapshot():
+                    yield update
+            try:
+                async with aclosing(watcher.follow()) as updates:
+                    async for update in updates:
+                        yield update
+            except CursorExpiredError:
+                # The log was cut under a watcher that reads slowly.
+                if not request.reset_when_expired:
+                    raise
+                reset = True
+                watcher.begin_anew()
+                yield watcher.place(reset=True)
+            else:
+                return
+
+
+async def settled(reads: Reads, principal: Principal, where: WatchFilter) -> WatchFilter:
+    """The filter with the key of its batch; BatchNotFoundError."""
+    if not where.batch_id:
+        return where
+    batch = await reads.batch(principal, where.batch_id)
+    if batch is None:
+        raise BatchNotFoundError(where.batch_id)
+    return replace(where, batch_key=batch.record.key)
 
 
 class _Watcher:
     """One WatchJobs call: first the log from its cursor, then its queue; the log again when that overflowed."""
+
+    __slots__ = ("_after", "_feed", "_open", "_principal", "_reads", "_request", "_subscription", "_until")
 
     def __init__(
         self,
@@ -72,7 +106,6 @@ class _Watcher:
         principal: Principal,
         request: WatchRequest,
         subscription: Subscription,
-        place: LogPlace,
         after: int,
     ) -> None:
         self._feed = feed
@@ -80,138 +113,113 @@ class _Watcher:
         self._principal = principal
         self._request = request
         self._subscription = subscription
-        self._place = place
         self._after = after
-        self._live_at = 0.0
-        self._open = set(request.where.job_ids) if request.stop_when_terminal else set()
+        """Everything up to here has been told."""
+        self._until = subscription.since
+        """Up to here nothing is in its queue, and the log is to be read."""
+        self._open: set[str] = set()
+        """Of the named jobs those that have not ended, where the watch is to stop when none is left."""
 
-    async def snapshot(self) -> AsyncIterator[WatchUpdate]:
+    def place(self, *, reset: bool = False) -> WatchUpdate:
+        """A word that says nothing but where the watcher is."""
+        return WatchUpdate(self._after, self._after, reset=reset)
+
+    def begin_anew(self) -> None:
+        """Let go of what is behind, and go on from now."""
+        self._subscription.forget()
+        self._after = self._feed.position
+        self._until = max(self._after, self._subscription.since)
+
+    async def snapshot(self) -> AsyncGenerator[WatchUpdate, None]:
         """The jobs that match and are not over, and the named ones, in pages; the cursor stays where it was noted."""
-        where = self._request.where
+        where = self._subscription.where
         if where.job_ids:
             jobs = await self._reads.jobs_by_id(self._principal, sorted(where.job_ids))
-            yield self._update(jobs=[job for job in jobs if _job_matches(where, job)], snapshot_complete=True)
+            yield self._page([job for job in jobs if where.matches_job(job)], complete=True)
             return
         place = None
         while True:
-            found = await self._reads.jobs(self._principal, _unfinished(where), Page(READ_AT_ONCE // 4, place))
+            found = await self._reads.jobs(self._principal, where.unfinished, Page(SNAPSHOT_PAGE, place))
             place = found.next
             if place is None:
-                yield self._update(jobs=found.jobs, snapshot_complete=True)
+                yield self._page(found.jobs, complete=True)
                 return
             if found.jobs:
-                yield self._update(jobs=found.jobs)
+                yield self._page(found.jobs, complete=False)
 
-    async def follow(self) -> AsyncIterator[WatchUpdate]:
+    async def follow(self) -> AsyncGenerator[WatchUpdate, None]:
         """Events after the cursor, and a bookmark when there were none for a while."""
-        if self._request.stop_when_terminal and await self._all_over():
-            # How they came to their end may lie between the cursor and now.
-            async for update in self._catch_up((await self._reads.log_place()).last):
-                yield update
-            yield self._update()
-            return
-        async for update in self._catch_up(self._subscription.since):
-            yield update
-        bookmark_seconds = WATCH_BOOKMARK_INTERVAL.total_seconds()
-        while not (self._request.stop_when_terminal and not self._open):
-            self._feed.check()
-            subscription = self._subscription
-            # Again and again: the queue may overflow once more while the log is read.
-            while subscription.overflowed:
+        subscription, stops = self._subscription, self._request.stop_when_terminal
+        over = stops and await self._all_over()
+        while True:
+            if over:
+                # How they came to their end may lie between the cursor and now.
+                self._until = (await self._reads.log_place()).last
+            elif subscription.overflowed:
                 subscription.overflowed = False
-                async for update in self._catch_up(self._feed.position):
-                    yield update
-            rows = [row for row in subscription.rows if row.number > self._after]
-            subscription.rows.clear()
-            subscription.wake.clear()
-            live = self._live(rows)
-            if rows or live:
-                yield self._tell(rows, live)
-            elif subscription.live:
-                await _pause(subscription, self._live_at - asyncio.get_running_loop().time())
-            else:
-                try:
-                    await asyncio.wait_for(subscription.wake.wait(), bookmark_seconds)
-                except TimeoutError:
-                    if not subscription.rows and not subscription.overflowed:
-                        self._after = max(self._after, self._feed.position)
-                        yield self._update()
+                self._until = self._feed.position
+            while self._after < self._until:
+                yield await self._read_on()
+            if events := self._take():
+                yield self._tell(events)
+            if over or (stops and subscription.where.job_ids and not self._open):
+                yield self._tell([])
+                return
+            if subscription.idle and not await self._changed():
+                self._after = max(self._after, self._feed.position)
+                yield self._tell([])
+            if subscription.look:
+                subscription.look = False
+                self._feed.check()
+                over = stops and await self._all_over()
 
-    def _live(self, rows: Sequence[EventRow]) -> list[WatchEvent]:
-        """Progress and log lines that may be told again; those of a job that ends, with its end."""
-        if not self._subscription.live:
-            return []
-        now = asyncio.get_running_loop().time()
-        if now >= self._live_at:
-            self._live_at = now + LIVE_EVERY_SECONDS
-            return self._subscription.take_live()
-        ended = {row.job_key for row in rows if row.state.terminal}
-        return self._subscription.take_live(of_jobs=ended) if ended else []
+    async def _changed(self) -> bool:
+        """Wait; whether there is something now, or it is only time for a bookmark."""
+        self._subscription.told_at = asyncio.get_running_loop().time()
+        await self._subscription.changed()
+        return not self._subscription.idle
 
-    async def _catch_up(self, until: int) -> AsyncIterator[WatchUpdate]:
-        """Read the log from the watcher's own place up to event `until`."""
-        while self._after < until:
-            rows = await self._reads.events(after=self._after, limit=READ_AT_ONCE)
-            if not rows or rows[0].number != self._after + 1:
-                # The log was cut meanwhile; its numbers have no other gap.
-                raise CursorExpiredError
-            wanted = [row for row in rows if matches(self._request.where, row) and visible(self._principal, row)]
-            if wanted:
-                yield self._tell(wanted, [])
-            self._after = max(self._after, rows[-1].number)
+    async def _read_on(self) -> WatchUpdate:
+        """The next part of the log from the watcher's own place."""
+        where = self._subscription.where
+        part = await self._feed.read(where.read, after=self._after, until=self._until)
+        seen = ((row, where.seen_as(self._principal, row)) for row in part.rows)
+        events = [WatchEvent(row).seen_as(kind) for row, kind in seen if kind is not None]
+        return self._tell(events, after=part.until)
 
-    def _tell(self, rows: Sequence[EventRow], live: Sequence[WatchEvent]) -> WatchUpdate:
-        if rows:
-            self._after = rows[-1].number
-        for row in rows:
+    def _take(self) -> list[WatchEvent]:
+        """What waits in the queue, and has not been read from the log."""
+        return [event for event in self._subscription.take() if event.row.number > self._after or not event.row.number]
+
+    def _tell(self, events: Sequence[WatchEvent], *, after: int | None = None) -> WatchUpdate:
+        before = self._after
+        if after is not None:
+            self._after = after
+        elif events:
+            self._after = max(before, events[-1].row.number)
+        if self._request.stop_when_terminal:
+            for event in events:
+                self._note(event)
+        types = self._request.event_types
+        return WatchUpdate(before, self._after, [event for event in events if event.row.event_type in types])
+
+    def _note(self, event: WatchEvent) -> None:
+        row = event.row
+        if row.event_type in _TURNS:
             if row.state.terminal or row.event_type is EventType.DELETED:
                 self._open.discard(row.job_id)
-        types = self._request.event_types
-        events = [WatchEvent(row) for row in rows if not types or row.event_type in types]
-        return self._update(events=[*events, *live])
+            else:
+                self._open.add(row.job_id)
 
-    def _update(
-        self, *, events: Sequence[WatchEvent] = (), jobs: Sequence[JobView] = (), snapshot_complete: bool = False
-    ) -> WatchUpdate:
-        return WatchUpdate(tokens.cursor(self._place, self._after), events, jobs, snapshot_complete)
+    def _page(self, jobs: Sequence[JobView], *, complete: bool) -> WatchUpdate:
+        return WatchUpdate(self._after, self._after, jobs=jobs, snapshot_complete=complete)
 
     async def _all_over(self) -> bool:
-        jobs = await self._reads.jobs_by_id(self._principal, sorted(self._open))
+        """Whether no job that it names is open, or its batch has ended."""
+        where = self._subscription.where
+        if where.batch_id:
+            batch = await self._reads.batch(self._principal, where.batch_id)
+            return batch is None or batch.record.ended_at is not None
+        jobs = await self._reads.jobs_by_id(self._principal, sorted(where.job_ids))
         self._open = {job.job_id for job in jobs if not job.state.terminal}
         return not self._open
-
-
-async def _pause(subscription: Subscription, seconds: float) -> None:
-    """Wait, but not longer than until the next state event."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not subscription.rows and (left := deadline - asyncio.get_running_loop().time()) > 0:
-        subscription.wake.clear()
-        try:
-            await asyncio.wait_for(subscription.wake.wait(), left)
-        except TimeoutError:
-            return
-
-
-def _start(request: WatchRequest, place: LogPlace) -> tuple[int, bool]:
-    """The event to go on after, and whether that is a reset since the cursor is too old."""
-    if not request.cursor:
-        return place.last, False
-    number = tokens.cursor_number(request.cursor, place)
-    if number >= place.first - 1:
-        return number, False
-    if request.reset_when_expired:
-        return place.last, True
-    raise CursorExpiredError
-
-
-def _job_matches(where: JobFilter, job: JobView) -> bool:
-    return (
-        (where.namespace is None or job.namespace == where.namespace)
-        and (not where.job_types or job.job_type in where.job_types)
-        and (not where.owners or job.owner in where.owners)
-        and all(job.labels.get(key) == value for key, value in where.labels)
-    )
-
-
-def _unfinished(where: JobFilter) -> JobFilter:
-    return replace(where, states=where.states or frozenset(state for state in JobState if state and not state.terminal))

@@ -86,6 +86,7 @@ class Edge(grpc.aio.ServerInterceptor):
                 cast("Any", unary), response_serializer=handler.response_serializer
             )
         served = handler.stream_stream or handler.unary_stream
+        write = _writer(handler.response_serializer)
 
         async def stream(request: Any, context: Context) -> None:
             call = Call(self, method, rule, context, Stream(context))
@@ -95,11 +96,9 @@ class Edge(grpc.aio.ServerInterceptor):
 
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(
-                cast("Any", stream), request_deserializer=read, response_serializer=handler.response_serializer
+                cast("Any", stream), request_deserializer=read, response_serializer=write
             )
-        return grpc.unary_stream_rpc_method_handler(
-            cast("Any", stream), response_serializer=handler.response_serializer
-        )
+        return grpc.unary_stream_rpc_method_handler(cast("Any", stream), response_serializer=write)
 
     async def admit(self, rule: Rule, context: Context) -> str:
         """Find out who calls and whether they may; answers their name for the log."""
@@ -219,6 +218,12 @@ def _reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any
             raise FieldInvalidError("request", "cannot be read as the message that this method takes") from None
 
     return read
+
+
+def _writer(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes]:
+    """Message to bytes; what many streams are told comes as the bytes that were made once."""
+    assert serialize is not None
+    return lambda message: message if isinstance(message, bytes) else serialize(message)
 
 
 async def _awaited(served: _Behaviour, request: Any, context: Context) -> Any:

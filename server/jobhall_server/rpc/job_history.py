@@ -1,4 +1,4 @@
-"""The methods of JobService that read what is kept of a job's attempts."""
+"""The methods of JobService that read what is kept of a job's past: its attempts, and the log of events."""
 
 # The names and signatures of methods are those of the generated base class.
 # ruff: noqa: N802, ARG002
@@ -23,12 +23,13 @@ from jobhall_server.rpc.convert_attempts import attempt_out
 from jobhall_server.rpc.convert_jobs import item_errors_out, log_line_out
 from jobhall_server.rpc.interceptor import Context
 from jobhall_server.rpc.pages import page_size_in, page_that_fits
+from jobhall_server.rpc.watch import serve_events
 
 _LEVELS = {int(level): level for level in LogLevel}
 
 
 class JobHistory(JobServiceServicer):
-    """Attempts, log lines and item errors."""
+    """Attempts, log lines, item errors and events."""
 
     _hall: Hall
 
@@ -98,6 +99,11 @@ class JobHistory(JobServiceServicer):
         return job_service_pb2.ListItemErrorsResponse(
             item_errors=errors, next_page_token=token, total_count=page.total_count
         )
+
+    async def ListJobEvents(
+        self, request: job_service_pb2.ListJobEventsRequest, context: Context
+    ) -> job_service_pb2.ListJobEventsResponse:
+        return await serve_events(self._hall, request)
 
 
 class _Listed(Protocol):

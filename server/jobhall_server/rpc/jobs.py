@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 from jobhall.errors import FieldInvalidError
 from jobhall.limits import (
@@ -179,10 +179,8 @@ class JobServicer(JobHistory, JobManagement):
         job = await self._jobs.delete(principal(), request.job_id, etag=request.etag)
         return job_service_pb2.DeleteJobResponse(job=self._full(job))
 
-    def WatchJobs(
-        self, request: job_service_pb2.WatchJobsRequest, context: Context
-    ) -> AsyncIterator[job_service_pb2.WatchJobsResponse]:
-        return serve_watch(self._hall, request)
+    async def WatchJobs(self, request: job_service_pb2.WatchJobsRequest, context: Stream) -> None:  # type: ignore[override]
+        await serve_watch(self._hall, request, context)
 
     async def _read(
         self, ids: Sequence[str], *, basic: bool, include_errors: bool = False, as_object: bool = False

@@ -101,7 +101,7 @@ class RpcServer:
 
     def _add_services(self, hall: Hall, about: About) -> None:
         server = self._server
-        jobs_grpc.add_JobServiceServicer_to_server(JobServicer(hall), server)  # type: ignore[abstract]
+        jobs_grpc.add_JobServiceServicer_to_server(JobServicer(hall), server)
         types_grpc.add_JobTypeServiceServicer_to_server(JobTypeServicer(hall), server)
         workers = WorkerServicer(hall)
         workers_grpc.add_WorkerServiceServicer_to_server(workers, server)

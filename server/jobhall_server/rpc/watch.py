@@ -1,67 +1,82 @@
-"""WatchJobs: the request decoded, and every update of the hall's watch encoded, in messages that can be sent."""
+"""WatchJobs and ListJobEvents: the requests decoded; every update encoded, in messages that can be sent."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TypeVar
-
-from google.protobuf.message import Message
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
 
 from jobhall.errors import FieldInvalidError
-from jobhall.limits import MESSAGE_BYTES_MAX, WATCH_JOB_IDS_MAX
+from jobhall.limits import MESSAGE_BYTES_MAX, WATCH_JOB_IDS_MAX, WATCH_JOB_TYPES_MAX
 from jobhall.states import EventType
-from jobhall.v1 import event_pb2, job_service_pb2
-from jobhall.v1.job_service_pb2 import WatchJobsResponse
-from jobhall_server.hall import checks
-from jobhall_server.hall.feed import WatchEvent
+from jobhall.v1.job_service_pb2 import (
+    EXPIRED_CURSOR_ACTION_ERROR,
+    EXPIRED_CURSOR_ACTION_RESET,
+    EXPIRED_CURSOR_ACTION_UNSPECIFIED,
+    ListJobEventsRequest,
+    ListJobEventsResponse,
+    WatchJobsRequest,
+    WatchJobsResponse,
+)
+from jobhall_server.hall import checks, tokens
+from jobhall_server.hall.event_log import list_events
 from jobhall_server.hall.hall import Hall
-from jobhall_server.hall.views import JobFilter
 from jobhall_server.hall.watch import WatchRequest, WatchUpdate, watch
+from jobhall_server.hall.watch_filter import WatchFilter
+from jobhall_server.hall.watch_queue import STORED
 from jobhall_server.rpc.caller import principal
-from jobhall_server.rpc.convert import progress_out, refuse_set, timestamp
-from jobhall_server.rpc.convert_jobs import basic_job_out, log_line_out
-from jobhall_server.rpc.pages import how_many_fit
+from jobhall_server.rpc.convert_events import EVENT_TYPES, event_out, event_wire
+from jobhall_server.rpc.convert_jobs import basic_job_out
+from jobhall_server.rpc.pages import page_size_in
+from jobhall_server.rpc.streams import Stream
 
-M = TypeVar("M", bound=Message)
-
-_EVENT_TYPES = {int(kind): kind for kind in EventType if kind}
-_DEFAULT_EVENT_TYPES = frozenset(_EVENT_TYPES.values()) - {EventType.LOG}
 _ACTIONS = {
-    job_service_pb2.EXPIRED_CURSOR_ACTION_UNSPECIFIED: False,
-    job_service_pb2.EXPIRED_CURSOR_ACTION_ERROR: False,
-    job_service_pb2.EXPIRED_CURSOR_ACTION_RESET: True,
+    EXPIRED_CURSOR_ACTION_UNSPECIFIED: False,
+    EXPIRED_CURSOR_ACTION_ERROR: False,
+    EXPIRED_CURSOR_ACTION_RESET: True,
 }
+_PART_BYTES_MAX = MESSAGE_BYTES_MAX // 2
 
 
-async def serve_watch(hall: Hall, request: job_service_pb2.WatchJobsRequest) -> AsyncIterator[WatchJobsResponse]:
-    """The responses of one call."""
-    before = ""
-    async for update in watch(hall.feed, hall.store.reads, principal(), request_in(request)):
-        for response in update_out(update, before=before):
-            yield response
-        before = update.cursor
+async def serve_watch(hall: Hall, request: WatchJobsRequest, stream: Stream) -> None:
+    """One call."""
+    wanted = watch_in(request)
+    async with aclosing(watch(hall.feed, hall.store.reads, principal(), wanted)) as updates:
+        async for update in updates:
+            for part in update_out(hall.feed.log_id, update):
+                await stream.write(part)
 
 
-def request_in(request: job_service_pb2.WatchJobsRequest) -> WatchRequest:
+async def serve_events(hall: Hall, request: ListJobEventsRequest) -> ListJobEventsResponse:
+    """A page of the log."""
+    page = await list_events(
+        hall.feed,
+        hall.store.reads,
+        principal(),
+        where=where_in(request),
+        event_types=_event_types(request.event_types, default=STORED),
+        cursor=request.cursor,
+        size=page_size_in(request.page_size),
+    )
+    response, size = ListJobEventsResponse(cursor=page.start, end_reached=page.end_reached), 0
+    for event in page.events:
+        message = event_out(event)
+        size += message.ByteSize() + 8
+        if size > _PART_BYTES_MAX and response.events:
+            response.end_reached = False
+            return response
+        response.events.append(message)
+        response.cursor = tokens.cursor(hall.feed.log_id, event.row.number)
+    response.cursor = page.cursor
+    return response
+
+
+def watch_in(request: WatchJobsRequest) -> WatchRequest:
     """What the caller watches."""
-    refuse_set(request, ("batch_id",))
-    if len(request.job_ids) > WATCH_JOB_IDS_MAX:
-        raise FieldInvalidError("job_ids", f"has {len(request.job_ids)} ids; the limit is {WATCH_JOB_IDS_MAX}")
-    checks.check_labels(request.labels, "labels")
     if request.expired_cursor_action not in _ACTIONS:
         raise FieldInvalidError("expired_cursor_action", f"{request.expired_cursor_action} is no such action")
-    job_ids = frozenset(checks.job_id(text, f"job_ids[{place}]") for place, text in enumerate(request.job_ids))
-    namespace = None if job_ids else checks.listed_namespace(request.namespace, "namespace")
     return WatchRequest(
-        where=JobFilter(
-            namespace=namespace,
-            job_ids=job_ids,
-            job_types=frozenset(request.job_types),
-            owners=frozenset((request.owner,)) if request.owner else frozenset(),
-            labels=tuple(sorted(request.labels.items())),
-        ),
-        event_types=_event_types(request.event_types),
+        where=where_in(request),
+        event_types=_event_types(request.event_types, default=STORED | {EventType.PROGRESS}),
         cursor=request.cursor,
         include_snapshot=request.include_snapshot,
         reset_when_expired=_ACTIONS[request.expired_cursor_action],
@@ -69,73 +84,70 @@ def request_in(request: job_service_pb2.WatchJobsRequest) -> WatchRequest:
     )
 
 
-def update_out(update: WatchUpdate, *, before: str) -> Iterator[WatchJobsResponse]:
-    """The update as one message, or as several where it is too large.
-
-    Only the last one carries its cursor, the others the one from `before` it: who resumes there hears some once more,
-    and misses nothing.
-    """
-    events = [event_out(event) for event in update.events]
-    jobs = [basic_job_out(job) for job in update.jobs]
-    reset = update.reset
-    while len(events) + len(jobs) > 1 and _size(events) + _size(jobs) > MESSAGE_BYTES_MAX:
-        if jobs:
-            head, jobs = _cut(jobs)
-            yield WatchJobsResponse(cursor=before, snapshot_jobs=head, cursor_reset=reset)
-        else:
-            first, events = _cut(events)
-            yield WatchJobsResponse(cursor=before, events=first, cursor_reset=reset)
-        reset = False
-    yield WatchJobsResponse(
-        cursor=update.cursor,
-        events=events,
-        snapshot_jobs=jobs,
-        snapshot_complete=update.snapshot_complete,
-        cursor_reset=reset,
+def where_in(request: WatchJobsRequest | ListJobEventsRequest) -> WatchFilter:
+    """Which jobs the caller means."""
+    if len(request.job_ids) > WATCH_JOB_IDS_MAX:
+        raise FieldInvalidError("job_ids", f"has {len(request.job_ids)} ids; the limit is {WATCH_JOB_IDS_MAX}")
+    checks.check_count(len(request.job_types), WATCH_JOB_TYPES_MAX, "job_types")
+    checks.check_labels(request.labels, "labels")
+    job_types = (checks.check_job_type(name, f"job_types[{place}]") for place, name in enumerate(request.job_types))
+    job_ids = (checks.job_id(text, f"job_ids[{place}]") for place, text in enumerate(request.job_ids))
+    anywhere = request.job_ids or request.batch_id
+    return WatchFilter(
+        namespace=None if anywhere else checks.listed_namespace(request.namespace, "namespace"),
+        job_ids=frozenset(job_ids),
+        batch_id=checks.job_id(request.batch_id, "batch_id") if request.batch_id else "",
+        job_types=frozenset(job_types),
+        owner=request.owner,
+        labels=tuple(sorted(request.labels.items())),
     )
 
 
-def event_out(event: WatchEvent) -> event_pb2.JobEvent:
-    """One event."""
-    row = event.row
-    message = event_pb2.JobEvent(
-        event_type=int(row.event_type),  # type: ignore[arg-type]  # equal numbers, proven by a test
-        job_id=row.job_id,
-        revision=row.revision,
-        namespace=row.namespace,
-        job_type=row.job_type,
-        state=int(row.state),  # type: ignore[arg-type]
-        attempt=row.attempt,
-        worker_name=row.worker,
-        failure_kind=int(row.failure_kind),  # type: ignore[arg-type]
-        failure_code=row.failure_code,
-    )
-    if row.at:
-        message.time.CopyFrom(timestamp(row.at))
-    attributes = message.attributes
-    attributes.owner = row.owner
-    attributes.organization_id = row.organization_id
-    if row.labels:
-        attributes.labels.update(json.loads(row.labels))
-    if event.progress is not None:
-        message.progress.CopyFrom(progress_out(event.progress))
-    message.log_entries.extend(log_line_out(line, number=number, attempt=row.attempt) for number, line in event.lines)
-    return message
+def update_out(log_id: str, update: WatchUpdate) -> Iterator[bytes]:
+    """The update as one message or, where it is too large, as several, each with the cursor right after it."""
+    if update.jobs or update.snapshot_complete:
+        yield from _snapshot_out(log_id, update)
+        return
+    parts: list[bytes] = []
+    size, at = 0, update.before
+    for event in update.events:
+        wire = event_wire(event)
+        if parts and size + len(wire) > _PART_BYTES_MAX:
+            yield _head(log_id, at) + b"".join(parts)
+            parts, size = [], 0
+        parts.append(wire)
+        size += len(wire)
+        at = event.row.number or at
+    head = _head(log_id, update.after)
+    if update.reset:
+        head += WatchJobsResponse(cursor_reset=True).SerializeToString()
+    yield head + b"".join(parts)
 
 
-def _event_types(numbers: Sequence[int]) -> frozenset[EventType]:
+def _snapshot_out(log_id: str, update: WatchUpdate) -> Iterator[bytes]:
+    cursor = tokens.cursor(log_id, update.after)
+    response, size = WatchJobsResponse(cursor=cursor), 0
+    for job in update.jobs:
+        message = basic_job_out(job)
+        length = message.ByteSize() + 8
+        if response.snapshot_jobs and size + length > _PART_BYTES_MAX:
+            yield response.SerializeToString()
+            response, size = WatchJobsResponse(cursor=cursor), 0
+        response.snapshot_jobs.append(message)
+        size += length
+    response.snapshot_complete = update.snapshot_complete
+    yield response.SerializeToString()
+
+
+def _head(log_id: str, number: int) -> bytes:
+    """A response that has nothing but its cursor."""
+    return WatchJobsResponse(cursor=tokens.cursor(log_id, number)).SerializeToString()
+
+
+def _event_types(numbers: Sequence[int], *, default: frozenset[EventType]) -> frozenset[EventType]:
     if not numbers:
-        return _DEFAULT_EVENT_TYPES
+        return default
     for place, number in enumerate(numbers):
-        if number not in _EVENT_TYPES:
+        if number not in EVENT_TYPES:
             raise FieldInvalidError(f"event_types[{place}]", f"{number} is no event type")
-    return frozenset(_EVENT_TYPES[number] for number in numbers)
-
-
-def _size(messages: Sequence[Message]) -> int:
-    return sum(message.ByteSize() + 8 for message in messages)
-
-
-def _cut(messages: list[M]) -> tuple[list[M], list[M]]:
-    fitting = min(how_many_fit(messages), len(messages))
-    return messages[:fitting], messages[fitting:]
+    return frozenset(EVENT_TYPES[number] for number in numbers)

@@ -55,12 +55,11 @@ class _Hungry:
 
 def claim(execution: Execution, wants: Sequence[Want], staged: Staged) -> tuple[list[list[Claimed]], int | None]:
     """Lease jobs to the sessions; answers what each want was given, and the number of the last event."""
-    now = staged.now
     hungry = [_Hungry(want) for want in wants]
     last_event = None
     # Who names its jobs comes by itself, so that what it is given is not in the way of the others.
     for table in [[one] for one in hungry if one.want.job_keys] + [[one for one in hungry if not one.want.job_keys]]:
-        last_event = _Claim(execution, now).serve(table) or last_event
+        last_event = _Claim(execution, staged).serve(table) or last_event
     jobs = [job for session in hungry for _, job in session.given]
     staged.claimed += map(_counted, jobs)
     parameters, checkpoints = _parameters(execution, jobs), _checkpoints(execution, jobs)
@@ -71,9 +70,10 @@ def claim(execution: Execution, wants: Sequence[Want], staged: Staged) -> tuple[
 class _Claim:
     """One round of a claim, for sessions that are served together."""
 
-    def __init__(self, execution: Execution, now: int) -> None:
+    def __init__(self, execution: Execution, staged: Staged) -> None:
         self._execution = execution
-        self._now = now
+        self._logged = staged.logged
+        self._now = staged.now
         self._tables = execution.tables
         self._budget = PARAMETERS_BYTES_MAX
 
@@ -204,6 +204,7 @@ class _Claim:
         event = {"event_type": EventType.CLAIMED, "state": JobState.CLAIMED, "later": 0, "failed": 0}
         first = last - len(all_keys) + 1
         execution.write_keys(statements_jobs.log_events(tables), all_keys, base=first, now=now, **event)
+        self._logged.append(all_keys)
         return last
 
     def _rows(self, statement: Any, **values: Any) -> list[list[Any]]:

@@ -54,6 +54,11 @@ class Synchronous(Enum):
     FULL = "FULL"
     EXTRA = "EXTRA"
 
+    @property
+    def every_commit(self) -> bool:
+        """Whether it waits at each commit, so that a power cut takes nothing that was told."""
+        return self in (Synchronous.FULL, Synchronous.EXTRA)
+
 
 @dataclass(frozen=True, slots=True)
 class Database:
@@ -204,10 +209,19 @@ def _write_pid(descriptor: int, text: bytes) -> None:
         os.write(descriptor, text)
 
 
-def synchronous_of(connection: sqlite3.Connection) -> Synchronous:
-    """When this connection really waits for the disk, as SQLite tells it."""
+@contextmanager
+def synced(connection: sqlite3.Connection) -> Iterator[Synchronous]:
+    """What is committed in the block waits for the disk, and all before it is safe then, whenever this connection waits
+    otherwise: as SQLite itself tells it.
+    """
     number: int = connection.execute("PRAGMA synchronous").fetchone()[0]
-    return list(Synchronous)[number]
+    level = list(Synchronous)[number]
+    if level.every_commit:
+        yield level
+        return
+    pass
+    yield level
+    connection.execute(f"PRAGMA synchronous = {level.value}")
 
 
 def _tune(raw: Any, synchronous: Synchronous) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from jobhall_server.hall.store import Claimed, Unit, Want
+from jobhall_server.hall.store import Claimed, Logged, Unit, Want
 from jobhall_server.storage import statements_cut, statements_write
 from jobhall_server.storage.batches import Batches, save_batches
 from jobhall_server.storage.claims import claim
@@ -39,6 +39,11 @@ class Group(Details, Sessions, Names, Batches):
         self._claimed = False
         self.batch_ended = False
         """Whether a batch that is over now was touched; when it is finished."""
+
+    @property
+    def logged(self) -> Logged:
+        """The jobs of the events so far."""
+        return self._staged.logged
 
     @property
     def touched(self) -> int:
@@ -105,4 +110,6 @@ class Group(Details, Sessions, Names, Batches):
             raise ValueError("only a unit with after_save may remove what is old")
         tables, step = self._execution.tables, {"before": before, "limit": limit}
         events = self._execution.write(statements_cut.cut_events(tables), events_max=events_max, **step)
+        if events:
+            self._execution.write(statements_cut.cut_gaps(tables))
         return events + self._execution.write(statements_cut.cut_sessions(tables), **step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -96,6 +97,11 @@ _WITHOUT_FAILURE = (JobState.COMPLETED, JobState.CANCELLED)
 _TYPE_COLUMNS = JobTypeView.__slots__
 _SESSION_COLUMNS = len(SESSION)
 _SESSION_STATE = SESSION.index("state")
+_ID, _EVENT_TYPE, _STATE, _FAILURE_KIND, _BATCH_ID, _PATH = map(
+    EventRow._fields.index, ("job_id", "event_type", "state", "failure_kind", "batch_id", "path")
+)
+_batch_id = lru_cache(maxsize=256)(id_of_hex)
+"""Many events of a slice are of one batch."""
 
 
 def job_view(row: Row) -> JobView:
@@ -198,31 +204,16 @@ def log_line(row: Row) -> tuple[int, LogLine]:
     return number, LogLine(at, LogLevel(level), text, raw, fields)
 
 
-def event(row: Row) -> EventRow:
-    """An entry of the event log."""
-    number, job_key, job_id, namespace, job_type, event_type, state, revision, *rest = row
-    attempt, worker, kind, code, owner, organization_id, labels, at, batch_id, access, previous = rest
-    return EventRow(
-        number,
-        job_key,
-        id_of(job_id),
-        namespace,
-        job_type,
-        _EVENT_TYPES[event_type],
-        STATES[state],
-        revision,
-        attempt,
-        worker,
-        _FAILURE_KINDS[kind],
-        code,
-        owner,
-        organization_id,
-        labels,
-        at,
-        id_of(batch_id) if batch_id else "",
-        access,
-        previous,
-    )
+def event(row: list[Any]) -> EventRow:
+    """An entry of the event log, of `statements_read_log.log_slice`; of the list that is given."""
+    # Each event's own cost: the row becomes what it is to be where it stands.
+    row[_ID] = id_of_hex(row[_ID])
+    row[_EVENT_TYPE] = _EVENT_TYPES[row[_EVENT_TYPE]]
+    row[_STATE] = STATES[row[_STATE]]
+    row[_FAILURE_KIND] = _FAILURE_KINDS[row[_FAILURE_KIND]]
+    row[_BATCH_ID] = _batch_id(row[_BATCH_ID]) if row[_BATCH_ID] else ""
+    row[_PATH] = row[_PATH] or ""
+    return EventRow._make(row)
 
 
 def job_type(row: Row) -> JobTypeView:
@@ -232,8 +223,9 @@ def job_type(row: Row) -> JobTypeView:
 
 
 def held(row: Row) -> HeldRow:
-    """A task that a session holds, of `statements_read.held`."""
+    """A task that a session holds, of `statements_read_sessions.held`."""
     key, fence, nonce, session_key, _, epoch, state, attempt, due_at, cancel_reason, job_id, *described = row
+    queue_key, owner, organization_id, labels, type_version, batch_id = described
     state = STATES[state]
     return HeldRow(
         Lease(key, fence, nonce),
@@ -244,12 +236,17 @@ def held(row: Row) -> HeldRow:
         due_at,
         cancel_reason,
         id_of(job_id),
-        *described,
+        queue_key,
+        owner,
+        organization_id,
+        labels,
+        type_version,
+        id_of(batch_id) if batch_id else "",
     )
 
 
 def session(row: Row) -> SessionView:
-    """A session, of `statements_read.sessions`."""
+    """A session, of `statements_read_sessions.sessions`."""
     columns = dict(zip(SESSION, row, strict=False)) | {"state": SessionState(row[_SESSION_STATE])}
     name, namespaces, job_types, labels, runtime, *rest = row[_SESSION_COLUMNS:]
     return SessionView(

@@ -1,20 +1,16 @@
-"""The reader's part about what the server looks after: the event log, names, sessions, and what falls due."""
+"""The reader's part about what the server looks after: names, sessions, and what falls due."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
 
-from jobhall.errors import InternalError
 from jobhall_server.hall.views import (
-    EventRow,
     Expired,
     HeldRow,
     JobTypeView,
-    LogPlace,
     QueueView,
     SessionView,
 )
@@ -24,8 +20,6 @@ from jobhall_server.storage.dialect import keys
 from jobhall_server.storage.reading import KEY_MAX, ROWS_MAX, Reading
 from jobhall_server.storage.schema import Tables
 from jobhall_server.storage.statements_write import PAUSE_US
-
-_FIRST = itemgetter(0)
 
 Statement = Callable[[Tables], sa.Select[Any]]
 
@@ -45,19 +39,6 @@ class ServiceReads(Reading):
     ) -> None:
         super().__init__(connections, tables, now=now)
         self._replica_key = replica_key
-
-    async def log_place(self) -> LogPlace:
-        rows = await self._connections.rows(statements_read.log_place(self._tables), {})
-        if not rows:
-            raise InternalError
-        log_id, first, last = rows[0]
-        return LogPlace(log_id, last + 1 if first is None else first, last)
-
-    async def events(self, *, after: int, limit: int) -> list[EventRow]:
-        values = {"after": after, "limit": min(limit, ROWS_MAX)}
-        rows = await self._connections.many_rows(statements_read.events(self._tables), values)
-        rows.sort(key=_FIRST)
-        return [reader_rows.event(row) for row in rows]
 
     async def job_types(self, namespace: str | None = None) -> list[JobTypeView]:
         statement = statements_read.job_types(self._tables, of_one_namespace=namespace is not None)

@@ -36,7 +36,7 @@ def save(execution: Execution, staged: Staged) -> None:
     # First, so that whoever submits one of them again in this very group finds its id free.
     gone = [key for key in staged.deleted if key not in staged.moved and key not in staged.new_jobs]
     if gone:
-        _delete_jobs(execution, gone, number, staged.now)
+        _delete_jobs(execution, staged, gone, number)
         number += len(gone)
     if staged.new_jobs:
         _insert_jobs(execution, staged, number)
@@ -44,11 +44,11 @@ def save(execution: Execution, staged: Staged) -> None:
     save_attempts(execution, staged)
     previous = {key: iter(told) for key, told in staged.previous.items()}
     for wave in waves:
-        number = _move_jobs(execution, wave, number, staged.now, previous)
+        number = _move_jobs(execution, staged, wave, number, previous)
     save_details(execution, staged)
     moved_and_gone = staged.deleted.keys() - gone
     if moved_and_gone:
-        _delete_jobs(execution, sorted(moved_and_gone), number, staged.now)
+        _delete_jobs(execution, staged, sorted(moved_and_gone), number)
 
 
 def _take_numbers(execution: Execution, staged: Staged, count: int) -> int:
@@ -75,12 +75,12 @@ def _waves(staged: Staged) -> list[Wave]:
 
 
 def _move_jobs(
-    execution: Execution, wave: Wave, number: int, now: int, previous: dict[int, Iterator[str | None]]
+    execution: Execution, staged: Staged, wave: Wave, number: int, previous: dict[int, Iterator[str | None]]
 ) -> int:
     """Make the changes and log their events from `number` on; answers the next number. `previous` tells what was
     before each job's next UPDATED.
     """
-    tables = execution.tables
+    tables, now = execution.tables, staged.now
     logged: dict[tuple[Events, bool], list[int]] = defaultdict(list)
     for change, jobs in wave.items():
         keys = [key for key, _ in jobs]
@@ -94,6 +94,8 @@ def _move_jobs(
         logged[change.events, fails] += keys
     for (events, fails), keys in logged.items():
         later = len(events)
+        if events:
+            staged.logged.append(keys)
         for event_type, state in events:
             later -= 1
             # The failure belongs to the last event of the move that it ends.
@@ -145,6 +147,7 @@ def _insert_jobs(execution: Execution, staged: Staged, number: int) -> None:
     insert_columns(execution, statements_write.insert, execution.tables.jobs, columns, same=same)
     events = statements_write.log_submitted(execution.tables)
     span = {"first": keys[0], "last": keys[-1]}
+    staged.logged.append(keys)
     written = execution.write(events, base=number, event_type=EventType.SUBMITTED, **span)
     assert written == len(keys) == keys[-1] - keys[0] + 1, "the keys of a group's new jobs follow each other"
 
@@ -165,11 +168,12 @@ def _managed(jobs: Sequence[NewJob], now: int) -> dict[str, Sequence[Any]]:
     }
 
 
-def _delete_jobs(execution: Execution, keys: Sequence[int], number: int, now: int) -> None:
+def _delete_jobs(execution: Execution, staged: Staged, keys: Sequence[int], number: int) -> None:
     tables = execution.tables
+    staged.logged.append(keys)
     # The row goes, so its revision cannot be raised for the event; `later` lets the event be one ahead of the row.
     event = {"event_type": EventType.DELETED, "later": -1, "failed": 0}
-    execution.write_keys(statements_jobs.log_deleted(tables), keys, base=number, now=now, **event)
+    execution.write_keys(statements_jobs.log_deleted(tables), keys, base=number, now=staged.now, **event)
     for table in tables.of_one_job:
         execution.write(statements_jobs.delete_side_rows(table), keys=key_list(keys))
     execution.write_keys(statements_jobs.delete_jobs(tables), keys)

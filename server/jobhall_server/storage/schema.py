@@ -32,6 +32,7 @@ class Tables:
     attempts: Table
     unique_keys: Table
     events: Table
+    log_gaps: Table
     namespaces: Table
     job_types: Table
     type_schemas: Table
@@ -79,6 +80,7 @@ def tables(prefix: str = PREFIX_DEFAULT) -> Tables:
         attempts=schema_jobs.attempts(metadata, prefix),
         unique_keys=schema_jobs.unique_keys(metadata, prefix),
         events=schema_jobs.events(metadata, prefix),
+        log_gaps=schema_jobs.log_gaps(metadata, prefix),
         namespaces=schema_groups.namespaces(metadata, prefix),
         job_types=schema_groups.job_types(metadata, prefix),
         type_schemas=schema_groups.type_schemas(metadata, prefix),
@@ -173,5 +175,7 @@ def _service(metadata: MetaData, prefix: str) -> Table:
         number("created_at"),
         number("resumed_at"),
         number("last_at"),
+        # Whether the last run waited for the disk at each commit; a power cut may have taken the newest ones else.
+        number("synced", 1),
         CheckConstraint("key = 1", f"{name}_one_row"),
     )

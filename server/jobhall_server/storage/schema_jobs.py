@@ -67,6 +67,7 @@ def _told() -> tuple[Column[Any], ...]:
         words("failure_code", ""),
         Column("labels", Text),
         Column("access", Text),
+        Column("path", Text),
         Column("trace", Text),
         number("type_version", 0),
         number("created_at"),
@@ -74,7 +75,6 @@ def _told() -> tuple[Column[Any], ...]:
         number("claimed_at", nullable=True),
         number("ended_at", nullable=True),
         number("updated_at"),
-        Column("path", Text),
         Column("file_name", Text),
         number("file_size", nullable=True),
         Column("unique_key", Text),
@@ -224,10 +224,13 @@ def events(metadata: MetaData, prefix: str) -> Table:
         Column("job_id", LargeBinary(16), nullable=False),
         number("namespace_key"),
         number("queue_key"),
+        # What slices are chosen by stands first.
+        number("batch_key", nullable=True),
         number("event_type"),
         number("state"),
         number("revision"),
         number("attempt"),
+        number("fence", 0),
         words("worker", ""),
         number("failure_kind", 0),
         words("failure_code", ""),
@@ -235,7 +238,13 @@ def events(metadata: MetaData, prefix: str) -> Table:
         words("organization_id", ""),
         Column("labels", Text),
         number("at"),
-        number("batch_key", nullable=True),
         Column("access", Text),
+        Column("path", Text),
         Column("previous", Text),
     )
+
+
+def log_gaps(metadata: MetaData, prefix: str) -> Table:
+    """Numbers of the event log that were left out: those after one and up to another."""
+    after, until = keyed("after_number"), number("until_number")
+    return Table(f"{prefix}log_gaps", metadata, *after, until)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 from jobhall_server.domain.batch import BatchRecord
@@ -29,6 +30,7 @@ class Staged:
     def __init__(self, now: int) -> None:
         self.now = now
         self.last_event: int | None = None
+        self.logged: list[Sequence[int]] = []
         self.counters: dict[str, int] = {}
         self.moved: dict[int, Moved] = {}
         self.new_jobs: dict[int, NewJob] = {}

@@ -18,8 +18,8 @@ def log_id(tables: Tables) -> sa.Select[Any]:
 
 @lru_cache(maxsize=8)
 def begin_another_log(tables: Tables) -> sa.Update:
-    """From here on it is another log, :log_id, and no cursor of the first one is good for it."""
-    return sa.update(tables.service).values(log_id=sa.bindparam("log_id"))
+    """From here on it is another log, :log_id: no cursor of the first one is good for it, and nobody has one of it."""
+    return sa.update(tables.service).values(log_id=sa.bindparam("log_id"), synced=1)
 
 
 @lru_cache(maxsize=8)

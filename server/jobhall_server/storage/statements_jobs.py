@@ -235,5 +235,7 @@ def delete_jobs(tables: Tables) -> sa.Delete:
 
 _NOW = sa.bindparam("now", type_=sa.BigInteger)
 
-_OF_THE_JOB_NAMES = "job_id namespace_key queue_key attempt worker owner organization_id labels batch_key access"
+_OF_THE_JOB_NAMES = (
+    "job_id namespace_key queue_key batch_key attempt fence worker owner organization_id labels access path"
+)
 _OF_THE_JOB = tuple(_OF_THE_JOB_NAMES.split())

@@ -1,4 +1,4 @@
-"""The statements that read what is no job: the event log, and names."""
+"""The statements that read names: job types, their schemas, and queues."""
 
 from __future__ import annotations
 
@@ -7,36 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from jobhall_server.storage.schema import COUNTER_EVENT, Tables
-
-
-@lru_cache(maxsize=8)
-def log_place(tables: Tables) -> sa.Select[Any]:
-    """The event log's name, its oldest number (None when it is empty) and the last number given."""
-    oldest = sa.select(sa.func.min(tables.events.c.number)).scalar_subquery()
-    newest = sa.select(tables.counters.c.value).where(tables.counters.c.name == COUNTER_EVENT).scalar_subquery()
-    return sa.select(tables.service.c.log_id, oldest, newest)
-
-
-@lru_cache(maxsize=8)
-def events(tables: Tables) -> sa.Select[Any]:
-    """Events after a number, in order, with the names of their namespace and type."""
-    e, q, n, t, b = tables.events, tables.queues, tables.namespaces, tables.job_types, tables.batches
-    source = (
-        e.outerjoin(q, q.c.key == e.c.queue_key)
-        .outerjoin(b, b.c.key == e.c.batch_key)
-        .outerjoin(n, n.c.key == e.c.namespace_key)
-        .outerjoin(t, t.c.key == q.c.job_type_key)
-    )
-    names = "event_type state revision attempt worker failure_kind failure_code owner organization_id labels at"
-    first = (e.c.number, e.c.job_key, e.c.job_id, n.c.name, t.c.name)
-    return (
-        sa.select(*first, *(e.c[name] for name in names.split()), b.c.batch_id, e.c.access, e.c.previous)
-        .select_from(source)
-        .where(e.c.number > sa.bindparam("after", type_=sa.BigInteger))
-        .order_by(e.c.number)
-        .limit(_LIMIT)
-    )
+from jobhall_server.storage.schema import Tables
 
 
 @lru_cache(maxsize=8)

@@ -18,14 +18,15 @@ _TOLD = "worker_name namespaces job_types labels runtime tasks_max created_at"
 @lru_cache(maxsize=8)
 def held(tables: Tables) -> sa.Select[Any]:
     """Tasks of those sessions after a place in the order of the index: `after_session`, `after_lane`, `after_key`."""
-    j, s = tables.jobs, tables.sessions
+    j, s, b = tables.jobs, tables.sessions, tables.batches
     order = (j.c.held_by, j.c.lane, j.c.key)
     after = [sa.bindparam(name, type_=sa.BigInteger) for name in ("after_session", "after_lane", "after_key")]
     lease = (j.c.key, j.c.fence, j.c.nonce, j.c.held_by, j.c.lane, s.c.epoch)
     names = "state attempt due_at cancel_reason job_id queue_key owner organization_id labels type_version"
     return (
-        sa.select(*lease, *(j.c[name] for name in names.split()))
+        sa.select(*lease, *(j.c[name] for name in names.split()), b.c.batch_id)
         .join_from(j, s, s.c.key == j.c.held_by)
+        .outerjoin(b, b.c.key == j.c.batch_key)
         .where(in_keys(j.c.held_by), sa.tuple_(*order) > sa.tuple_(*after))
         .order_by(*order)
         .limit(_LIMIT)

@@ -137,8 +137,20 @@ def last_served(tables: Tables) -> sa.Select[Any]:
     return sa.select(tables.service.c.last_at)
 
 
+@lru_cache(maxsize=8)
+def last_run_synced(tables: Tables) -> sa.Select[Any]:
+    """Whether the last run, or the one that goes on, waited for the disk at each commit."""
+    return sa.select(tables.service.c.synced)
+
+
+@lru_cache(maxsize=8)
+def set_synced(tables: Tables) -> sa.Update:
+    """Remember whether this run waits for the disk at each commit."""
+    return sa.update(tables.service).values(synced=sa.bindparam("synced", type_=sa.BigInteger))
+
+
 _OF_NEW_JOB_NAMES = (
-    "job_id namespace_key queue_key state revision attempt worker failure_kind failure_code owner organization_id "
-    "labels batch_key access"
+    "job_id namespace_key queue_key batch_key state revision attempt fence worker failure_kind failure_code owner "
+    "organization_id labels access path"
 )
 _OF_NEW_JOB = _OF_NEW_JOB_NAMES.split()

@@ -15,7 +15,7 @@ import structlog
 
 from jobhall.ids import new_id
 from jobhall_server.hall.clock import Clock, SystemClock, WrittenTime
-from jobhall_server.hall.store import Group, Unit
+from jobhall_server.hall.store import Group, Logged, Unit
 from jobhall_server.hall.store import Store as StoreProtocol
 from jobhall_server.storage import schema, statements_write
 from jobhall_server.storage.checkpoints import Checkpoints
@@ -29,7 +29,7 @@ from jobhall_server.storage.engines import (
     parse_database_url,
     serving,
     serving_in_turn,
-    synchronous_of,
+    synced,
 )
 from jobhall_server.storage.errors import DatabaseUrlError
 from jobhall_server.storage.execution import Execution
@@ -42,6 +42,9 @@ from jobhall_server.storage.writer import Writer
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
+
+LOG_GAP = 1_000_000_000
+"""More events than a power cut can take: what the system has not written to the disk within minutes."""
 
 
 def end_process(error: BaseException) -> None:
@@ -109,7 +112,8 @@ class Store(StoreProtocol):
                 stack.callback(connection.close)
                 execution = Execution(connection, known)
                 now = WrittenTime(clock, last_us=execution.scalar(statements_write.last_served(known)) or 0)
-                replica = _Replica(_register(execution, now()))
+                with synced(connection) as level:
+                    replica = _Replica(_register(execution, now(), level))
             reads = await stack.enter_async_context(open_connections(database))
             reader = Reader(reads, known, now=now, replica_key=lambda: replica.key)
             listeners = _Listeners()
@@ -123,7 +127,7 @@ class Store(StoreProtocol):
             )
             writer.start()
             stack.push_async_callback(writer.stop)
-            engine = Engine("sqlite", SQLITE_VERSION, revision, synchronous_of(connection))
+            engine = Engine("sqlite", SQLITE_VERSION, revision, level)
             yield cls(writer, reader, replica, listeners, engine)
 
     @property
@@ -133,7 +137,7 @@ class Store(StoreProtocol):
     def run(self, unit: Unit[T], *, refusable: bool = False) -> Awaitable[T]:
         return self._writer.run(unit, refusable=refusable)
 
-    def on_commit(self, callback: Callable[[int], None]) -> None:
+    def on_commit(self, callback: Callable[[int, Logged], None]) -> None:
         self._listeners.of_events.append(callback)
 
     def on_batch_end(self, callback: Callable[[], None]) -> None:
@@ -154,13 +158,13 @@ class _Listeners:
     """Who is told of what was committed."""
 
     def __init__(self) -> None:
-        self.of_events: list[Callable[[int], None]] = []
+        self.of_events: list[Callable[[int, Logged], None]] = []
         self.of_batch_ends: list[Callable[[], None]] = []
 
-    def tell_event(self, number: int) -> None:
-        """That of the last event."""
+    def tell_event(self, number: int, logged: Logged) -> None:
+        """That of the last event, and whose they were."""
         for listener in self.of_events:
-            listener(number)
+            listener(number, logged)
 
     def tell_batch_end(self) -> None:
         """A closed batch's last job ended."""
@@ -211,16 +215,25 @@ def _connect(database: Database, prefix: str, synchronous: Synchronous) -> tuple
     return connection, revision
 
 
-def _register(execution: Execution, now: int) -> int:
+def _register(execution: Execution, now: int, level: Synchronous) -> int:
     """Give this process its row among the replicas, and the service its one row; answers the replica's key."""
     known = execution.tables
     execution.begin()
     if execution.scalar(statements_write.last_served(known)) is None:
         birth = {"log_id": new_id(), "created_at": now, "resumed_at": now, "last_at": now}
         _insert(execution, known.service, {"key": 1, **birth})
+    elif not execution.scalar(statements_write.last_run_synced(known)):
+        _leave_gap(execution)
+    execution.write(statements_write.set_synced(known), synced=int(level.every_commit))
     key = _add_replica(execution, new_id(), now)
     execution.commit()
     return key
+
+
+def _leave_gap(execution: Execution) -> None:
+    """Number on from far ahead: the last run's newest events may be lost with the power, and watchers saw them."""
+    until = execution.scalar(statements_write.number_events(execution.tables), count=LOG_GAP)
+    _insert(execution, execution.tables.log_gaps, {"after_number": until - LOG_GAP, "until_number": until})
 
 
 def _add_replica(execution: Execution, replica_id: str, now: int) -> int:

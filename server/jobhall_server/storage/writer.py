@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import structlog
 
 from jobhall.errors import DatabaseBusyError, DrainingError, QueueFullError
-from jobhall_server.hall.store import Unit
+from jobhall_server.hall.store import Logged, Unit
 from jobhall_server.storage.checkpoints import Checkpoints
 from jobhall_server.storage.execution import Execution, WrongViewError
 from jobhall_server.storage.group import Group, SpoiledGroupError
@@ -55,6 +55,7 @@ class _Ran(NamedTuple):
     last_event: int | None
     rows: int
     batch_ended: bool = False
+    logged: Logged = ()
 
 
 class Writer:
@@ -66,7 +67,7 @@ class Writer:
         checkpoints: Checkpoints,
         *,
         now: Callable[[], int],
-        on_event: Callable[[int], None],
+        on_event: Callable[[int, Logged], None],
         on_batch_end: Callable[[], None],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
@@ -185,6 +186,7 @@ class Writer:
             second.last_event or first.last_event,
             first.rows + second.rows,
             first.batch_ended or second.batch_ended,
+            [*first.logged, *second.logged],
         )
 
     def _refuse(self, units: Sequence[_Waiting], refusal: Refusal, failure: Exception) -> _Ran:
@@ -229,7 +231,7 @@ class Writer:
         if self._execution.changes > changes_before:
             self._outage.written()
         self._left.extendleft(reversed(left))
-        return _Ran(settled, last_event, group.touched, group.batch_ended)
+        return _Ran(settled, last_event, group.touched, group.batch_ended, group.logged)
 
     def _commit(self) -> None:
         try:
@@ -257,7 +259,7 @@ class Writer:
             else:
                 answer.set_exception(error)
         if ran.last_event is not None:
-            self._on_event(ran.last_event)
+            self._on_event(ran.last_event, ran.logged)
         if ran.batch_ended:
             self._on_batch_end()
 

@@ -1,9 +1,9 @@
-"""Which jobs a filter names, and where each stands in a list."""
+"""Which jobs a filter names, and where each stands in a list; which events a filter of the log names."""
 
 from __future__ import annotations
 
 from jobhall_server.domain.job import JobView
-from jobhall_server.hall.views import JobFilter, ListOrder, Place
+from jobhall_server.hall.views import EventRow, JobFilter, ListOrder, LogFilter, Place
 
 DESCENDING = frozenset({ListOrder.CREATED_DESC, ListOrder.UPDATED_DESC})
 
@@ -35,6 +35,17 @@ def matches(job: JobView, where: JobFilter) -> bool:
             _within(job.updated_at, where.updated_after, where.updated_before),
             _within(job.ended_at, where.ended_after, where.ended_before),
         )
+    )
+
+
+def is_asked_for(event: EventRow, where: LogFilter) -> bool:
+    """Whether one of its conditions holds, or there is none."""
+    return where == LogFilter() or (
+        event.namespace in where.namespaces
+        or (event.namespace, event.job_type) in where.queues
+        or event.job_id in where.job_ids
+        or event.job_key in where.job_keys
+        or event.batch_key in where.batch_keys
     )
 
 

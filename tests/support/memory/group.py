@@ -46,17 +46,19 @@ class Group(Names, GroupProtocol):
         if session_ids:
             self._session_keys |= {key for key, one in tables.sessions.items() if one.record.session_id in session_ids}
         self.last_event: int | None = None
+        self.logged: list[int] = []
         self.moves: list[Move] = []
 
     def decide(self, unit: Unit[T]) -> T:
         """What the unit answers; when it raises, what it had told the group is dropped."""
-        begun, last_event, moved = self._journal.length, self.last_event, len(self.moves)
+        begun, last_event, moved, logged = self._journal.length, self.last_event, len(self.moves), len(self.logged)
         self._after_save = unit.after_save
         try:
             return unit.decide(self)
         except Exception:
             self._journal.undo(begun)
             self.last_event = last_event
+            del self.logged[logged:]
             del self.moves[moved:]
             raise
 
@@ -351,8 +353,12 @@ class Group(Names, GroupProtocol):
             batch_id="" if batch is None else batch.batch_id,
             access=row["access"],
             previous=previous,
+            batch_key=row["batch_key"],
+            fence=row["fence"],
+            path=row["path"] or "",
         )
         self._journal.put(self._tables.events, event.number, event)
+        self.logged.append(row["key"])
         self.last_event = event.number
 
 

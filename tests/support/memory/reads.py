@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from operator import itemgetter
 from typing import TypeVar
 
@@ -13,21 +14,23 @@ from jobhall_server.domain.job import JobView, Lease
 from jobhall_server.domain.session import SessionRecord, SessionState
 from jobhall_server.hall.reads import Reads
 from jobhall_server.hall.views import (
-    EventRow,
     Expired,
     HeldRow,
     JobFilter,
     JobPage,
     JobTypeView,
     ListOrder,
+    LogFilter,
     LogPlace,
+    LogSlice,
     Page,
     QueueView,
     SessionView,
 )
 from jobhall_server.hall.views import Place as ListPlace
+from jobhall_server.storage.statements_read_log import LOOKED_AT_MAX
 from jobhall_server.storage.statements_write import PAUSE_US
-from tests.support.memory.conditions import DESCENDING, matches, place_of
+from tests.support.memory.conditions import DESCENDING, is_asked_for, matches, place_of
 from tests.support.memory.management import ManagementReads
 from tests.support.memory.rows import view_of
 from tests.support.memory.tables import Row, Session, Tables
@@ -79,10 +82,17 @@ class MemoryReads(ManagementReads, Reads):
         last = self._tables.counters.get("event", 0)
         return LogPlace(self._tables.log_id, min(self._tables.events, default=last + 1), last)
 
-    async def events(self, *, after: int, limit: int) -> list[EventRow]:
-        first = min(self._tables.events, default=after + 1)
-        numbers = range(max(first, after + 1), self._tables.counters.get("event", 0) + 1)
-        return [self._tables.events[number] for number in numbers[: min(limit, ROWS_MAX)] if self._tables.events]
+    async def log(self, where: LogFilter, *, after: int, limit: int, until: int | None = None) -> LogSlice:
+        _, first, last, _ = await self.log_place()
+        limit = min(limit, ROWS_MAX)
+        end = min(last if until is None else until, last, max(first, after + 1) + LOOKED_AT_MAX)
+        events = (self._tables.events.get(number) for number in range(max(first, after + 1), end + 1))
+        rows = list(islice((event for event in events if event is not None and is_asked_for(event, where)), limit))
+        return LogSlice(first, last, rows[-1].number if len(rows) == limit else end, rows)
+
+    async def job_keys_of(self, job_ids: Sequence[str]) -> dict[str, int]:
+        known = self._tables.keys_of_ids
+        return {job_id: known[job_id] for job_id in job_ids if job_id in known}
 
     async def job_types(self, namespace: str | None = None) -> list[JobTypeView]:
         tables = self._tables
@@ -139,6 +149,7 @@ class MemoryReads(ManagementReads, Reads):
 
     def _held_row(self, row: Row) -> HeldRow:
         assert row["state"] in HELD_STATES
+        batch = self._tables.batches.get(row["batch_key"])
         return HeldRow(
             lease=Lease(row["key"], row["fence"], row["nonce"]),
             session_key=row["held_by"],
@@ -146,6 +157,7 @@ class MemoryReads(ManagementReads, Reads):
             state=row["state"],
             attempt=row["attempt"] + (row["state"] is JobState.CLAIMED),
             **{name: row[name] for name in _TOLD.split()},
+            batch_id=batch.batch_id if batch else "",
         )
 
     async def session(self, session_id: str) -> SessionView | None:

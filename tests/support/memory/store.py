@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from jobhall.errors import DatabaseBusyError, DrainingError, QueueFullError
 from jobhall_server.hall.clock import Clock, WrittenTime
 from jobhall_server.hall.reads import Reads
-from jobhall_server.hall.store import Store, Unit
+from jobhall_server.hall.store import Logged, Store, Unit
 from jobhall_server.storage.statements_write import PAUSE_US
 from jobhall_server.storage.writer import WAITING_MAX
 from tests.support.memory.group import Group, Move
@@ -71,7 +71,7 @@ class MemoryStore(Store):
         self._waiting: list[_Waiting] = []
         self._in_flight = False
         self._closed = False
-        self._listeners: list[Callable[[int], None]] = []
+        self._listeners: list[Callable[[int, Logged], None]] = []
         self._batch_listeners: list[Callable[[], None]] = []
         self._now = WrittenTime(clock, last_us=tables.served[None].last_at if tables.served else 0)
         self._replica_key = self._register()
@@ -85,7 +85,7 @@ class MemoryStore(Store):
     def replica_key(self) -> int:
         return self._replica_key
 
-    def on_commit(self, callback: Callable[[int], None]) -> None:
+    def on_commit(self, callback: Callable[[int, Logged], None]) -> None:
         self._listeners.append(callback)
 
     def on_batch_end(self, callback: Callable[[], None]) -> None:
@@ -152,18 +152,19 @@ class MemoryStore(Store):
         """One group; how to tell those who wait for it."""
         if not waiting or self._disk.busy():
             busy = DatabaseBusyError("the database is away", retry_after=timedelta(seconds=1))
-            return lambda: self._settle([(one.answer, None, busy) for one in waiting], None, batch_ended=False)
+            return lambda: self._settle([(one.answer, None, busy) for one in waiting], None, [], batch_ended=False)
         group = Group(self.tables, [one.unit for one in waiting], now=self.now())
         in_order = [one for one in waiting if not one.unit.after_save] + [one for one in waiting if one.unit.after_save]
         settled = [(one.answer, *_decided(group, one.unit)) for one in in_order]
         group.finish()
         self._look_on(group.moves)
-        return lambda: self._settle(settled, group.last_event, batch_ended=group.batch_ended)
+        return lambda: self._settle(settled, group.last_event, [group.logged], batch_ended=group.batch_ended)
 
     def _settle(
         self,
         settled: Sequence[tuple[asyncio.Future[Any], Any, Exception | None]],
         last_event: int | None,
+        logged: Logged,
         *,
         batch_ended: bool,
     ) -> None:
@@ -179,7 +180,7 @@ class MemoryStore(Store):
                 answer.set_exception(error)
         if last_event is not None:
             for listener in self._listeners:
-                listener(last_event)
+                listener(last_event, logged)
         if batch_ended:
             for batch_listener in self._batch_listeners:
                 batch_listener()

@@ -1,4 +1,4 @@
-"""Clients: one that submits, cancels and retries until it is told the outcome, and one that watches every event."""
+"""A client that submits, cancels and retries until it is told the outcome."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from jobhall_server.domain.job import Payload
 from jobhall_server.domain.moves import JobUpdate
 from jobhall_server.hall.hall import Hall
 from jobhall_server.hall.submits import Submission
-from jobhall_server.hall.views import JobFilter
-from jobhall_server.hall.watch import WatchRequest, watch
 from tests.support.simulation.calls import Calls, Service
-from tests.support.simulation.network import Weather
 from tests.support.simulation.timeline import Process
 
 
@@ -25,9 +22,6 @@ class Listener(Service, Protocol):
 
     def submitted(self, job_id: str) -> None:
         """The submit was acknowledged."""
-
-    def watched(self, number: int) -> None:
-        """The watcher was shown that event."""
 
 
 class SimulatedClient:
@@ -82,52 +76,3 @@ class SimulatedClient:
 def id_of(number: int) -> str:
     """The id of the job of that number."""
     return str(UUID(int=(7 << 76) | (2 << 62) | number))
-
-
-class SimulatedWatcher:
-    """Holds the cursor across servers; each event that it is shown is noted."""
-
-    def __init__(self, listener: Listener, process: Process, chance: Random) -> None:
-        self._listener = listener
-        self._asked: Process | None = None
-        self._process = process
-        self._weather = Weather(chance)
-        self._cursor = ""
-        self._call = 0
-        process.call_soon(self._look)
-
-    def _look(self) -> None:
-        """Now and then: is there a server, and is it the one that was asked?"""
-        server = self._listener.server()
-        if server is not None and server.process is not self._asked:
-            self._asked = server.process
-            self._call += 1
-            server.perform(self._watching(self._call), self._over(self._call))
-        self._process.call_later(1.0, self._look)
-
-    def _watching(self, number: int) -> Callable[[Hall], Awaitable[None]]:
-        async def follow(hall: Hall) -> None:
-            request = WatchRequest(JobFilter(), cursor=self._cursor)
-            async for update in watch(hall.feed, hall.store.reads, ANYBODY, request):
-                numbers = [event.row.number for event in update.events if event.row.number]
-                self._process.call_later(self._weather.delay_seconds, self._hear, number, numbers, update.cursor)
-
-        return follow
-
-    def _over(self, call: int) -> Callable[[object], None]:
-        """The call ended: the next one goes on at the cursor."""
-
-        def over(_: object) -> None:
-            self._process.call_later(self._weather.delay_seconds, forget)
-
-        def forget() -> None:
-            if call == self._call:
-                self._asked = None
-
-        return over
-
-    def _hear(self, call: int, numbers: list[int], cursor: str) -> None:
-        if call == self._call:
-            self._cursor = cursor
-            for number in numbers:
-                self._listener.watched(number)

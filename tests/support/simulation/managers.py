@@ -42,7 +42,7 @@ class SimulatedManager:
     def create_batch(self, jobs: Sequence[int]) -> None:
         """With those jobs, by their numbers."""
         chance = self._chance
-        batch_id = str(UUID(int=(7 << 76) | (2 << 62) | (1 << 32) | len(self._batches)))
+        batch_id = batch_id_of(len(self._batches))
         self._batches.append(batch_id)
         completed = chance.random() < 0.7
         submission = BatchSubmission(
@@ -115,3 +115,8 @@ class SimulatedManager:
                 frozenset({"closed" if what == "close" else "active"}), closed=True, active=what == "hand out"
             )
             self._client.call(lambda hall: hall.batches.update(ANYBODY, batch_id, update, wait_seconds=1.0), then)
+
+
+def batch_id_of(number: int) -> str:
+    """The id of the batch of that number."""
+    return str(UUID(int=(7 << 76) | (2 << 62) | (1 << 32) | number))

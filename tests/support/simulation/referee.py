@@ -86,7 +86,6 @@ class Referee:
         """Of those, what was given back unfinished: it does not count."""
         self._submitted: set[str] = set()
         self._deleted: set[str] = set()
-        self._watched: list[int] = []
         self._conditions = Conditions(tables, now)
         self.completions = 0
 
@@ -147,12 +146,6 @@ class Referee:
     def superseded(self, worker: str) -> None:
         """No two workers here share a session."""
         self._broken(f"the newest stream of {worker} was thrown out by an older one")
-
-    def watched(self, number: int) -> None:
-        expected = self._watched[-1] + 1 if self._watched else number
-        if number != expected:
-            self._broken(f"a watcher was shown event {number} where {expected} came next")
-        self._watched.append(number)
 
     def committed(self, moves: Sequence[Move]) -> None:
         self._conditions.committed(moves)
@@ -230,9 +223,6 @@ class Referee:
             self._judge_job(row)
         for batch in self._tables.batches.values():
             self._judge_batch(batch)
-        last = self._tables.counters.get("event", 0)
-        if self._watched and self._watched[-1] != last:
-            self._broken(f"the watcher was told of no event after {self._watched[-1]}; the last one is {last}")
 
     def _judge_log(self) -> None:
         if list(self._tables.events) != list(range(1, self._tables.counters.get("event", 0) + 1)):

@@ -20,7 +20,7 @@ from jobhall_server.domain.rules import Backoff, RetryPolicy
 from jobhall_server.hall.hall import HallSettings
 from tests.support.memory.group import Move
 from tests.support.memory.tables import Row, Tables
-from tests.support.simulation.clients import SimulatedClient, SimulatedWatcher
+from tests.support.simulation.clients import SimulatedClient
 from tests.support.simulation.conditions import PromiseBrokenError
 from tests.support.simulation.managers import SimulatedManager
 from tests.support.simulation.network import SimulatedStream, Weather
@@ -29,6 +29,7 @@ from tests.support.simulation.servers import SimulatedDisk, SimulatedServer
 from tests.support.simulation.timeline import Process, Timeline
 from tests.support.simulation.troubles import PROFILES, kill_server, kinds_of
 from tests.support.simulation.unary_workers import SimulatedUnaryWorker
+from tests.support.simulation.watchers import SimulatedWatcher, small_bounds, watchers_of_all_kinds
 from tests.support.simulation.workers import Execution, Plan, SimulatedWorker
 from tests.support.stores import START_US
 
@@ -40,7 +41,7 @@ TROUBLE_SECONDS = 30.0
 """Trouble begins within this; each kind ends by itself."""
 BOUND_SECONDS = 300.0
 """So long after the last trouble every job must be terminal."""
-CALM_SECONDS = 3.0
+CALM_SECONDS = 5.0
 """So long after the last job ended it is looked on: what comes late comes now."""
 
 
@@ -61,7 +62,7 @@ class Outcome:
 def run_schedule(seed: int) -> Outcome:
     """Play it to its end, or to the first broken promise."""
     random.seed(seed)
-    with _quiet():
+    with _quiet(), small_bounds():
         return Schedule(seed).play()
 
 
@@ -84,6 +85,7 @@ class Schedule:
         self.disk = SimulatedDisk(self.timeline, self._chance_of("disk"))
         self._servers: list[SimulatedServer] = []
         self.workers: list[SimulatedWorker] = []
+        self._watchers: list[SimulatedWatcher] = []
         self._processes: list[Process] = []
         self._trouble: dict[str, float] = {}
         """Until when each worker, by its name, has trouble of its own."""
@@ -105,6 +107,8 @@ class Schedule:
             self._set_up()
             self._run_to_end()
             self.referee.judge_end()
+            for watcher in self._watchers:
+                watcher.judge_end(self.tables)
         except PromiseBrokenError as error:
             broken = str(error)
         self._tear_down()
@@ -172,8 +176,8 @@ class Schedule:
     def submitted(self, job_id: str) -> None:
         self._judged(self.referee.submitted, job_id)
 
-    def watched(self, number: int) -> None:
-        self._judged(self.referee.watched, number)
+    def misled(self, error: PromiseBrokenError) -> None:
+        self._failure = self._failure or error
 
     def committed(self, moves: Sequence[Move]) -> None:
         for move in moves:
@@ -222,7 +226,7 @@ class Schedule:
                 self.later(chance.uniform(1, TROUBLE_SECONDS), self._manage)
         for _ in range(chance.choice((0, 0, 1, 3))):
             self.later(chance.uniform(1, TROUBLE_SECONDS), self._meddle)
-        SimulatedWatcher(self, self._process("watcher"), self._chance_of("watcher"))
+        self._watchers = watchers_of_all_kinds(self, self._process, self._chance_of)
         kinds = chance.choice(PROFILES)
         self._troubles = chance.randint(1, 5)
         for _ in range(self._troubles):
@@ -312,8 +316,11 @@ class Schedule:
     def _update(self, job_id: str) -> None:
         chance = self._plans
         at = self.server_now() + chance.choice((-1, 2, 10)) * 1_000_000
-        columns = chance.choice(({"priority"}, {"schedule_at"}, {"schedule_at", "labels"}, {"start_deadline"}))
-        update = JobUpdate(frozenset(columns), chance.randint(-5, 5), at, None, '{"team": "red"}')
+        columns = chance.choice(
+            ({"priority"}, {"schedule_at"}, {"schedule_at", "labels"}, {"labels"}, {"start_deadline"})
+        )
+        labels = chance.choice(('{"team": "red"}', '{"team": "red"}', '{"team": "blue"}', None))
+        update = JobUpdate(frozenset(columns), chance.randint(-5, 5), at, None, labels)
         self.client.update(job_id, update)
 
     # --- the parties ---

@@ -21,6 +21,7 @@ def upgrade() -> None:
     _jobs(f"{prefix}jobs")
     _of_one_job(prefix)
     _events(f"{prefix}events")
+    _log_gaps(f"{prefix}log_gaps")
     _names(prefix)
     _counted(prefix)
     _sessions(f"{prefix}sessions")
@@ -87,6 +88,7 @@ def _told() -> tuple[sa.Column[Any], ...]:
         _words("failure_code", ""),
         sa.Column("labels", sa.Text),
         sa.Column("access", sa.Text),
+        sa.Column("path", sa.Text),
         sa.Column("trace", sa.Text),
         _number("type_version", 0),
         _number("created_at"),
@@ -94,7 +96,6 @@ def _told() -> tuple[sa.Column[Any], ...]:
         _number("claimed_at", nullable=True),
         _number("ended_at", nullable=True),
         _number("updated_at"),
-        sa.Column("path", sa.Text),
         sa.Column("file_name", sa.Text),
         _number("file_size", nullable=True),
         sa.Column("unique_key", sa.Text),
@@ -193,10 +194,12 @@ def _events(name: str) -> None:
         sa.Column("job_id", sa.LargeBinary(16), nullable=False),
         _number("namespace_key"),
         _number("queue_key"),
+        _number("batch_key", nullable=True),
         _number("event_type"),
         _number("state"),
         _number("revision"),
         _number("attempt"),
+        _number("fence", 0),
         _words("worker", ""),
         _number("failure_kind", 0),
         _words("failure_code", ""),
@@ -204,10 +207,14 @@ def _events(name: str) -> None:
         _words("organization_id", ""),
         sa.Column("labels", sa.Text),
         _number("at"),
-        _number("batch_key", nullable=True),
         sa.Column("access", sa.Text),
+        sa.Column("path", sa.Text),
         sa.Column("previous", sa.Text),
     )
+
+
+def _log_gaps(name: str) -> None:
+    op.create_table(name, _key("after_number"), _number("until_number"))
 
 
 def _names(prefix: str) -> None:
@@ -333,6 +340,7 @@ def _service(prefix: str) -> None:
         _number("created_at"),
         _number("resumed_at"),
         _number("last_at"),
+        _number("synced", 1),
         sa.CheckConstraint("key = 1", f"{prefix}service_one_row"),
     )
 

@@ -1,0 +1,241 @@
+"""The workloads of the watch: from a change to those that wait for it, be they few or very many."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from statistics import fmean, quantiles
+
+import jobhall
+from bench.processes import Child, cpu_seconds, resident_bytes
+from bench.producer import EVEN_JOBS_PER_SECOND
+from bench.resume import cursor_now, measure_resume
+from bench.run import RUN_SECONDS_MAX, Figures, Run, connected
+from jobhall.states import JobState
+
+CHANGES_OF_A_JOB = 10
+PROGRESS_REPORTS = 250
+"""Five seconds of them."""
+_IDLE_SECONDS = 10.0
+"""In which each watch that nothing happens to has one bookmark."""
+_SETTLE_SECONDS = 2.0
+
+
+def latency(run: Run) -> Figures:
+    """watch-latency: 100 changes a second, of each of which one watcher is to hear; from its commit to the callback."""
+    changes = run.sizes.steady_jobs
+    run.produce("batches", changes // CHANGES_OF_A_JOB).read(within=RUN_SECONDS_MAX)
+    follower = _follower(run, "each", changes)
+    run.begin()
+    run.produce("changes", changes).read(within=RUN_SECONDS_MAX)
+    seconds = follower.read(within=RUN_SECONDS_MAX)["seconds"]
+    run.server.stop()
+    return _milliseconds(seconds)
+
+
+def fan_out(run: Run) -> Figures:
+    """watch-fanout: one job and all its watchers, beside the bare server; then its progress, 50 times a second.
+
+    Twice: with a client of grpc.aio, which shares the two cores with the server, and with one that costs next to
+    nothing, so that the ratio is the server's alone.
+    """
+    figures: Figures = {}
+    run.begin()
+    for names, ending in (("", ""), ("raw_", "-raw")):
+        with _bare_server(run) as (bare, address):
+            figures |= _fanned_out(run, bare, f"fan-out-bare{ending}", f"{names}bare_", address=address)
+        figures |= _fanned_out(run, run.server.child, f"fan-out{ending}", names)
+        for name in ("deliveries_per_second", "reach_ms"):
+            figures[f"{names}{name}_ratio"] = figures[f"{names}{name}"] / figures[f"{names}bare_{name}"]
+    figures |= _progress(run)
+    run.server.stop()
+    return figures
+
+
+def idle(run: Run) -> Figures:
+    """watch-idle: what very many open watches cost, beside as many bare streams; and what submits and claims lose."""
+    size, server = run.sizes.idle_watches, run.server.child
+    with _bare_server(run) as (bare, address):
+        before = _resident(bare)
+        with _holding(run, "hold-bare", address=address):
+            bare_kb = (_resident(bare) - before) / size / 1024
+    run.produce("batches", size).read(within=RUN_SECONDS_MAX)
+    with jobhall.Client(run.server.address) as client:
+        client.jobs.cancel_jobs(states=[JobState.PENDING])
+    load = _Load(run, other_events=2 * size)
+    before = _resident(server)
+    run.begin()
+    with _holding(run, "hold") as audience:
+        watch_kb = (_resident(server) - before) / size / 1024
+        figures = _while_idle(server, audience)
+        watched = [load.turn()]
+    free = [load.turn(), load.turn()]
+    with _holding(run, "hold"):
+        watched.append(load.turn())
+    run.server.stop()
+    run.server.check(load.done)
+    figures |= {"watch_kb": watch_kb, "bare_kb": bare_kb, "above_bare_kb": watch_kb - bare_kb}
+    for name in free[0]:
+        with_them, without = (fmean(turn[name] for turn in turns) for turns in (watched, free))
+        figures[f"{name}_watched"] = with_them
+        figures[name] = without
+    for what in ("submits", "drained"):
+        figures[f"{what}_lost_percent"] = 100 * (
+            1 - figures[f"{what}_per_second_watched"] / figures[f"{what}_per_second"]
+        )
+    return figures
+
+
+def follow(run: Run) -> Figures:
+    """watch-follow: one watch of a namespace where 5,000 events happen each second; how far behind it is."""
+    jobs = EVEN_JOBS_PER_SECOND * run.sizes.follow_seconds
+    worker = connected(run.work())
+    follower = _follower(run, "all", jobs)
+    run.begin()
+    submitted = run.produce("even", jobs).read(within=RUN_SECONDS_MAX)
+    told = follower.read(within=RUN_SECONDS_MAX)
+    worker.stop()
+    run.server.stop()
+    run.server.check(jobs)
+    behind = _milliseconds(told["seconds"])
+    return {
+        "events_per_second": told["events"] / submitted["seconds"],
+        "behind_at_the_end_ms": 1000 * told["seconds"][-1],
+        "behind_p50_ms": behind["p50_ms"],
+        "behind_max_ms": behind["max_ms"],
+    }
+
+
+def resume(run: Run) -> Figures:
+    """watch-resume: a watch that goes on from where it was a hundred thousand events ago."""
+    jobs = run.sizes.resumed_jobs
+    cursor = cursor_now(run.server.address)
+    load = _Load(run, jobs=jobs)
+    load.turn()
+    run.begin()
+    figures = measure_resume(run.server.address, cursor, 4 * jobs)
+    run.server.stop()
+    run.server.check(jobs)
+    return figures
+
+
+def reconnect(run: Run) -> Figures:
+    """watch-reconnect: everybody loses the connection, misses one event, and comes back at the same moment."""
+    size = run.sizes.reconnects
+    run.produce("batches", size).read(within=RUN_SECONDS_MAX)
+    run.begin()
+    cpu = cpu_seconds(run.server.child.pid)
+    told = run.attend("reconnect", size).read(within=RUN_SECONDS_MAX)
+    cpu = cpu_seconds(run.server.child.pid) - cpu
+    run.server.stop()
+    return {"first_seconds": told["first_seconds"], "missed_seconds": told["missed_seconds"], "server_cpu_seconds": cpu}
+
+
+class _Load:
+    """Jobs submitted in batches and then drained, again and again."""
+
+    def __init__(self, run: Run, *, jobs: int = 0, other_events: int = 0) -> None:
+        self.done = 0
+        self._run = run
+        self._jobs = jobs or run.sizes.idle_jobs
+        self._other_events = other_events
+
+    def turn(self) -> Figures:
+        """Once; the worker connects while nothing waits for it yet is measured."""
+        run, server = self._run, self._run.server
+        cpu = cpu_seconds(server.child.pid)
+        submitted = run.produce("batches", self._jobs).read(within=RUN_SECONDS_MAX)
+        self.done += self._jobs
+        worker = run.work()
+        starting_at = worker.read(within=RUN_SECONDS_MAX)["starting_at"]
+        ended_at = server.await_completed(self.done, within=RUN_SECONDS_MAX, other_events=self._other_events)
+        cpu = cpu_seconds(server.child.pid) - cpu
+        worker.stop()
+        return {
+            "submits_per_second": self._jobs / submitted["seconds"],
+            "drained_per_second": self._jobs / (ended_at - server.first_claimed_at(since=starting_at)),
+            "cpu_us_per_job": 1e6 * cpu / self._jobs,
+        }
+
+
+def _fanned_out(run: Run, server: Child, way: str, names: str, *, address: str = "") -> Figures:
+    size, count = run.sizes.watches, run.sizes.fanned_out
+    audience = run.attend(way, size, count, address=address)
+    audience.read(within=RUN_SECONDS_MAX)
+    cpu = cpu_seconds(server.pid)
+    figures = audience.read(within=RUN_SECONDS_MAX)
+    figures["cpu_us_per_delivery"] = 1e6 * (cpu_seconds(server.pid) - cpu) / (size * count)
+    return {f"{names}{name}": value for name, value in figures.items()}
+
+
+def _progress(run: Run) -> Figures:
+    server = run.server.child.pid
+    audience = run.attend("progress", run.sizes.watches, PROGRESS_REPORTS)
+    audience.read(within=RUN_SECONDS_MAX)
+    resident, cpu = resident_bytes(server), cpu_seconds(server)
+    told = audience.read(within=RUN_SECONDS_MAX)
+    return {
+        "progress_told_each": told["told"],
+        "progress_last_ms": told["last_ms"],
+        "progress_cpu_percent": 100 * (cpu_seconds(server) - cpu) / told["seconds"],
+        "progress_grown_mb": (resident_bytes(server) - resident) / 2**20,
+    }
+
+
+def _while_idle(server: Child, audience: Child) -> Figures:
+    """What the watches cost by themselves, to the server and to the process that has them."""
+    before = cpu_seconds(server.pid), cpu_seconds(audience.pid)
+    time.sleep(_IDLE_SECONDS)
+    return {
+        "idle_cpu_percent": 100 * (cpu_seconds(server.pid) - before[0]) / _IDLE_SECONDS,
+        "audience_cpu_percent": 100 * (cpu_seconds(audience.pid) - before[1]) / _IDLE_SECONDS,
+    }
+
+
+@contextmanager
+def _bare_server(run: Run) -> Iterator[tuple[Child, str]]:
+    server = run.processes.start("push", "-m", "bench.push")
+    yield server, server.read(within=RUN_SECONDS_MAX)["address"]
+    server.stop()
+
+
+@contextmanager
+def _holding(run: Run, way: str, *, address: str = "") -> Iterator[Child]:
+    """As many open streams as there are to be idle; each has had its bookmarks when they are closed."""
+    audience = run.attend(way, run.sizes.idle_watches, address=address)
+    audience.read(within=RUN_SECONDS_MAX)
+    yield audience
+    audience.stop_kindly()
+    audience.read(within=RUN_SECONDS_MAX)
+    audience.stop()
+
+
+def _follower(run: Run, way: str, count: int) -> Child:
+    """A program that watches, once its watches are open."""
+    follower = run.processes.start("follower", "-m", "bench.follower", way, run.server.address, str(count))
+    follower.read(within=RUN_SECONDS_MAX)
+    return follower
+
+
+def _resident(server: Child) -> int:
+    time.sleep(_SETTLE_SECONDS)
+    return resident_bytes(server.pid)
+
+
+def _milliseconds(seconds: Sequence[float]) -> Figures:
+    milliseconds = [1000 * each for each in seconds]
+    cuts = quantiles(milliseconds, n=100, method="inclusive")
+    return {"p50_ms": cuts[49], "p99_ms": cuts[98], "max_ms": max(milliseconds)}
+
+
+WATCH_WORKLOADS: dict[str, Callable[[Run], Figures]] = {
+    "watch-latency": latency,
+    "watch-fanout": fan_out,
+    "watch-idle": idle,
+    "watch-follow": follow,
+    "watch-resume": resume,
+    "watch-reconnect": reconnect,
+}
+ONCE = frozenset({"watch-idle", "watch-follow"})
+"""Measured in the first round only: they take minutes, and repeat what they compare by themselves."""
