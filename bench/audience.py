@@ -24,9 +24,7 @@ from jobhall.v1.worker_service_pb2_grpc import WorkerServiceStub
 
 LONE_VALUES = 30
 IN_FLIGHT = 2
-"""Values of a flood that are on their way to be published: with one the server waits for its client, with more it merges
-them.
-"""
+"""Values of a flood that are about to be published: with one the server waits for its client, with more it merges."""
 PROGRESS_PER_SECOND = 50
 _VALUE_BYTES = 160
 """About what one event takes on the wire."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import quantiles
 
 from bench.processes import Child, Processes, module_command
 from bench.server import Server
@@ -105,3 +107,10 @@ def connected(worker: Child) -> Child:
     while "connected_at" not in worker.read(within=RUN_SECONDS_MAX):
         pass
     return worker
+
+
+def milliseconds(seconds: Sequence[float]) -> Figures:
+    """How these times are spread."""
+    taken = [1000 * each for each in seconds]
+    cuts = quantiles(taken, n=100, method="inclusive")
+    return {"p50_ms": cuts[49], "p99_ms": cuts[98], "max_ms": max(taken)}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from statistics import fmean, quantiles
+from statistics import fmean
 
 import jobhall
 from bench.processes import Child, cpu_seconds, resident_bytes
 from bench.producer import EVEN_JOBS_PER_SECOND
 from bench.resume import cursor_now, measure_resume
-from bench.run import RUN_SECONDS_MAX, Figures, Run, connected
+from bench.run import RUN_SECONDS_MAX, Figures, Run, connected, milliseconds
 from jobhall.states import JobState
 
 CHANGES_OF_A_JOB = 10
@@ -31,7 +31,7 @@ def latency(run: Run) -> Figures:
     run.produce("changes", changes).read(within=RUN_SECONDS_MAX)
     seconds = follower.read(within=RUN_SECONDS_MAX)["seconds"]
     run.server.stop()
-    return _milliseconds(seconds)
+    return milliseconds(seconds)
 
 
 def fan_out(run: Run) -> Figures:
@@ -63,27 +63,24 @@ def idle(run: Run) -> Figures:
     run.produce("batches", size).read(within=RUN_SECONDS_MAX)
     with jobhall.Client(run.server.address) as client:
         client.jobs.cancel_jobs(states=[JobState.PENDING])
-    load = _Load(run, other_events=2 * size)
+    load = _Load(run, run.sizes.idle_jobs, other_events=2 * size)
     before = _resident(server)
     run.begin()
     with _holding(run, "hold") as audience:
         watch_kb = (_resident(server) - before) / size / 1024
         figures = _while_idle(server, audience)
-        watched = [load.turn()]
-    free = [load.turn(), load.turn()]
+        watched = [load.turn() | load.starts()]
+    free = [load.turn() | load.starts(), load.turn()]
     with _holding(run, "hold"):
         watched.append(load.turn())
     run.server.stop()
     run.server.check(load.done)
     figures |= {"watch_kb": watch_kb, "bare_kb": bare_kb, "above_bare_kb": watch_kb - bare_kb}
     for name in free[0]:
-        with_them, without = (fmean(turn[name] for turn in turns) for turns in (watched, free))
-        figures[f"{name}_watched"] = with_them
-        figures[name] = without
-    for what in ("submits", "drained"):
-        figures[f"{what}_lost_percent"] = 100 * (
-            1 - figures[f"{what}_per_second_watched"] / figures[f"{what}_per_second"]
-        )
+        figures[name] = fmean(turn[name] for turn in free if name in turn)
+        figures[f"{name}_watched"] = fmean(turn[name] for turn in watched if name in turn)
+    for name in ("submits_per_second", "drained_per_second"):
+        figures[f"{name}_lost_percent"] = 100 * (1 - figures[f"{name}_watched"] / figures[name])
     return figures
 
 
@@ -98,7 +95,7 @@ def follow(run: Run) -> Figures:
     worker.stop()
     run.server.stop()
     run.server.check(jobs)
-    behind = _milliseconds(told["seconds"])
+    behind = milliseconds(told["seconds"])
     return {
         "events_per_second": told["events"] / submitted["seconds"],
         "behind_at_the_end_ms": 1000 * told["seconds"][-1],
@@ -111,8 +108,7 @@ def resume(run: Run) -> Figures:
     """watch-resume: a watch that goes on from where it was a hundred thousand events ago."""
     jobs = run.sizes.resumed_jobs
     cursor = cursor_now(run.server.address)
-    load = _Load(run, jobs=jobs)
-    load.turn()
+    _Load(run, jobs).turn()
     run.begin()
     figures = measure_resume(run.server.address, cursor, 4 * jobs)
     run.server.stop()
@@ -133,30 +129,43 @@ def reconnect(run: Run) -> Figures:
 
 
 class _Load:
-    """Jobs submitted in batches and then drained, again and again."""
+    """Jobs that are submitted and drained, again and again."""
 
-    def __init__(self, run: Run, *, jobs: int = 0, other_events: int = 0) -> None:
+    def __init__(self, run: Run, jobs: int, *, other_events: int = 0) -> None:
         self.done = 0
         self._run = run
-        self._jobs = jobs or run.sizes.idle_jobs
+        self._jobs = jobs
         self._other_events = other_events
 
     def turn(self) -> Figures:
-        """Once; the worker connects while nothing waits for it yet is measured."""
-        run, server = self._run, self._run.server
-        cpu = cpu_seconds(server.child.pid)
-        submitted = run.produce("batches", self._jobs).read(within=RUN_SECONDS_MAX)
-        self.done += self._jobs
-        worker = run.work()
+        """Submitted in batches, then drained, both at full speed."""
+        cpu = cpu_seconds(self._run.server.child.pid)
+        submitted = self._run.produce("batches", self._jobs).read(within=RUN_SECONDS_MAX)
+        worker = self._run.work()
         starting_at = worker.read(within=RUN_SECONDS_MAX)["starting_at"]
-        ended_at = server.await_completed(self.done, within=RUN_SECONDS_MAX, other_events=self._other_events)
-        cpu = cpu_seconds(server.child.pid) - cpu
+        ended_at = self._completed(self._jobs)
+        cpu = cpu_seconds(self._run.server.child.pid) - cpu
         worker.stop()
         return {
             "submits_per_second": self._jobs / submitted["seconds"],
-            "drained_per_second": self._jobs / (ended_at - server.first_claimed_at(since=starting_at)),
+            "drained_per_second": self._jobs / (ended_at - self._run.server.first_claimed_at(since=starting_at)),
             "cpu_us_per_job": 1e6 * cpu / self._jobs,
         }
+
+    def starts(self) -> Figures:
+        """W3: a hundred a second and an idle worker, from the call of submit to the start."""
+        jobs = self._run.sizes.steady_jobs
+        worker = connected(self._run.work(f"--latencies={jobs}"))
+        self._run.produce("steady", jobs).read(within=RUN_SECONDS_MAX)
+        figures = milliseconds(worker.read(within=RUN_SECONDS_MAX)["latencies"])
+        self._completed(jobs)
+        worker.stop()
+        return {f"start_{name}": value for name, value in figures.items()}
+
+    def _completed(self, jobs: int) -> float:
+        self.done += jobs
+        server = self._run.server
+        return server.await_completed(self.done, within=RUN_SECONDS_MAX, other_events=self._other_events)
 
 
 def _fanned_out(run: Run, server: Child, way: str, names: str, *, address: str = "") -> Figures:
@@ -176,7 +185,7 @@ def _progress(run: Run) -> Figures:
     resident, cpu = resident_bytes(server), cpu_seconds(server)
     told = audience.read(within=RUN_SECONDS_MAX)
     return {
-        "progress_told_each": told["told"],
+        "progress_per_second": told["told"] / told["seconds"],
         "progress_last_ms": told["last_ms"],
         "progress_cpu_percent": 100 * (cpu_seconds(server) - cpu) / told["seconds"],
         "progress_grown_mb": (resident_bytes(server) - resident) / 2**20,
@@ -221,12 +230,6 @@ def _follower(run: Run, way: str, count: int) -> Child:
 def _resident(server: Child) -> int:
     time.sleep(_SETTLE_SECONDS)
     return resident_bytes(server.pid)
-
-
-def _milliseconds(seconds: Sequence[float]) -> Figures:
-    milliseconds = [1000 * each for each in seconds]
-    cuts = quantiles(milliseconds, n=100, method="inclusive")
-    return {"p50_ms": cuts[49], "p99_ms": cuts[98], "max_ms": max(milliseconds)}
 
 
 WATCH_WORKLOADS: dict[str, Callable[[Run], Figures]] = {

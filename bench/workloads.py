@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import quantiles
 
 from bench.bare_sqlite import measure_bare_sqlite
 from bench.lists import measure_lists
 from bench.processes import Processes, cpu_seconds, resident_bytes
-from bench.run import RUN_SECONDS_MAX, Figures, Run, Sizes, connected
+from bench.run import RUN_SECONDS_MAX, Figures, Run, Sizes, connected, milliseconds
 from bench.server import start_server
 from bench.watch_workloads import WATCH_WORKLOADS
 
@@ -79,13 +78,12 @@ def start_latency(run: Run) -> Figures:
     worker = connected(run.work(f"--latencies={jobs}"))
     run.begin()
     run.produce("steady", jobs).read(within=RUN_SECONDS_MAX)
-    milliseconds = [1000 * seconds for seconds in worker.read(within=RUN_SECONDS_MAX)["latencies"]]
+    latencies = worker.read(within=RUN_SECONDS_MAX)["latencies"]
     run.server.await_completed(jobs, within=RUN_SECONDS_MAX)
     worker.stop()
     run.server.stop()
     run.server.check(jobs)
-    cuts = quantiles(milliseconds, n=100, method="inclusive")
-    return {"p50_ms": cuts[49], "p99_ms": cuts[98], "max_ms": max(milliseconds)}
+    return milliseconds(latencies)
 
 
 def memory(run: Run) -> Figures:

@@ -150,9 +150,9 @@ class Waiting:
         """Waits for one job at the server, at most so long; the job if it has ended."""
         asked_at = wait.now
         hold = wait.shortened(seconds)
-        job = yield from wait.patiently(
-            self.procedures.call(calls.wait_job(job_id, hold_seconds=hold), until=wait.until)
-        )
+        # Who does not wait needs no room among those who do.
+        call = calls.wait_job(job_id, hold_seconds=hold) if seconds else calls.get_job(job_id)
+        job = yield from wait.patiently(self.procedures.call(call, until=wait.until))
         if job is None or job.done:
             return job
         wait.hear(job.state)

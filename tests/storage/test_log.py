@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -190,6 +191,27 @@ async def test_a_slice_goes_through_a_bounded_part_of_the_log_and_no_gap_counts_
     assert (await reader.log(nobody, after=far + LOOKED_AT_MAX, limit=10)).until == far + LOOKED_AT_MAX + 9
     assert [row.number for row in (await reader.log(everybody, after=1, limit=2)).rows] == [2]
     assert [row.number for row in (await reader.log(everybody, after=2, limit=2)).rows] == [far]
+
+
+async def test_a_slice_says_how_far_it_looked(floor: Floor) -> None:
+    """Up to its last event when there may be more, and else to the end of what was asked for, or of the log."""
+    other = await Floor.of(floor.store, floor.folder, job_type="train")
+    keys = await floor.submit(3)
+    [wanted] = await other.submit()
+    await floor.submit(2)
+    everything, train, one = LogFilter(), LogFilter(queues=frozenset({("default", "train")})), frozenset({keys[1]})
+
+    async def read(where: LogFilter, **place: Any) -> tuple[int, list[int], int, int]:
+        part = await floor.store.reads.log(where, **{"after": 0, "limit": 10, **place})
+        return part.until, [row.number for row in part.rows], part.first, part.last
+
+    assert await read(everything) == (6, [1, 2, 3, 4, 5, 6], 1, 6)
+    assert await read(everything, after=1, limit=2) == (3, [2, 3], 1, 6)
+    assert await read(everything, after=1, until=4) == (4, [2, 3, 4], 1, 6)
+    assert await read(train) == (6, [4], 1, 6)
+    assert await read(train, until=3) == (3, [], 1, 6)
+    assert await read(LogFilter(job_keys=one | {wanted}), limit=2) == (4, [2, 4], 1, 6)
+    assert await read(everything, after=6, until=99) == (6, [], 1, 6)
 
 
 async def test_the_keys_of_jobs_are_found_by_their_ids(floor: Floor) -> None:

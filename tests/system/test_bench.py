@@ -8,13 +8,20 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import grpc
+import grpc.aio
 import psutil
 import pytest
 
-from bench.processes import BenchmarkError, Child
-from bench.report import ROWS, table
+from bench import raw_streams, stub_streams
+from bench.crowd import Crowd, Told, Wire
+from bench.processes import BenchmarkError, Child, Processes
+from bench.push import PUBLISH, STREAM
+from bench.report import table
+from bench.rows import ROWS
 from bench.server import Server
 from jobhall.states import EventType, JobState
+from tests.support.waiting import eventually_async
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +34,16 @@ def test_a_quick_benchmark_ends_with_a_table_and_leaves_nothing_behind(tmp_path:
     before = set(ours())
 
     ran = subprocess.run(
-        [sys.executable, "-m", "bench", "--quick", "--only", "W1-result,submits-stream,lists", "--folder", tmp_path],
+        [
+            sys.executable,
+            "-m",
+            "bench",
+            "--quick",
+            "--only",
+            "W1-result,submits-stream,lists,watch-fanout,watch-reconnect",
+            "--folder",
+            tmp_path,
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -36,9 +52,12 @@ def test_a_quick_benchmark_ends_with_a_table_and_leaves_nothing_behind(tmp_path:
 
     assert ran.returncode == 0, ran.stderr
     lines = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
-    assert [line.get("workload") for line in lines] == [None, "yardsticks", "W1-result", "submits-stream", "lists"]
+    names = ["W1-result", "submits-stream", "lists", "watch-fanout", "watch-reconnect"]
+    assert [line.get("workload") for line in lines] == [None, "yardsticks", *names]
     assert lines[2]["jobs_per_second"] > 0
     assert lines[4]["pending_ratio"] > 0
+    assert lines[5]["deliveries_per_second_ratio"] > 0
+    assert lines[6]["missed_seconds"] >= lines[6]["first_seconds"] > 0
     assert "| W1 with a 100-byte result each, jobs/s |" in ran.stdout
     assert not list(tmp_path.iterdir())
     assert set(ours()) <= before
@@ -84,7 +103,50 @@ def test_the_table_holds_each_figure_against_its_aim_and_its_yardstick() -> None
     assert lines[2].endswith("| 100,000 | 0.30 |")
     assert "| 2 | ≤ 2.5 | yes |" in lines[3]
     assert "| 9 | ≤ 6 | no, 150 % of it |" in lines[4]
+    fan_out = {"deliveries_per_second": 7_000.0, "bare_deliveries_per_second": 10_000.0}
+    [line] = [line for line in table({"watch-fanout": [fan_out]}).splitlines() if "deliveries/s" in line]
+    assert line.endswith("| 10,000 | 0.70 |")
     assert {row.workload for row in ROWS} >= {"W1", "W1-result", "W1-busy", "W2", "W3", "W4"}
+
+
+@pytest.mark.parametrize("wire", [raw_streams.open_streams, stub_streams.open_streams])
+async def test_either_client_of_a_crowd_hears_every_byte_and_that_the_server_has_gone(
+    wire: Wire, tmp_path: Path
+) -> None:
+    values = [b"short", b"x" * 100_000, b"last"]
+    heard: dict[int, list[bytes]] = {0: [], 1: []}
+    failures: list[BenchmarkError] = []
+    with Processes(tmp_path) as processes:
+        server = processes.start("push", "-m", "bench.push")
+        address = server.read(within=20)["address"]
+        async with wire(address, STREAM, [b""] * 2, lambda n, message: heard[n].append(message), failures.append):
+            await eventually_async(lambda: heard == {0: [b""], 1: [b""]}, within=20, what="the first message")
+            async with grpc.aio.insecure_channel(address) as channel:
+                publish: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PUBLISH)
+                for value in values:
+                    await publish(value)
+            all_of_it = {0: [b"", *values], 1: [b"", *values]}
+            await eventually_async(lambda: heard == all_of_it, within=20, what="every value, whole")
+            assert not failures
+            server.stop()
+            await eventually_async(lambda: failures, within=20, what="the end")
+
+
+async def test_a_value_has_reached_all_when_the_last_stream_has_it() -> None:
+    crowd = Crowd(2, lambda message: Told(1, int(message)) if message else Told())
+
+    crowd.received(0, b"")
+    crowd.received(0, b"7")
+    crowd.received(1, b"")
+    assert not crowd.reached_at
+    crowd.received(1, b"7")
+
+    await crowd.until_begun()
+    assert await crowd.until_all_have(7) == crowd.reached_at[7]
+    assert (crowd.messages, crowd.values, crowd.told) == (4, 2, {0, 1})
+    crowd.failed(BenchmarkError("stream 1 has ended"))
+    with pytest.raises(BenchmarkError, match="stream 1"):
+        await crowd.until_all_have(8)
 
 
 def server_over(database: Path, jobs: list[list[EventType]]) -> Server:

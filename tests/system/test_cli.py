@@ -188,7 +188,7 @@ def test_a_watch_of_named_jobs_ends_with_them(hall: Hall) -> None:
 
     assert piped.returncode == over.returncode == 0
     assert {line.split()[1] for line in piped.stdout.splitlines() if line.startswith("COMPLETED")} == set(ids)
-    last = [json.loads(line)["job"] for line in over.stdout.splitlines()][-2:]
+    last = [json.loads(line).get("job") for line in over.stdout.splitlines()][-2:]
     assert [job["result"] for job in last] == [{"rows": 40}] * 2
     assert unknown.returncode == 4
     too_late = hall.run("cancel", ids[0])
@@ -218,8 +218,10 @@ def test_ctrl_c_leaves_a_watch_cleanly(hall: Hall) -> None:
     eventually(told, within=START_SECONDS, what="the watch tells of a submit")
     status = watch.stop(signal.SIGINT)
 
+    *told_of, word = watch.output.splitlines()
     assert status == 130
-    assert all(line.split()[1] == "SUBMITTED" for line in watch.output.splitlines())
+    assert all(line.split()[1] == "SUBMITTED" for line in told_of)
+    assert word.startswith("jobhall: to go on from here: --since ")
 
 
 def test_ctrl_c_while_waiting_says_that_the_job_goes_on(hall: Hall) -> None:

@@ -169,6 +169,20 @@ def test_events_says_when_there_are_more(hall: Hall) -> None:
     assert whole.stderr == ""
 
 
+def test_a_watch_that_nobody_reads_ends_though_nothing_happens(hall: Hall) -> None:
+    """It had nothing to write, so that it never noticed; now it looks at each message of the watch, one in ten seconds at least."""
+    ran = subprocess.run(
+        ["sh", "-c", f"'{COMMAND}' watch --label test=nobody | true; echo the watch has ended"],
+        env=hall.environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+
+    assert (ran.stdout, ran.stderr) == ("the watch has ended\n", "")
+
+
 def test_a_reader_that_leaves_a_watch_early_costs_no_traceback(hall: Hall) -> None:
     watch = subprocess.Popen(
         ["sh", "-c", f"'{COMMAND}' watch --json --label test=pipe | head -n 2; echo the watch has ended"],

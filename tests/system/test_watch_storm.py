@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import jobhall
+from jobhall.errors import JobNotFoundError, JobRunningError, JobTerminalError
 from jobhall.states import JobState
 from tests.support.chaos import Storm
 from tests.support.load import SUBMITTERS, Load
@@ -92,14 +93,14 @@ async def meddle(client: jobhall.AsyncClient, job_ids: list[str], chance: random
         try:
             match chance.choice(("label", "label", "label", "cancel", "retry", "delete")):
                 case "label":
-                    await client.jobs.update(job_id, labels=chance.choice(TEAMS))
+                    await client.jobs.update_job(job_id, labels=chance.choice(TEAMS))
                 case "cancel":
-                    await client.jobs.cancel(job_id)
+                    await client.jobs.cancel_job(job_id)
                 case "retry":
-                    await client.jobs.retry(job_id)
+                    await client.jobs.retry_job(job_id)
                 case _:
-                    await client.jobs.delete(job_id)
-        except (jobhall.JobNotFoundError, jobhall.JobTerminalError, jobhall.JobRunningError):
+                    await client.jobs.delete_job(job_id)
+        except (JobNotFoundError, JobTerminalError, JobRunningError):
             continue
 
 

@@ -158,6 +158,12 @@ def test_counts_that_are_wider_than_the_choice_are_said_to_be() -> None:
     assert "whatever the label" in drawn(80, of=wider)[2]
 
 
+def test_where_jobs_may_be_of_several_namespaces_each_says_its_own() -> None:
+    row = drawn(120, heading=replace(HEADING, everywhere=True))[4]
+
+    assert row.split()[1] == "default/resize"
+
+
 def test_wide_characters_take_their_room() -> None:
     wide = replace(view(), workers=(replace(crew(1)[0], name="工人" * 20),))
     console = Console(file=io.StringIO(), width=80)

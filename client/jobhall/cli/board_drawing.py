@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from rich.cells import cell_len, set_cell_size
@@ -31,6 +31,8 @@ class Heading:
     address: str
     scope: str
     """Which jobs, as the command line named them."""
+    everywhere: bool = False
+    """Whether the jobs may be of several namespaces."""
     order: Order = "state"
     keys: bool = False
     """Whether somebody can press one."""
@@ -57,12 +59,13 @@ def draw(view: View, heading: Heading, *, width: int, height: int | None = None)
         top.append(_fit(Text(_plain(heading.trouble), style="bold red"), width))
     bottom = _workers(view.workers, width, rows_max=len(view.workers) if height is None else height // 6)
     if height is None:
-        return [*top, *_jobs(view.jobs, width), *_foot(view, heading, width, shown=len(view.jobs)), *bottom]
+        foot = _foot(view, heading, width, shown=len(view.jobs))
+        return [*top, *_jobs(view.jobs, heading, width), *foot, *bottom]
     bottom = bottom if height >= _HEIGHT_WITH_WORKERS else []
     room = max(height - len(top) - len(bottom) - 1, 0)
     if height >= _HEIGHT_WITH_FOOTER and (foot := _foot(view, heading, width, shown=room - 1)):
         bottom, room = [*bottom, *foot], room - 1
-    rows = _jobs(view.jobs[:room], width)
+    rows = _jobs(view.jobs[:room], heading, width)
     blank = [Text("")] * (room + 1 - len(rows))
     return [*top, *rows, *blank, *bottom][:height]
 
@@ -103,12 +106,13 @@ def _crew(workers: Sequence[WorkerInfo]) -> str:
     return f"{len(workers)} {noun} with {held:,} of {capacity:,} tasks"
 
 
-def _jobs(rows: Sequence[JobRow], width: int) -> list[Text]:
+def _jobs(rows: Sequence[JobRow], heading: Heading, width: int) -> list[Text]:
     columns, widths = _layout(width)
     titles = [_cell(Text(it.title), size, right=it.right) for it, size in zip(columns, widths, strict=True)]
     lines = [Text(" ").join(titles)]
     lines[0].stylize("bold")
     for row in rows:
+        row = replace(row, job_type=f"{row.namespace}/{row.job_type}") if heading.everywhere else row
         cells = [_cell(it.cell(row, size), size, right=it.right) for it, size in zip(columns, widths, strict=True)]
         lines.append(Text(" ").join(cells))
         if row.state in TERMINAL_STATES:

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from jobhall.cli.exits import Exit
-from jobhall.cli.output import Follower
+from jobhall.cli.output import Follower, check_reader
 from jobhall.errors import JobNotFoundError
 from jobhall.model import Job, WatchUpdate
 
@@ -29,6 +29,11 @@ class Place:
     """Empty where one has to begin anew: before the snapshot is whole."""
     whole: bool = False
     """Whether there is a snapshot to wait for no longer."""
+
+    @classmethod
+    def of(cls, options: WatchOptions) -> Self:
+        """The place where such a watch begins."""
+        return cls(options.get("cursor", ""), whole=not options.get("include_snapshot", False))
 
     def tell(self, update: WatchUpdate, follower: Follower) -> None:
         """Says all that is in the update."""
@@ -58,7 +63,12 @@ class Place:
 
 
 def follow_jobs(
-    client: Client, job_ids: Sequence[str], follower: Follower, *, options: WatchOptions | None = None
+    client: Client,
+    job_ids: Sequence[str],
+    follower: Follower,
+    *,
+    options: WatchOptions | None = None,
+    place: Place | None = None,
 ) -> list[Job]:
     """Shows the jobs until they have ended, and returns them whole; raises JobNotFoundError for the first not there.
 
@@ -66,9 +76,9 @@ def follow_jobs(
     """
     which: WatchOptions = {"include_snapshot": True, **(options or {})}
     which["job_ids"], which["stop_when_terminal"] = job_ids, True
-    place = Place(which.get("cursor", ""), whole=not which["include_snapshot"])
+    place = place or Place.of(which)
     shown: dict[str, int] = {}
-    with place.told_at_ctrl_c(), follower:
+    with follower:
         for job in _read(client, job_ids):
             shown[job.id] = job.revision
             if which["include_snapshot"]:
@@ -78,6 +88,7 @@ def follow_jobs(
             jobs = [job for job in update.jobs if job.revision > shown.get(job.id, 0)]
             shown |= {job.id: job.revision for job in jobs}
             place.tell(replace(update, jobs=tuple(jobs)), follower)
+            check_reader()
         ended = _read(client, job_ids)
         for job in ended:
             # The last progress comes with the job, not with the event of its end.
@@ -85,12 +96,12 @@ def follow_jobs(
     return ended
 
 
-def follow_matching(client: Client, options: WatchOptions, follower: Follower) -> None:
+def follow_matching(client: Client, options: WatchOptions, follower: Follower, *, place: Place) -> None:
     """Shows what happens to all jobs of a watch, until it ends or Ctrl-C."""
-    place = Place(options.get("cursor", ""), whole=not options.get("include_snapshot", False))
-    with place.told_at_ctrl_c(), follower:
+    with follower:
         for update in client.jobs.watch(**options):
             place.tell(update, follower)
+            check_reader()
 
 
 def exit_of(jobs: Iterable[Job]) -> Exit:

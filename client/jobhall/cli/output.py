@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -72,6 +73,16 @@ class Output(Protocol):
 def on_terminal() -> bool:
     """Whether who reads it sees a terminal that can redraw."""
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def check_reader() -> None:
+    """BrokenPipeError where nobody reads standard output any more: who has nothing to write would never notice."""
+    if not hasattr(select, "poll"):
+        return  # Windows: it is noticed at the next line.
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    if any(event & select.POLLERR for _, event in poll.poll(0)):
+        raise BrokenPipeError
 
 
 def choose_output(*, as_json: bool) -> Output:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -46,7 +45,9 @@ def top(
     """
     conditions, jobs_max = conditions or Conditions(), entries_max_of(limit) or sys.maxsize
     with context.connect() as client:
-        heading = Heading(address=client.address, scope=_scope(conditions), order=sort)
+        heading = Heading(
+            address=client.address, scope=_scope(conditions), everywhere=conditions.namespace == "-", order=sort
+        )
         feed = BoardFeed(client, conditions.which())
         if not context.as_json and not once and on_terminal():
             from jobhall.cli.board_display import BoardDisplay
@@ -60,7 +61,7 @@ def top(
         print(json_line(view), flush=True)
         return Exit.OK
     console = Console(highlight=False)
-    for line in draw(view, replace(heading, order=sort), width=console.width):
+    for line in draw(view, heading, width=console.width):
         console.print(line, soft_wrap=True)
     return Exit.OK
 

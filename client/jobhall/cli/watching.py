@@ -13,7 +13,7 @@ from jobhall.cli.arguments import read_event_types
 from jobhall.cli.conditions import Conditions, Events, JobIds
 from jobhall.cli.context import Context, Injected
 from jobhall.cli.exits import Exit, UsageError
-from jobhall.cli.following import exit_of, follow_jobs, follow_matching
+from jobhall.cli.following import Place, exit_of, follow_jobs, follow_matching
 from jobhall.cli.lists import Limit, entries_max_of, page_size_of
 from jobhall.cli.tables import EVENTS, LoggedEvent
 
@@ -70,9 +70,9 @@ def watch(
         return _watch_matching({**options, **conditions.which()}, context, until_done=until_done)
     if conditions != Conditions():
         raise UsageError("give job ids or conditions, not both")
-    with context.connect() as client:
-        follower = context.output.follow(named=True)
-        jobs = follow_jobs(client, list(dict.fromkeys(job_ids)), follower, options=options)
+    place, follower = Place.of(options), context.output.follow(named=True)
+    with context.connect() as client, place.told_at_ctrl_c():
+        jobs = follow_jobs(client, list(dict.fromkeys(job_ids)), follower, options=options, place=place)
     for job in jobs:
         context.output.ended(job)
     return exit_of(jobs)
@@ -117,8 +117,10 @@ def events(
 
 
 def _watch_matching(options: WatchOptions, context: Context, *, until_done: bool) -> Exit:
+    place, follower = Place.of(options), context.output.follow(named=False)
     with context.connect() as client:
-        follow_matching(client, {**options, "stop_when_terminal": until_done}, context.output.follow(named=False))
+        with place.told_at_ctrl_c():
+            follow_matching(client, {**options, "stop_when_terminal": until_done}, follower, place=place)
         if not until_done:
             return Exit.OK
         ended = client.batches.get(options["batch_id"])

@@ -13,6 +13,7 @@ from jobhall.states import EventType, FailureKind, JobState
 from jobhall_server.domain.access import Principal
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall import tokens
+from jobhall_server.hall.bookmarks import Bookmarks
 from jobhall_server.hall.frames import LogsBody
 from jobhall_server.hall.live import Throttle
 from jobhall_server.hall.store import Claimed, Logged, Store
@@ -27,9 +28,7 @@ READ_AT_ONCE = 1000
 READERS_MAX = 8
 """Watchers that read the log at their own cursors at the same time; the others wait for their turn."""
 POLL_SECONDS = 1.0
-"""How often the tail looks for what other processes wrote, and for watchers that heard nothing for a while."""
-QUIET_SECONDS = 8.5
-"""After so long without a word a watcher is woken for its bookmark: with the poll's second it comes within 10 s."""
+"""How often the tail looks for what other processes wrote."""
 
 
 class Feed:
@@ -41,6 +40,7 @@ class Feed:
         self._index = WatchIndex()
         self._watchers: set[Subscription] = set()
         self._log_watchers = 0
+        self.bookmarks = Bookmarks()
         self._throttle = Throttle(self._tell_live)
         self._place = LogPlace("", 1, 0)
         self._head = 0
@@ -72,7 +72,6 @@ class Feed:
                 await self._tail()
                 if self._watchers and loop.time() >= looked_at + POLL_SECONDS:
                     looked_at = loop.time()
-                    self._wake_quiet_ones(looked_at - QUIET_SECONDS)
                     await self._look_around()
                     continue
             except ApiError as error:
@@ -106,6 +105,7 @@ class Feed:
         finally:
             self._log_watchers -= follows_logs
             self._watchers.discard(subscription)
+            self.bookmarks.forget(subscription)
             self._index.remove(subscription)
 
     async def find_jobs(self, where: WatchFilter) -> None:
@@ -255,11 +255,6 @@ class Feed:
                 return True
         self._position = max(part.until, part.first - 1)
         return False
-
-    def _wake_quiet_ones(self, since: float) -> None:
-        for subscription in self._watchers:
-            if subscription.told_at < since:
-                subscription.wake()
 
     def _tell_live(self, event: WatchEvent) -> None:
         for subscription in self._index.find(event.row):

@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import re
-from functools import lru_cache
 
 from jobhall.errors import CursorMismatchError, FieldInvalidError
 from jobhall_server.hall.views import LogPlace, Place
@@ -71,7 +70,6 @@ def _not_ours() -> FieldInvalidError:
     return FieldInvalidError("page_token", "not from an answer to this very request; start again without one")
 
 
-@lru_cache(maxsize=1024)
 def cursor(log_id: str, number: int) -> str:
     """The cursor that stands right after event `number` of this log."""
     return _encode(f"c{number}.{log_id}")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from jobhall.errors import BatchNotFoundError, CursorExpiredError, FieldNotSupportedError
 from jobhall.states import EventType
@@ -34,8 +33,7 @@ class WatchRequest:
     stop_when_terminal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class WatchUpdate:
+class WatchUpdate(NamedTuple):
     """What is told at once; `before` and `after` are the places in the log before and after all of it."""
 
     before: int
@@ -46,42 +44,9 @@ class WatchUpdate:
     reset: bool = False
 
 
-async def watch(
-    feed: Feed, reads: Reads, principal: Principal, request: WatchRequest
-) -> AsyncGenerator[WatchUpdate, None]:
+def watch(feed: Feed, reads: Reads, principal: Principal, request: WatchRequest) -> AsyncGenerator[WatchUpdate, None]:
     """The updates of one WatchJobs call, the first at once. Ends by itself only with `stop_when_terminal`."""
-    feed.check()
-    where = await settled(reads, principal, request.where)
-    if request.stop_when_terminal and not (where.job_ids or where.batch_id):
-        raise FieldNotSupportedError("stop_when_terminal", "only together with job_ids or batch_id")
-    try:
-        after, reset = await feed.start(request.cursor), False
-    except CursorExpiredError:
-        if not request.reset_when_expired:
-            raise
-        after, reset = feed.head, True
-    wanted = request.event_types | _TURNS if request.stop_when_terminal else request.event_types
-    with feed.subscribe(principal, where, wanted=wanted) as subscription:
-        watcher = _Watcher(feed, reads, principal, request, subscription, after)
-        yield watcher.place(reset=reset)
-        await feed.find_jobs(where)
-        while True:
-            if request.include_snapshot or reset:
-                async for update in watcher.snapshot():
-                    yield update
-            try:
-                async with aclosing(watcher.follow()) as updates:
-                    async for update in updates:
-                        yield update
-            except CursorExpiredError:
-                # The log was cut under a watcher that reads slowly.
-                if not request.reset_when_expired:
-                    raise
-                reset = True
-                watcher.begin_anew()
-                yield watcher.place(reset=True)
-            else:
-                return
+    return _Watcher(feed, reads, principal, request).updates()
 
 
 async def settled(reads: Reads, principal: Principal, where: WatchFilter) -> WatchFilter:
@@ -97,40 +62,84 @@ async def settled(reads: Reads, principal: Principal, where: WatchFilter) -> Wat
 class _Watcher:
     """One WatchJobs call: first the log from its cursor, then its queue; the log again when that overflowed."""
 
-    __slots__ = ("_after", "_feed", "_open", "_principal", "_reads", "_request", "_subscription", "_until")
+    __slots__ = ("_after", "_feed", "_open", "_principal", "_reads", "_request", "_reset", "_subscription", "_until")
 
-    def __init__(
-        self,
-        feed: Feed,
-        reads: Reads,
-        principal: Principal,
-        request: WatchRequest,
-        subscription: Subscription,
-        after: int,
-    ) -> None:
+    _subscription: Subscription
+
+    def __init__(self, feed: Feed, reads: Reads, principal: Principal, request: WatchRequest) -> None:
         self._feed = feed
         self._reads = reads
         self._principal = principal
         self._request = request
-        self._subscription = subscription
-        self._after = after
-        """Everything up to here has been told."""
-        self._until = subscription.since
-        """Up to here nothing is in its queue, and the log is to be read."""
+        self._after = self._until = 0
+        """Everything up to `_after` has been told; up to `_until` nothing is queued, and the log is to be read."""
+        self._reset = False
+        """Whether it has lost its place, and begins anew."""
         self._open: set[str] = set()
         """Of the named jobs those that have not ended, where the watch is to stop when none is left."""
 
-    def place(self, *, reset: bool = False) -> WatchUpdate:
-        """A word that says nothing but where the watcher is."""
-        return WatchUpdate(self._after, self._after, reset=reset)
+    async def updates(self) -> AsyncGenerator[WatchUpdate, None]:
+        """All that is told. One generator, since its frames are what an open watch costs."""
+        where, stops = await self._find_place(), self._request.stop_when_terminal
+        wanted = self._request.event_types | _TURNS if stops else self._request.event_types
+        with self._feed.subscribe(self._principal, where, wanted=wanted) as subscription:
+            self._subscription, self._until = subscription, subscription.since
+            async for update in self._begin():
+                yield update
+            over = stops and await self._all_over()
+            while True:
+                if over:
+                    # How they came to their end may lie between the cursor and now.
+                    self._until = (await self._reads.log_place()).last
+                elif subscription.overflowed:
+                    subscription.overflowed = False
+                    self._until = self._feed.position
+                while self._after < self._until:
+                    if (read := await self._read_on()) is not None:
+                        yield read
+                        continue
+                    async for update in self._begin():
+                        yield update
+                if events := self._take():
+                    yield self._tell(events)
+                if over or (stops and where.job_ids and not self._open):
+                    yield self._tell([])
+                    return
+                if subscription.idle:
+                    self._feed.bookmarks.told(subscription)
+                    await subscription.changed()
+                    if subscription.idle:
+                        self._after = max(self._after, self._feed.position)
+                        yield self._tell([])
+                if subscription.look:
+                    subscription.look = False
+                    self._feed.check()
+                    over = stops and await self._all_over()
 
-    def begin_anew(self) -> None:
-        """Let go of what is behind, and go on from now."""
-        self._subscription.forget()
-        self._after = self._feed.position
-        self._until = max(self._after, self._subscription.since)
+    async def _find_place(self) -> WatchFilter:
+        """What it watches, with its place noted; no await lies between that and the subscription."""
+        self._feed.check()
+        where = await settled(self._reads, self._principal, self._request.where)
+        if self._request.stop_when_terminal and not (where.job_ids or where.batch_id):
+            raise FieldNotSupportedError("stop_when_terminal", "only together with job_ids or batch_id")
+        try:
+            self._after = await self._feed.start(self._request.cursor)
+        except CursorExpiredError:
+            if not self._request.reset_when_expired:
+                raise
+            self._after, self._reset = self._feed.head, True
+        return where
 
-    async def snapshot(self) -> AsyncGenerator[WatchUpdate, None]:
+    async def _begin(self) -> AsyncGenerator[WatchUpdate, None]:
+        """Where it is and, where that is wanted, the jobs as they are."""
+        reset, self._reset = self._reset, False
+        yield WatchUpdate(self._after, self._after, reset=reset)
+        await self._feed.find_jobs(self._subscription.where)
+        if self._request.include_snapshot or reset:
+            async for update in self._snapshot():
+                yield update
+
+    async def _snapshot(self) -> AsyncGenerator[WatchUpdate, None]:
         """The jobs that match and are not over, and the named ones, in pages; the cursor stays where it was noted."""
         where = self._subscription.where
         if where.job_ids:
@@ -139,6 +148,7 @@ class _Watcher:
             return
         place = None
         while True:
+            self._feed.check()
             found = await self._reads.jobs(self._principal, where.unfinished, Page(SNAPSHOT_PAGE, place))
             place = found.next
             if place is None:
@@ -147,42 +157,20 @@ class _Watcher:
             if found.jobs:
                 yield self._page(found.jobs, complete=False)
 
-    async def follow(self) -> AsyncGenerator[WatchUpdate, None]:
-        """Events after the cursor, and a bookmark when there were none for a while."""
-        subscription, stops = self._subscription, self._request.stop_when_terminal
-        over = stops and await self._all_over()
-        while True:
-            if over:
-                # How they came to their end may lie between the cursor and now.
-                self._until = (await self._reads.log_place()).last
-            elif subscription.overflowed:
-                subscription.overflowed = False
-                self._until = self._feed.position
-            while self._after < self._until:
-                yield await self._read_on()
-            if events := self._take():
-                yield self._tell(events)
-            if over or (stops and subscription.where.job_ids and not self._open):
-                yield self._tell([])
-                return
-            if subscription.idle and not await self._changed():
-                self._after = max(self._after, self._feed.position)
-                yield self._tell([])
-            if subscription.look:
-                subscription.look = False
-                self._feed.check()
-                over = stops and await self._all_over()
-
-    async def _changed(self) -> bool:
-        """Wait; whether there is something now, or it is only time for a bookmark."""
-        self._subscription.told_at = asyncio.get_running_loop().time()
-        await self._subscription.changed()
-        return not self._subscription.idle
-
-    async def _read_on(self) -> WatchUpdate:
-        """The next part of the log from the watcher's own place."""
+    async def _read_on(self) -> WatchUpdate | None:
+        """The next part of the log from the watcher's own place; None when it is there no more, and it begins anew."""
         where = self._subscription.where
-        part = await self._feed.read(where.read, after=self._after, until=self._until)
+        self._feed.check()
+        try:
+            part = await self._feed.read(where.read, after=self._after, until=self._until)
+        except CursorExpiredError:
+            # The log was cut under a watcher that reads slowly.
+            if not self._request.reset_when_expired:
+                raise
+            self._subscription.forget()
+            self._reset, self._after = True, self._feed.position
+            self._until = max(self._after, self._subscription.since)
+            return None
         seen = ((row, where.seen_as(self._principal, row)) for row in part.rows)
         events = [WatchEvent(row).seen_as(kind) for row, kind in seen if kind is not None]
         return self._tell(events, after=part.until)
@@ -191,17 +179,17 @@ class _Watcher:
         """What waits in the queue, and has not been read from the log."""
         return [event for event in self._subscription.take() if event.row.number > self._after or not event.row.number]
 
-    def _tell(self, events: Sequence[WatchEvent], *, after: int | None = None) -> WatchUpdate:
+    def _tell(self, events: list[WatchEvent], *, after: int = 0) -> WatchUpdate:
         before = self._after
-        if after is not None:
-            self._after = after
-        elif events:
-            self._after = max(before, events[-1].row.number)
-        if self._request.stop_when_terminal:
-            for event in events:
-                self._note(event)
-        types = self._request.event_types
-        return WatchUpdate(before, self._after, [event for event in events if event.row.event_type in types])
+        if events:
+            after = max(after, events[-1].row.number)
+            if self._request.stop_when_terminal:
+                for event in events:
+                    self._note(event)
+            types = self._request.event_types
+            events = [event for event in events if event.row.event_type in types]
+        self._after = max(before, after)
+        return WatchUpdate(before, self._after, events)
 
     def _note(self, event: WatchEvent) -> None:
         row = event.row

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from math import inf
 from typing import NamedTuple
 
 from jobhall.states import EventType
@@ -115,7 +114,7 @@ class LiveEvents:
 class Subscription:
     """One watcher's place in the feed: everything after event `since` that it wants is offered to it."""
 
-    __slots__ = ("_live", "_rows", "_waiter", "_wanted", "_who", "look", "overflowed", "since", "told_at", "where")
+    __slots__ = ("_live", "_rows", "_waiter", "_wanted", "_who", "look", "overflowed", "since", "where")
 
     def __init__(self, principal: Principal, where: WatchFilter, *, since: int, wanted: frozenset[EventType]) -> None:
         self.where = where
@@ -123,8 +122,6 @@ class Subscription:
         self.overflowed = False
         self.look = False
         """Something is to be looked at that no event tells: the end of a batch, or of the server."""
-        self.told_at = inf
-        """When it last heard something, by the loop's clock; after a while without a word it is woken."""
         self._who = principal
         self._wanted = wanted
         self._rows: list[WatchEvent] = []

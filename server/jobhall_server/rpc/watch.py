@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
+from functools import lru_cache
 
 from jobhall.errors import FieldInvalidError
 from jobhall.limits import MESSAGE_BYTES_MAX, WATCH_JOB_IDS_MAX, WATCH_JOB_TYPES_MAX
@@ -39,10 +40,14 @@ _PART_BYTES_MAX = MESSAGE_BYTES_MAX // 2
 
 async def serve_watch(hall: Hall, request: WatchJobsRequest, stream: Stream) -> None:
     """One call."""
-    wanted = watch_in(request)
+    wanted, log_id = watch_in(request), hall.feed.log_id
     async with aclosing(watch(hall.feed, hall.store.reads, principal(), wanted)) as updates:
         async for update in updates:
-            for part in update_out(hall.feed.log_id, update):
+            if len(update.events) == 1:
+                # The usual word: no more than its cursor before the bytes that all its watchers share.
+                await stream.write(_head(log_id, update.after) + event_wire(update.events[0]))
+                continue
+            for part in update_out(log_id, update):
                 await stream.write(part)
 
 
@@ -139,6 +144,7 @@ def _snapshot_out(log_id: str, update: WatchUpdate) -> Iterator[bytes]:
     yield response.SerializeToString()
 
 
+@lru_cache(maxsize=256)
 def _head(log_id: str, number: int) -> bytes:
     """A response that has nothing but its cursor."""
     return WatchJobsResponse(cursor=tokens.cursor(log_id, number)).SerializeToString()

@@ -219,7 +219,7 @@ def synced(connection: sqlite3.Connection) -> Iterator[Synchronous]:
     if level.every_commit:
         yield level
         return
-    pass
+    connection.execute(f"PRAGMA synchronous = {Synchronous.FULL.value}")
     yield level
     connection.execute(f"PRAGMA synchronous = {level.value}")
 

@@ -83,7 +83,7 @@ class Audience:
     def check(self) -> None:
         """Raises what ended a watcher."""
         for task in (*self._tasks, self._killer):
-            if task.done():
+            if task.done() and not task.cancelled():
                 task.result()
 
     async def has_missed_nothing(self, stored: Stored) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from jobhall.ids import new_id
-from jobhall.states import EventType, JobState
+from jobhall.states import EventType
 from jobhall.v1 import job_service_pb2 as pb
 from jobhall_server.domain.access import ADMIN_ROLE, Principal
 from tests.support.authenticators import ByToken
@@ -18,6 +18,7 @@ from tests.support.calls import register
 from tests.support.servers import Running
 from tests.support.stored import Stored
 from tests.support.waiting import eventually_async
+from tests.support.watching.model import check_model
 from tests.support.watching.oracle import Asked, Entry, Sight, Told, expected, number_of, read_log, same
 from tests.support.watching.traffic import JOB_TYPES, LABELS, NAMESPACES, SUBJECTS, Deed, What, World, open_batch
 from tests.support.watching.watchers import LOGGED, CutWatcher, Leg, all_pages
@@ -213,28 +214,7 @@ class _Party:
         wanted = expected(upto, self._asked, self._sight, after=self._watcher.first_number)
         same(self._watcher.told, wanted, of=self._watch)
         if not self._watch.from_start and not self._asked.event_types:
-            self._judge_snapshot(upto)
-
-    def _judge_snapshot(self, log: Sequence[Entry]) -> None:
-        """The snapshot and what was told after it are how the jobs are now."""
-        model = {job_id: (job.revision, JobState(job.state)) for job_id, job in self._watcher.jobs.items()}
-        gone = {told.job_id for _, told in log if told.event_type is EventType.DELETED}
-        for told in self._watcher.told:
-            if told.event_type in (EventType.DELETED, EventType.LEFT):
-                model.pop(told.job_id, None)
-            elif told.revision > model.get(told.job_id, (0, None))[0]:
-                model[told.job_id] = (told.revision, told.state)
-        last = {told.job_id: (number, told) for number, told in log}
-        for job_id, (number, told) in last.items():
-            if job_id in gone:
-                continue  # Its id may be another job's by now, whose revisions begin anew.
-            now = told._replace(event_type=EventType.READY, labels_before=None)
-            matches = bool(expected([Entry(number, now)], self._asked, self._sight))
-            before = number <= self._watcher.first_number and told.state.terminal and not self._asked.job_ids
-            if matches and not before:
-                assert model.get(job_id) == (told.revision, told.state), (told, self._watch)
-            elif not matches:
-                assert job_id not in model, (told, self._watch)
+            check_model(self._watcher, upto, self._sight)
 
     async def judge_pages(self, stored: Stored, start: str, page_size: int) -> None:
         """ListJobEvents has the same."""
