@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +26,7 @@ from jobhall import (
     Submission,
 )
 from jobhall.channel import CHANNEL_OPTIONS
-from jobhall.errors import ApiError, Code, FieldInvalidError, JobNotFoundError, WatcherLimitError
+from jobhall.errors import ApiError, Code, FieldInvalidError, JobNotFoundError
 from tests.support.counted import CountedChannel
 from tests.support.ports import free_port
 from tests.support.servers import Running, running_server
@@ -227,56 +228,32 @@ async def test_shared_waits_outlive_their_server(tmp_path: Path) -> None:
 
     async with counting(address) as (client, channel):
         waiting = [asyncio.create_task(wait(number)) for number in range(50)]
-        ends = asyncio.gather(*waiting)
         async with running_server(tmp_path, listen=address):
             await client.types.register("score")
             jobs.extend(await submitted(client, 50))
             begin.set()
             await eventually_async(lambda: channel.open_streams == 1, within=5, what="the watch is open")
             await client.jobs.get_job(jobs[0])
-        for some in (jobs[25:], jobs[:25]):
+        for some, expected in ((jobs[25:], 25), (jobs[:25], 50)):
             async with running_server(tmp_path, listen=address), AsyncClient(address, retry=PATIENT) as other:
                 for job_id in some:
                     await other.jobs.cancel_job(job_id, reason="at last")
                 await eventually_async(
-                    lambda: sum(it.done() for it in waiting) >= (50 if jobs[0] in some else 25),  # noqa: B023
-                    within=WAIT_SECONDS,
-                    what="those who wait have heard of it",
+                    partial(heard, waiting, expected), within=WAIT_SECONDS, what=f"{expected} have heard of it"
                 )
 
-    assert {end[-7:] for end in await ends} == {"at last"}
+    assert {it.result()[-7:] for it in waiting} == {"at last"}
 
 
-async def test_where_no_watch_is_to_be_had_each_wait_asks_for_itself(tmp_path: Path) -> None:
-    """The server has room for one watch: a lone wait takes it, which leaves none to share and none for another call."""
-    async with running_server(tmp_path, watchers_max=1) as server, AsyncClient(server.address) as client:
-        await client.types.register("score")
-        first, second = await submitted(client, 2)
-        with pytest.raises(JobTimeoutError):
-            await client.jobs.wait_for_jobs([first], timeout=0.2)
-        lone = asyncio.create_task(client.jobs.wait_for_job(first))
-
-        await eventually_async(lambda: refused(client, second), within=10, what="the lone wait has the only place")
-        await client.jobs.cancel_job(first, reason="enough")
-        with pytest.raises(JobFailedError, match="enough"):
-            await lone
-
-
-async def refused(client: AsyncClient, job_id: str) -> bool:
-    try:
-        await client.jobs.wait_for_job(job_id, timeout=0.05)
-    except WatcherLimitError:
-        return True
-    except JobTimeoutError:
-        return False
-    raise AssertionError
+def heard(waiting: list[asyncio.Task[str]], count: int) -> bool:
+    return sum(it.done() for it in waiting) >= count
 
 
 async def test_closing_the_client_ends_the_waits_that_share_a_watch(server: Running, client: AsyncClient) -> None:
     async with counting(server.address) as (other, channel):
         jobs = await submitted(client, 5)
-        waiting = [asyncio.create_task(other.jobs.wait_for_job(job_id)) for job_id in jobs]
-        waiting.append(asyncio.create_task(other.jobs.wait_for_jobs(jobs)))
+        calls = [other.jobs.wait_for_jobs(jobs), *(other.jobs.wait_for_job(job_id) for job_id in jobs)]
+        waiting = [asyncio.ensure_future(call) for call in calls]
         await eventually_async(lambda: channel.open_streams, within=5, what="the watch is open")
 
         await other.close()
