@@ -76,26 +76,28 @@ class Waiting:
         def too_late(state: str) -> JobTimeoutError:
             pending = [job_id for job_id, name in names if name in waiter.left]
             finished = [job for job in waiter.outcomes.values() if isinstance(job, Job)]
-            details: dict[str, Any] = {"job_id": pending[0], "timeout": timeout_seconds, "state": state}
+            first = next(iter(pending), names[-1][0])
+            details: dict[str, Any] = {"job_id": first, "timeout": timeout_seconds, "state": state}
             details |= {"pending_ids": pending, "finished_jobs": finished}
             what = f"{len(pending)} of {len(names)} jobs had not ended after {timeout_seconds:g} s; they go on"
-            return JobTimeoutError(f"{what}; the first is {pending[0]}, {state}", details)
+            return JobTimeoutError(f"{what}; the first is {first}, {state}", details)
 
         wait = _Wait(self.procedures, timeout_seconds, poll_seconds, too_late)
         with self.waits.waiting_for(list({name: None for _, name in names})) as waiter:
             while True:
                 told = yield from self._listen(wait, waiter)
+                left = waiter.left  # Before the outcomes: another thread may tell of more at any time.
                 ended = {name: _completed(waiter.outcomes[name]) for _, name in names if name in waiter.outcomes}
-                if not waiter.left:
+                if not left:
                     return Jobs(tuple(ended[name] for _, name in names))
                 if told and not wait.asks:
                     continue
                 yield from self._look(wait, waiter)
-                if not told and not waiter.ready:
+                if not told and not waiter.settled:
                     longest = min(wait.poll_seconds or _HOLD_SECONDS, _HOLD_ONE_OF_MANY_SECONDS)
-                    job = yield from self._hold(wait, waiter.left[0], longest)
-                    if job is not None:
-                        waiter.tell(job.id, job)
+                    for job_id in waiter.left[:1]:
+                        if (job := (yield from self._hold(wait, job_id, longest))) is not None:
+                            waiter.tell(job.id, job)
 
     def for_batch(
         self,
@@ -151,7 +153,7 @@ class Waiting:
         asked_at = wait.now
         hold = wait.shortened(seconds)
         # Who does not wait needs no room among those who do.
-        call = calls.wait_job(job_id, hold_seconds=hold) if seconds else calls.get_job(job_id)
+        call = calls.wait_job(job_id, hold_seconds=hold) if hold else calls.get_job(job_id)
         job = yield from wait.patiently(self.procedures.call(call, until=wait.until))
         if job is None or job.done:
             return job
@@ -176,7 +178,7 @@ class Waiting:
             if job.id in waiter.left:
                 wait.hear(job.state)
                 break
-        if not waiter.ready:
+        if not waiter.settled:
             wait.check()
 
 
@@ -190,7 +192,7 @@ class _Wait:
         poll_seconds: float | None,
         too_late: Callable[[str], Exception],
     ) -> None:
-        self.poll_seconds = poll_seconds
+        self.poll_seconds = poll_seconds or None
         self._procedures = procedures
         self._too_late = too_late
         self._ends_at = None if timeout_seconds is None else self.now + timeout_seconds

@@ -27,14 +27,15 @@ Outcome = Job | ApiError
 
 
 class Waiter:
-    """One wait for some jobs; `ready` when all have ended, the first has ended badly, or the watch is not to be had."""
+    """One wait for some jobs, or for a batch; its client is told when there is something to look at."""
 
     def __init__(self, job_ids: Iterable[str]) -> None:
         self.outcomes: dict[str, Outcome] = {}
+        self.settled = False
+        """All its jobs have ended, or one badly; the watch of its batch has ended."""
         self.refused = False
         """There is no watch for it: it has to ask for itself."""
         self._left = dict.fromkeys(job_ids)
-        self.ready = False
         self._notify: Callable[[], object] = bool
 
     @property
@@ -42,8 +43,14 @@ class Waiter:
         """Those that have not ended, in their order."""
         return [*self._left]
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is no more to wait for here."""
+        return self.settled or self.refused
+
     def listen(self, notify: Callable[[], object]) -> None:
         """Has `notify` called, in whichever thread, once it is ready; at once where it is."""
+        # Set and asked in this order, and by those below in the other one: no thread has to lock.
         self._notify = notify
         if self.ready:
             notify()
@@ -53,17 +60,16 @@ class Waiter:
         self.outcomes[job_id] = outcome
         self._left.pop(job_id, None)
         if not self._left or isinstance(outcome, ApiError) or not outcome.succeeded:
-            self.be_ready()
+            self.settle()
+
+    def settle(self) -> None:
+        """There is nothing more to wait for."""
+        self.settled = True
+        self._notify()
 
     def refuse(self) -> None:
         """The watch is not to be had."""
         self.refused = True
-        self.be_ready()
-
-    def be_ready(self) -> None:
-        """There is something to look at."""
-        # In this order, and asked in the other one by `listen`: neither thread has to lock.
-        self.ready = True
         self._notify()
 
 
@@ -260,7 +266,7 @@ class Waits:
         with self._lock:
             self._opening = self._opening and group.whole
             if group.waiter is not None:
-                group.waiter.be_ready()
+                group.waiter.settle()
             for job_id in group.job_ids:
                 for waiter in self._awaited.pop(job_id).waiters:
                     waiter.refuse()

@@ -27,9 +27,10 @@ from jobhall import (
 )
 from jobhall.channel import CHANNEL_OPTIONS
 from jobhall.errors import ApiError, Code, FieldInvalidError, JobNotFoundError
+from jobhall_server import app
 from tests.support.counted import CountedChannel
 from tests.support.ports import free_port
-from tests.support.servers import Running, running_server
+from tests.support.servers import Running, settings_in
 from tests.support.waiting import eventually, eventually_async
 
 PATIENT = CallRetry(attempts_max=1000, delay_max=timedelta(seconds=0.2))
@@ -217,25 +218,22 @@ async def test_a_poll_interval_asks_besides(server: Running, client: AsyncClient
 async def test_shared_waits_outlive_their_server(tmp_path: Path) -> None:
     """Fifty jobs are waited for; half of them end while the server is another one, the rest after that."""
     address = f"127.0.0.1:{free_port()}"
-    jobs: list[str] = []
-    begin = asyncio.Event()
+    settings = settings_in(tmp_path, listen=address)
 
     async def wait(number: int) -> str:
-        await begin.wait()
         with pytest.raises(JobFailedError) as caught:
             await (client.jobs.wait_for_job(jobs[number]) if number else client.jobs.wait_for_jobs(jobs[:1]))
         return str(caught.value)
 
     async with counting(address) as (client, channel):
-        waiting = [asyncio.create_task(wait(number)) for number in range(50)]
-        async with running_server(tmp_path, listen=address):
+        async with app.build(settings):
             await client.types.register("score")
-            jobs.extend(await submitted(client, 50))
-            begin.set()
+            jobs = await submitted(client, 50)
+            waiting = [asyncio.create_task(wait(number)) for number in range(50)]
             await eventually_async(lambda: channel.open_streams == 1, within=5, what="the watch is open")
             await client.jobs.get_job(jobs[0])
         for some, expected in ((jobs[25:], 25), (jobs[:25], 50)):
-            async with running_server(tmp_path, listen=address), AsyncClient(address, retry=PATIENT) as other:
+            async with app.build(settings), AsyncClient(address, retry=PATIENT) as other:
                 for job_id in some:
                     await other.jobs.cancel_job(job_id, reason="at last")
                 await eventually_async(

@@ -4,7 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from jobhall.model import Job, JobEvent, Progress, WatchUpdate
+from jobhall.cli.board import Board
+from jobhall.model import Job, JobEvent, Progress
 from jobhall.states import EventType, JobState
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -48,9 +49,10 @@ def progress(job_id: str, processed: int, *, second: float, attempt: int = 1) ->
     return event(job_id, EventType.PROGRESS, attempt=attempt, progress=told)
 
 
-def said(*events: JobEvent) -> WatchUpdate:
-    return WatchUpdate(cursor="c", events=events)
-
-
-def snapshot(*jobs: Job) -> WatchUpdate:
-    return WatchUpdate(cursor="c", jobs=jobs, snapshot_complete=True)
+def tell(board: Board, *news: Job | JobEvent) -> None:
+    """Jobs as they are and events as they come, in that order."""
+    for it in news:
+        if isinstance(it, Job):
+            board.add([it], now=NOW)
+        else:
+            board.take([it], now=NOW)

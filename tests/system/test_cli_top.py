@@ -120,6 +120,20 @@ def test_a_terminal_is_restored_by_sigterm_too(hall: Hall) -> None:
         assert terminal.left_as_it_was
 
 
+def test_ctrl_z_gives_the_terminal_back_and_going_on_takes_it_again(hall: Hall) -> None:
+    """Nobody can put it into the foreground here, so that it goes on at once."""
+    with top(hall) as terminal:
+        terminal.shows("q: quit")
+        terminal.type("\x1a")
+        eventually(lambda: terminal.written.count("\x1b[?1049h") == 2, within=20, what="it is drawn again")
+        terminal.shows("q: quit")
+
+        assert terminal.written.count("\x1b[?1049l") == 1
+        terminal.type("q")
+        assert terminal.status() == 0
+        assert terminal.left_as_it_was
+
+
 def test_it_says_when_the_server_is_away_and_goes_on_when_it_is_back(hall: Hall) -> None:
     address = f"127.0.0.1:{free_port()}"
     server = hall.processes.serve("away.db", listen=address)
@@ -157,6 +171,7 @@ def test_piped_it_is_one_table_and_with_json_one_document(hall: Hall) -> None:
     assert [row["id"] for row in shown["jobs"]] == ids[:2]
     assert shown["figures"]["counts"]["pending"] >= 3
     assert [worker["name"] for worker in shown["workers"]] == ["topper"]
+    assert hall.run("top", "--batch", "01977c0e-0000-7000-8000-000000000001").returncode == 4
 
 
 def test_who_cannot_be_shown_anything_is_told_so_in_a_line(hall: Hall) -> None:

@@ -170,7 +170,7 @@ def test_events_says_when_there_are_more(hall: Hall) -> None:
 
 
 def test_a_watch_that_nobody_reads_ends_though_nothing_happens(hall: Hall) -> None:
-    """It had nothing to write, so that it never noticed; now it looks at each message of the watch, one in ten seconds at least."""
+    """It had nothing to write, so that it never noticed; now it looks at each message, one in ten seconds at least."""
     ran = subprocess.run(
         ["sh", "-c", f"'{COMMAND}' watch --label test=nobody | true; echo the watch has ended"],
         env=hall.environment(),

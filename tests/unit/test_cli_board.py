@@ -7,16 +7,15 @@ import pytest
 
 from jobhall.cli.board import Board, Figures, Order, View
 from jobhall.cli.board_jobs import Pace, created_by_id
-from jobhall.model import JobError, Progress, TaskInfo, WatchUpdate
+from jobhall.model import Job, JobError, JobEvent, Progress, TaskInfo
 from jobhall.model_insight import JobCounts
 from jobhall.states import EventType, FailureKind, JobState
-from tests.support.board_news import NOW, event, job, progress, said, snapshot
+from tests.support.board_news import NOW, event, job, progress, tell
 
 
-def board(*updates: WatchUpdate) -> Board:
+def board(*news: Job | JobEvent) -> Board:
     it = Board()
-    for update in updates:
-        it.take(update, now=NOW)
+    tell(it, *news)
     return it
 
 
@@ -30,14 +29,13 @@ def shown(it: Board, order: Order = "state", *, jobs_max: int = 50) -> dict[str,
 
 def test_those_that_run_are_first_then_the_oldest_that_wait_then_the_last_that_ended() -> None:
     it = board(
-        snapshot(
-            job("young", age=5),
-            job("old", age=90),
-            job("run", JobState.RUNNING),
-            job("due", JobState.SCHEDULED, age=99),
-        ),
-        said(event("a", EventType.COMPLETED, revision=4), event("b", EventType.FAILED, revision=4)),
-        said(event("stop", EventType.CANCELLING, revision=4)),
+        job("young", age=5),
+        job("old", age=90),
+        job("run", JobState.RUNNING),
+        job("due", JobState.SCHEDULED, age=99),
+        event("a", EventType.COMPLETED, revision=4),
+        event("b", EventType.FAILED, revision=4),
+        event("stop", EventType.CANCELLING, revision=4),
     )
 
     assert list(shown(it)) == ["run", "stop", "old", "young", "due", "b", "a"]
@@ -49,12 +47,10 @@ def test_those_that_run_are_first_then_the_oldest_that_wait_then_the_last_that_e
 )
 def test_the_order_is_as_asked_and_what_ended_is_last_in_each(order: Order, ids: list[str]) -> None:
     it = board(
-        snapshot(
-            job("w", age=90, job_type="a"),
-            job("far", JobState.RUNNING, age=60, progress=Progress(percent=10.0)),
-            job("near", JobState.RUNNING, age=30, progress=Progress(percent=90.0), job_type="b"),
-        ),
-        said(event("over", EventType.COMPLETED, revision=9, job_type="a")),
+        job("w", age=90, job_type="a"),
+        job("far", JobState.RUNNING, age=60, progress=Progress(percent=10.0)),
+        job("near", JobState.RUNNING, age=30, progress=Progress(percent=90.0), job_type="b"),
+        event("over", EventType.COMPLETED, revision=9, job_type="a"),
     )
 
     assert list(shown(it, order)) == [*ids, "over"]
@@ -65,7 +61,7 @@ def test_a_job_goes_through_its_states() -> None:
     seen = []
     kinds = (EventType.SUBMITTED, EventType.CLAIMED, EventType.RUNNING, EventType.SCHEDULED, EventType.COMPLETED)
     for revision, kind in enumerate(kinds, start=1):
-        it.take(said(event("j", kind, revision=revision)), now=NOW)
+        tell(it, event("j", kind, revision=revision))
         seen.append(shown(it)["j"].name)
 
     assert seen == ["PENDING", "CLAIMED", "RUNNING", "SCHEDULED", "COMPLETED"]
@@ -73,59 +69,63 @@ def test_a_job_goes_through_its_states() -> None:
 
 def test_old_news_change_nothing_whether_they_are_events_or_a_snapshot() -> None:
     it = board(
-        snapshot(job("j", JobState.RUNNING, revision=5)),
-        said(event("j", EventType.SUBMITTED, revision=1), event("j", EventType.CLAIMED, revision=5)),
+        job("j", JobState.RUNNING, revision=5),
+        event("j", EventType.SUBMITTED, revision=1),
+        event("j", EventType.CLAIMED, revision=5),
     )
     assert shown(it) == {"j": JobState.RUNNING}
 
-    it.take(said(event("j", EventType.COMPLETED, revision=6)), now=NOW)
-    it.take(snapshot(job("j", JobState.RUNNING, revision=5)), now=NOW)
+    tell(it, event("j", EventType.COMPLETED, revision=6))
+    tell(it, job("j", JobState.RUNNING, revision=5))
     assert shown(it) == {"j": JobState.COMPLETED}
 
 
 @pytest.mark.parametrize("kind", [EventType.DELETED, EventType.LEFT])
 def test_what_is_deleted_or_falls_out_of_the_filter_is_gone(kind: EventType) -> None:
-    it = board(snapshot(job("j", JobState.RUNNING)), said(event("j", kind, revision=2)))
+    it = board(job("j", JobState.RUNNING), event("j", kind, revision=2))
 
     assert shown(it) == {}
 
 
-def test_after_a_reset_only_the_snapshot_counts() -> None:
-    it = board(snapshot(job("gone", JobState.RUNNING)), WatchUpdate(cursor="c", jobs=(job("there"),), reset=True))
+def test_where_a_watch_begins_anew_what_was_known_before_is_forgotten() -> None:
+    it = board(job("gone", JobState.RUNNING))
+
+    it.begin([job("there")], now=NOW)
 
     assert shown(it) == {"there": JobState.PENDING}
-    assert (it.whole, it.taken) == (False, 1)
 
 
 def test_pace_and_what_is_left_come_from_the_progress_of_the_last_seconds() -> None:
-    it = board(said(event("j", EventType.RUNNING, revision=3, attempt=1, worker_name="w1")))
-    it.take(said(*(progress("j", second * 10, second=second) for second in range(11))), now=NOW)
+    it = board(event("j", EventType.RUNNING, revision=3, attempt=1, worker_name="w1"))
+    tell(it, *(progress("j", second * 10, second=second) for second in range(11)))
 
     [row] = view(it).jobs
     assert row.items_per_second == pytest.approx(10)
     assert row.remaining == timedelta(seconds=90)
     assert row.worker_name == "w1"
 
-    it.take(said(*(progress("j", 100 + second * 50, second=10 + second) for second in range(11))), now=NOW)
+    tell(it, *(progress("j", 100 + second * 50, second=10 + second) for second in range(11)))
     [row] = view(it).jobs
     assert row.items_per_second == pytest.approx(50)
 
 
 def test_a_further_attempt_begins_again_and_the_last_words_of_the_one_before_say_nothing() -> None:
     it = board(
-        said(event("j", EventType.RUNNING, revision=3, attempt=1), progress("j", 500, second=1)),
-        said(event("j", EventType.RUNNING, revision=5, attempt=2), progress("j", 501, second=2, attempt=1)),
+        event("j", EventType.RUNNING, revision=3, attempt=1),
+        progress("j", 500, second=1),
+        event("j", EventType.RUNNING, revision=5, attempt=2),
+        progress("j", 501, second=2, attempt=1),
     )
     assert view(it).jobs[0].progress == Progress()
 
-    it.take(said(event("j", EventType.COMPLETED, revision=6, attempt=2)), now=NOW)
-    it.take(said(progress("j", 999, second=3, attempt=2)), now=NOW)
+    tell(it, event("j", EventType.COMPLETED, revision=6, attempt=2))
+    tell(it, progress("j", 999, second=3, attempt=2))
     assert shown(it) == {"j": JobState.COMPLETED}
 
 
 def test_a_job_of_the_snapshot_is_looked_at_whole_once_to_know_its_worker() -> None:
     brief = job("j", JobState.RUNNING, revision=3, attempt=1, progress=Progress(percent=40.0))
-    it = board(snapshot(brief, job("w")))
+    it = board(brief, job("w"))
     assert it.brief(view(it)) == ["j"]
 
     task = TaskInfo(attempt=1, fence=1, worker_name="w1", session_id="s")
@@ -139,23 +139,23 @@ def test_a_job_of_the_snapshot_is_looked_at_whole_once_to_know_its_worker() -> N
 
 def test_the_percentage_of_the_snapshot_is_no_count_of_items() -> None:
     """A job at 4 % that then said 40 items had gained 36 within the blink of an eye: `884/s` it was, and not 10."""
-    it = board(snapshot(job("j", JobState.RUNNING, attempt=1, progress=Progress(percent=4.0))))
-    it.take(said(progress("j", 40, second=0.1), progress("j", 50, second=1.1)), now=NOW)
+    it = board(job("j", JobState.RUNNING, attempt=1, progress=Progress(percent=4.0)))
+    tell(it, progress("j", 40, second=0.1), progress("j", 50, second=1.1))
 
     assert view(it).jobs[0].items_per_second == pytest.approx(10)
 
 
 def test_a_look_that_is_older_than_what_happened_since_changes_nothing() -> None:
     brief = job("j", JobState.RUNNING, revision=3)
-    it = board(snapshot(brief), said(event("j", EventType.COMPLETED, revision=4)))
+    it = board(brief, event("j", EventType.COMPLETED, revision=4))
 
-    it.learn([brief], missing_ids=["another"], now=NOW)
+    it.learn([brief, job("left", JobState.RUNNING)], missing_ids=["another"], now=NOW)
 
     assert shown(it) == {"j": JobState.COMPLETED}
 
 
 def test_a_job_that_is_known_by_its_progress_alone_is_on_the_board_until_a_look_finds_it_gone() -> None:
-    it = board(said(progress("j", 10, second=1)))
+    it = board(progress("j", 10, second=1))
     assert shown(it) == {"j": JobState.RUNNING}
     assert it.brief(view(it)) == ["j"]
 
@@ -166,12 +166,12 @@ def test_a_job_that_is_known_by_its_progress_alone_is_on_the_board_until_a_look_
 
 def test_how_it_failed_is_known_from_events_and_from_a_look() -> None:
     it = board(
-        said(event("a", EventType.FAILED, revision=2, failure_kind=FailureKind.APPLICATION, failure_code="NO_FILE")),
-        said(event("b", EventType.FAILED, revision=2, failure_kind=FailureKind.TIMEOUT)),
+        event("a", EventType.FAILED, revision=2, failure_kind=FailureKind.APPLICATION, failure_code="NO_FILE"),
+        event("b", EventType.FAILED, revision=2, failure_kind=FailureKind.TIMEOUT),
     )
-    it.learn(
-        [job("c", JobState.FAILED, error=JobError(kind=FailureKind.APPLICATION, code="BAD"))], missing_ids=[], now=NOW
-    )
+    tell(it, job("c", JobState.RUNNING))
+    failed = job("c", JobState.FAILED, revision=2, error=JobError(kind=FailureKind.APPLICATION, code="BAD"))
+    it.learn([failed], missing_ids=[], now=NOW)
 
     assert {row.id: row.failure for row in view(it).jobs} == {"a": "NO_FILE", "b": "TIMEOUT", "c": "BAD"}
 
@@ -179,9 +179,9 @@ def test_how_it_failed_is_known_from_events_and_from_a_look() -> None:
 def test_of_a_million_jobs_it_keeps_some_thousand_and_says_how_many_more_there_are() -> None:
     it = Board()
     for page in range(10):
-        it.take(WatchUpdate(cursor="c", jobs=tuple(job(f"{page}-{n}", age=1e6 - page) for n in range(1000))), now=NOW)
-    it.take(said(*(event(f"r{n}", EventType.RUNNING, revision=2) for n in range(10_000))), now=NOW)
-    it.take(said(*(event(f"e{n}", EventType.COMPLETED, revision=3) for n in range(10_000))), now=NOW)
+        it.add([job(f"{page}-{n}", age=1e6 - page) for n in range(1000)], now=NOW)
+    tell(it, *(event(f"r{n}", EventType.RUNNING, revision=2) for n in range(10_000)))
+    tell(it, *(event(f"e{n}", EventType.COMPLETED, revision=3) for n in range(10_000)))
     it.count(Figures(counts=JobCounts(pending=1_000_000, running=50_000, completed=7)), [])
 
     assert len(view(it, jobs_max=10**9).jobs) < 5000
@@ -190,10 +190,19 @@ def test_of_a_million_jobs_it_keeps_some_thousand_and_says_how_many_more_there_a
 
 
 def test_where_nobody_counts_just_these_jobs_only_those_known_are_said_to_be_more() -> None:
-    it = board(snapshot(*(job(str(n)) for n in range(30))))
+    it = board(*(job(str(n)) for n in range(30)))
     it.count(Figures(counts=JobCounts(pending=1000), wider=True), [])
 
     assert view(it, jobs_max=10).more == 20
+
+
+@pytest.mark.parametrize(("known", "waiting", "short"), [(99, 99, False), (99, 1000, True), (100, 1000, False)])
+def test_it_knows_when_it_should_ask_which_jobs_wait_next(known: int, waiting: int, *, short: bool) -> None:
+    it = board(*(job(str(number)) for number in range(known)))
+
+    it.count(Figures(counts=JobCounts(pending=waiting)), [])
+
+    assert it.short is short
 
 
 def test_a_pace_that_shrinks_begins_again() -> None:

@@ -13,7 +13,7 @@ from jobhall.model import Job, Progress, TaskInfo
 from jobhall.model_insight import JobCounts
 from jobhall.states import EventType, FailureKind, JobState, WorkerState
 from jobhall.worker_info import WorkerInfo
-from tests.support.board_news import NOW, event, job, said, snapshot
+from tests.support.board_news import NOW, event, job, tell
 
 IDS = [f"01977c0e-5b7a-7d2c-9b5e-0c1d2e3f4a{number:02x}" for number in range(100)]
 HEADING = Heading(address="127.0.0.1:50051", scope="--type resize", keys=True)
@@ -48,10 +48,10 @@ def crew(count: int) -> list[WorkerInfo]:
 
 def view(*, workers: int = 2, jobs_max: int = 200) -> View:
     board = Board()
-    board.take(snapshot(running(1, percent=45.0), running(2, percent=100.0)), now=NOW)
-    board.take(snapshot(*(job(IDS[number], age=100 - number) for number in range(10, 60))), now=NOW)
+    tell(board, running(1, percent=45.0), running(2, percent=100.0))
+    tell(board, *(job(IDS[number], age=100 - number) for number in range(10, 60)))
     failed = {"failure_kind": FailureKind.APPLICATION, "failure_code": "NO_FILE"}
-    board.take(said(event(IDS[3], EventType.FAILED, revision=3, **failed)), now=NOW)
+    tell(board, event(IDS[3], EventType.FAILED, revision=3, **failed))
     board.count(FIGURES, crew(workers))
     return board.view(jobs_max=jobs_max, now=NOW)
 

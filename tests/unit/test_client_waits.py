@@ -1,15 +1,19 @@
 """Who waits for which jobs: which watches are opened for them, what these settle, what is left when one fails."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
+import grpc
 import pytest
 
 from jobhall import CallRetry, EventType, Job, JobEvent, Jobs, JobState, WatchUpdate
-from jobhall.errors import ApiError, Code, JobNotFoundError, WatcherLimitError
+from jobhall.errors import ApiError, Code, JobNotFoundError, ServerUnreachableError, WatcherLimitError
 from jobhall.ids import canonical_id, new_id
+from jobhall.v1 import job_pb2
 from jobhall.v1 import job_service_pb2 as pb
 from jobhall.waits import Group, Waiter, Waits
+from tests.support.fake_channel import fake_server
 
 A, B, C = "a", "b", "c"
 
@@ -287,3 +291,56 @@ def test_an_id_is_written_as_the_server_writes_it() -> None:
 
     assert canonical_id(made) == canonical_id(made.upper()) == canonical_id(made.replace("-", "")) == made
     assert canonical_id("report-7") == canonical_id("") == ""
+
+
+# --- through the client, where there is no watch ---
+
+FIRST, SECOND = new_id(), new_id()
+
+
+def answered(job_id: str, state: JobState) -> job_pb2.Job:
+    return job_pb2.Job(id=job_id, state=job_pb2.JobState.ValueType(int(state)))
+
+
+@pytest.mark.parametrize("error", [WatcherLimitError("full"), ApiError("no such method", code=Code.UNIMPLEMENTED)])
+def test_many_jobs_without_a_watch_are_looked_at_and_waited_for_by_turns(error: ApiError) -> None:
+    with fake_server() as server:
+        calling = server.calling(lambda: server.client.jobs.wait_for_jobs([FIRST, SECOND]))
+        server.refuse_stream("WatchJobs", error)
+        states = [answered(FIRST, JobState.RUNNING), answered(SECOND, JobState.COMPLETED)]
+        looked = server.answer("BatchGetJobs", pb.BatchGetJobsResponse(jobs=states))
+        whole = server.answer("BatchGetJobs", pb.BatchGetJobsResponse(jobs=states[1:]))
+        held = server.answer("WaitJob", pb.WaitJobResponse(job=answered(FIRST, JobState.RUNNING)), after_seconds=5.0)
+        server.answer("BatchGetJobs", pb.BatchGetJobsResponse(jobs=states[:1]))
+        server.answer("WaitJob", pb.WaitJobResponse(job=answered(FIRST, JobState.COMPLETED)))
+
+        assert [it.id for it in calling.result(10)] == [FIRST, SECOND]
+    assert (looked.view, list(looked.job_ids)) == (job_pb2.JOB_VIEW_BASIC, [FIRST, SECOND])
+    assert (whole.view, list(whole.job_ids)) == (job_pb2.JOB_VIEW_UNSPECIFIED, [SECOND])
+    assert (held.job_id, held.timeout.ToSeconds()) == (FIRST, 5)
+
+
+def test_each_wait_without_a_watch_holds_a_call_open() -> None:
+    with fake_server() as server, ThreadPoolExecutor(1) as pool:
+        lone = server.calling(lambda: server.client.jobs.wait_for_job(FIRST))
+        server.answer("WaitJob", pb.WaitJobResponse(job=answered(FIRST, JobState.RUNNING)), after_seconds=30.0)
+        other = pool.submit(lambda: server.client.jobs.wait_for_job(SECOND))
+        server.refuse_stream("WatchJobs", WatcherLimitError("full"))
+        asked = {
+            server.answer("WaitJob", pb.WaitJobResponse(job=answered("any", JobState.COMPLETED))).job_id
+            for _ in range(2)
+        }
+
+        assert lone.result(10).succeeded
+        assert other.result(10).succeeded
+    assert asked == {FIRST, SECOND}
+
+
+def test_a_wait_for_many_that_nobody_ever_answers_is_given_up() -> None:
+    with fake_server(retry=CallRetry(attempts_max=2)) as server:
+        calling = server.calling(lambda: server.client.jobs.wait_for_jobs([FIRST, SECOND]))
+        server.stream("WatchJobs", code=grpc.StatusCode.UNAVAILABLE)
+        server.stream("WatchJobs", code=grpc.StatusCode.UNAVAILABLE)
+
+        with pytest.raises(ServerUnreachableError):
+            calling.result(10)

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import Any, Literal, get_args
 
 from jobhall.cli.board_jobs import BoardJob, JobRow, created_by_id
-from jobhall.model import Job, JobEvent, WatchUpdate
+from jobhall.model import Job, JobEvent
 from jobhall.model_insight import JobCounts
 from jobhall.states import HELD_STATES, TERMINAL_STATES, EventType, JobState
 from jobhall.worker_info import WorkerInfo
@@ -18,8 +18,10 @@ from jobhall.worker_info import WorkerInfo
 Order = Literal["state", "age", "progress", "type"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 
-_HELD_MAX = 2000
-_WAITING_MAX = 1000
+HELD_MAX = 2000
+WAITING_MAX = 1000
+"""More of them are only counted."""
+_WAITING_LOW = 100
 _ENDED_MAX = 200
 _GONE = frozenset({EventType.DELETED, EventType.LEFT})
 _RANKS = {
@@ -58,10 +60,6 @@ class Board:
     """Told what a watch says and what the server counts, it knows what to show; not for two threads at once."""
 
     def __init__(self) -> None:
-        self.whole = False
-        """Whether the snapshot is complete."""
-        self.taken = 0
-        """How many jobs of the snapshot came."""
         self._held: dict[str, BoardJob] = {}
         self._waiting: dict[str, BoardJob] = {}
         self._ended: dict[str, BoardJob] = {}
@@ -69,26 +67,39 @@ class Board:
         self._figures = Figures(counts=JobCounts())
         self._workers: tuple[WorkerInfo, ...] = ()
 
-    def take(self, update: WatchUpdate, *, now: datetime) -> None:
-        """What the watch says."""
-        if update.reset:
-            self.whole, self.taken = False, 0
-            for group in self._groups:
-                group.clear()
-        for job in update.jobs:
+    def begin(self, jobs: Iterable[Job], *, now: datetime) -> None:
+        """The jobs as they are when, or after, the watch begins; what was known before does not hold any more."""
+        for group in self._groups:
+            group.clear()
+        self.add(jobs, now=now)
+
+    def add(self, jobs: Iterable[Job], *, now: datetime) -> None:
+        """Further jobs, as they are not earlier than what the watch has said so far."""
+        for job in jobs:
             self._read(job, now=now)
-        self.taken += len(update.jobs)
-        for event in update.events:
+
+    @property
+    def short(self) -> bool:
+        """Whether many more jobs wait than it knows, and it knows so few that they might soon be missed."""
+        counts = self._figures.counts
+        return len(self._waiting) < _WAITING_LOW and counts.pending + counts.scheduled > 2 * _WAITING_LOW
+
+    def take(self, events: Iterable[JobEvent], *, now: datetime) -> None:
+        """What happened since; of what was known already, nothing."""
+        for event in events:
             if event.event_type is EventType.PROGRESS:
                 self._advance(event, now=now)
             else:
                 self._tell(event)
-        self.whole = self.whole or update.snapshot_complete
 
     def learn(self, jobs: Iterable[Job], *, missing_ids: Iterable[str], now: datetime) -> None:
-        """Jobs that were looked at whole, and those that are not there any more."""
+        """Jobs that were looked at whole, and those that are not there any more.
+
+        One that left the board meanwhile has ended: the look may be older than that.
+        """
         for job in jobs:
-            self._read(job, now=now, whole=True)
+            if self._find(job.id) is not None:
+                self._read(job, now=now, whole=True)
         for job_id in missing_ids:
             self._remove(job_id)
 
@@ -158,9 +169,9 @@ class Board:
             if len(self._ended) > _ENDED_MAX:
                 del self._ended[next(iter(self._ended))]
         elif job.state in HELD_STATES:
-            if len(self._held) < _HELD_MAX:
+            if len(self._held) < HELD_MAX:
                 self._held[job.id] = job
-        elif len(self._waiting) < _WAITING_MAX:
+        elif len(self._waiting) < WAITING_MAX:
             self._waiting[job.id] = job
 
     def _find(self, job_id: str) -> BoardJob | None:

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Self
 
-from jobhall.cli.board import Board, Figures, Order, View
+from jobhall.cli.board import HELD_MAX, WAITING_MAX, Board, Figures, Order, View
 from jobhall.cli.counting import total_of
 from jobhall.cli.exits import explain
-from jobhall.errors import ApiError, JobhallError
-from jobhall.model import WatchUpdate
+from jobhall.errors import ApiError, CursorExpiredError, CursorMismatchError, JobhallError
+from jobhall.limits import PAGE_SIZE_MAX
+from jobhall.model import Job
 from jobhall.retry import may_try_again
+from jobhall.states import HELD_STATES, WAITING_STATES, JobState
 
 if TYPE_CHECKING:
     from jobhall.cli.conditions import Which
     from jobhall.client import Client
-    from jobhall.watching import WatchOptions
 
 _REFRESH_SECONDS = 2.0
 _SILENT_SECONDS = 3 * _REFRESH_SECONDS
-_SNAPSHOT_JOBS_MAX = 5000
-"""Further jobs of the snapshot are left out: they come to the board when something happens to them."""
 _WORKERS_MAX = 200
 _JOIN_SECONDS = 2.0
 
@@ -38,13 +37,12 @@ class BoardFeed:
         """What ended the watch for good."""
         self._client = client
         self._which = which
-        whole: WatchOptions = {"include_snapshot": True, "reset_when_expired": True, "cursor": ""}
-        self._watch: WatchOptions = {**whole, **which}
         self._board = Board()
         self._lock = Lock()
         self._closing = Event()
         self._trouble = ""
         self._refreshed_at = time.monotonic()
+        self._added_at = 0.0
         self._brief: list[str] = []
         self._threads = [Thread(target=work, daemon=True) for work in (self._keep_watching, self._keep_counting)]
 
@@ -79,7 +77,7 @@ class BoardFeed:
 
     def read_once(self, order: Order, *, jobs_max: int) -> View:
         """The board as it is now, for one who does not stay."""
-        self._follow(until=lambda: self._board.whole or self._full)
+        self._begin()
         self.view(order, jobs_max=jobs_max)
         self.read()
         return self.view(order, jobs_max=jobs_max)
@@ -95,35 +93,53 @@ class BoardFeed:
         for thread in self._threads:
             thread.join(_JOIN_SECONDS)
 
-    @property
-    def _full(self) -> bool:
-        asked = self._watch["include_snapshot"]
-        return asked and not self._board.whole and self._board.taken >= _SNAPSHOT_JOBS_MAX
-
     def _keep_watching(self) -> None:
         while not self._closing.is_set():
             try:
-                self._follow(until=lambda: self._full)
+                self._follow()
+            except (CursorExpiredError, CursorMismatchError):
+                continue  # What happened meanwhile is not to be had any more, but the jobs as they are.
             except JobhallError as error:
                 if not (isinstance(error, ApiError) and may_try_again(error)):
                     self.failure = error
                     return
                 self._closing.wait(_REFRESH_SECONDS)
 
-    def _follow(self, *, until: Callable[[], bool]) -> None:
-        """Tells the board what happens; after it another call goes on from there, without the rest of a snapshot."""
-        with closing(self._client.jobs.watch(**self._watch)) as updates:
-            for update in updates:
-                self._take(update)
-                if until():
-                    self._watch["cursor"], self._watch["include_snapshot"] = update.cursor, False
-                    return
+    def _follow(self) -> None:
+        """The jobs as they are once the watch has its place, and then what happens; revisions tell what is in both.
 
-    def _take(self, update: WatchUpdate) -> None:
-        if update.reset:
-            self._watch["include_snapshot"] = True  # It comes, asked for or not.
+        A snapshot by the watch would be all jobs that have not ended, of which the board has no use for most.
+        """
+        with closing(self._client.jobs.watch(**self._which)) as updates:
+            for number, update in enumerate(updates):
+                if not number:
+                    self._begin()
+                elif self._board.short:
+                    self._add()
+                with self._lock:
+                    self._board.take(update.events, now=datetime.now(UTC))
+
+    def _begin(self) -> None:
+        jobs = [
+            *self._oldest(HELD_STATES, jobs_max=HELD_MAX),
+            *self._oldest(WAITING_STATES, jobs_max=WAITING_MAX),
+        ]
         with self._lock:
-            self._board.take(update, now=datetime.now(UTC))
+            self._board.begin(jobs, now=datetime.now(UTC))
+
+    def _add(self) -> None:
+        """Between two messages of the watch: later, what it said of one of them might be forgotten already."""
+        if time.monotonic() - self._added_at > _REFRESH_SECONDS:
+            jobs = list(self._oldest(WAITING_STATES, jobs_max=WAITING_MAX))
+            with self._lock:
+                self._board.add(jobs, now=datetime.now(UTC))
+            self._added_at = time.monotonic()
+
+    def _oldest(self, states: Iterable[JobState], *, jobs_max: int) -> Iterator[Job]:
+        listed = self._client.jobs.list_jobs(
+            **self._which, states=states, order_by="create_time", page_size=PAGE_SIZE_MAX
+        )
+        return islice(listed, jobs_max)
 
     def _keep_counting(self) -> None:
         while not self._closing.wait(_REFRESH_SECONDS):

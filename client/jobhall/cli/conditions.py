@@ -13,7 +13,7 @@ from jobhall.cli.context import Labels, Namespace
 JobIds = Annotated[str, Parameter(name="JOB_ID", help="Only these jobs.")]
 Events = Annotated[
     tuple[str, ...],
-    Parameter(name=["--event", "-e"], help="Only these, such as completed,failed; log is shown only if named."),
+    Parameter(name=["--event", "-e"], help="Only these, such as completed,failed."),
 ]
 
 

@@ -23,7 +23,7 @@ def top(
     *,
     conditions: Conditions | None = None,
     sort: Annotated[
-        Order, Parameter(name=["--sort", "-o"], help="state, if not given, has those that run first; then the oldest.")
+        Order, Parameter(name=["--sort", "-o"], help="By state if not given: those that run first, then the oldest.")
     ] = "state",
     once: Annotated[bool, Parameter(help="Show it as it is now, and end; so it is in a pipe.")] = False,
     limit: Limit = None,

@@ -48,7 +48,8 @@ def watch(
     line per event. With --json an object per line, {"job": ...} as a job is,
     {"event": ...} as it changes, each with the "cursor" to go on from: after
     that of the last line seen nothing is missing, though a few events may come
-    again. A cursor that is too old is told as {"reset": true}.
+    again. A cursor that is too old is told as {"reset": true}. Lines of a job's
+    log are shown where they are asked for, by --event log.
 
     For example:
 

@@ -73,8 +73,10 @@ class BatchLoop:
                 log.debug("housekeeping_waits", work="batches", error=str(error))
                 again = False
             if not again:
+                # By `wait_for` a cancellation is lost (in Python 3.11) that comes with the waking.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_SECONDS)
+                    async with asyncio.timeout(LOOK_EVERY_SECONDS):
+                        await self._wake.wait()
 
     async def _pass(self) -> bool:
         """One step for each batch that has something to be done; whether there is more to do at once."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import structlog
 
@@ -77,10 +77,10 @@ class Feed:
             except ApiError as error:
                 # The log waits: what could not be read just now comes with the next turn.
                 log.debug("feed_waits", error=str(error))
-            try:
-                await asyncio.wait_for(self._stirred.wait(), POLL_SECONDS)
-            except TimeoutError:
-                continue
+            # By `wait_for` a cancellation is lost (in Python 3.11) that comes with the stirring.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._stirred.wait()
 
     # --- what watchers ask ---
 
@@ -223,21 +223,24 @@ class Feed:
         while self._position < self._head:
             until, learned = self._head, self._index.learned()
             concerned, self._concerned = frozenset(self._concerned), set()
-            where = LogFilter() if self._unexplained else self._index.read(concerned)
-            self._unexplained = False
+            everything, self._unexplained = self._unexplained, False
             try:
-                while where is not None and self._watchers and self._position < until:
-                    if await self._offer(where, until):
-                        where = self._index.read(concerned)
+                while self._watchers and self._position < until:
+                    where = LogFilter() if everything else self._index.read(concerned)
+                    if where is None:
+                        break
+                    await self._offer(where, until)
             except BaseException:
                 self._unexplained = True
                 raise
             self._position = until
             self._index.settle(learned)
 
-    async def _offer(self, where: LogFilter, until: int) -> bool:
-        """Tell of the next part of the log; whether the rest has to be read by another filter."""
+    async def _offer(self, where: LogFilter, until: int) -> None:
+        """Tell of the next part of the log; of nothing yet where it has to be read by another filter."""
         part = await self._store.reads.log(where, after=self._position, until=until, limit=READ_AT_ONCE)
+        if self._index.frees(part.rows) and where != LogFilter():
+            return
         if self._position < part.first - 1:
             # The log was cut before it was read here: each watcher is to find that out at its own cursor.
             for subscription in self._watchers:
@@ -249,12 +252,7 @@ class Feed:
                 self._throttle.flush(row.job_key, row.attempt)
             for subscription in self._index.find(row):
                 subscription.offer(event)
-            if row.event_type is EventType.DELETED and self._index.names(row.job_id):
-                # Its id may be another job's in the very next event, which is found by the id and not by the key.
-                self._position = row.number
-                return True
         self._position = max(part.until, part.first - 1)
-        return False
 
     def _tell_live(self, event: WatchEvent) -> None:
         for subscription in self._index.find(event.row):

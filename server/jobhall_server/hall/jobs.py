@@ -268,7 +268,8 @@ class Jobs:
                 if job.state.terminal or left <= 0 or self._hall.draining:
                     return job
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(changes.changed(), left)
+                    async with asyncio.timeout(left):
+                        await changes.changed()
 
     # --- changing ---
 

@@ -274,7 +274,8 @@ class Unary:
                 # One that waits and is not given may be of a paused type, whose end no job tells.
                 wait = min(left, 1.0 if keys else (session.ttl_us or self._lease_us) / 1e6 / _RENEWED_PER_TTL)
                 try:
-                    await asyncio.wait_for(changes.changed(), wait)
+                    async with asyncio.timeout(wait):
+                        await changes.changed()
                 except TimeoutError:
                     await self._hall.store.run(RenewUnarySession(session.session_id))
 

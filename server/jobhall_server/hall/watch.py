@@ -17,8 +17,9 @@ from jobhall_server.hall.watch_filter import WatchFilter
 from jobhall_server.hall.watch_queue import ENDS, STORED, Subscription, WatchEvent
 
 SNAPSHOT_PAGE = 250
-_TURNS = ENDS | {EventType.SUBMITTED, EventType.RETRIED}
-"""What opens a job, or ends it."""
+_GONE = frozenset((EventType.DELETED, EventType.LEFT))
+_TURNS = ENDS | _GONE | {EventType.SUBMITTED, EventType.RETRIED, EventType.ENTERED}
+"""What opens a job, or ends it, or its part in the watch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class _Watcher:
         self._reset = False
         """Whether it has lost its place, and begins anew."""
         self._open: set[str] = set()
-        """Of the named jobs those that have not ended, where the watch is to stop when none is left."""
+        """Of the named jobs that match those that have not ended, where the watch is to stop when none is left."""
 
     async def updates(self) -> AsyncGenerator[WatchUpdate, None]:
         """All that is told. One generator, since its frames are what an open watch costs."""
@@ -84,6 +85,8 @@ class _Watcher:
         wanted = self._request.event_types | _TURNS if stops else self._request.event_types
         with self._feed.subscribe(self._principal, where, wanted=wanted) as subscription:
             self._subscription, self._until = subscription, subscription.since
+            # Only now: whoever subscribes after the drain began is not told of it.
+            self._feed.check()
             async for update in self._begin():
                 yield update
             over = stops and await self._all_over()
@@ -118,7 +121,6 @@ class _Watcher:
 
     async def _find_place(self) -> WatchFilter:
         """What it watches, with its place noted; no await lies between that and the subscription."""
-        self._feed.check()
         where = await settled(self._reads, self._principal, self._request.where)
         if self._request.stop_when_terminal and not (where.job_ids or where.batch_id):
             raise FieldNotSupportedError("stop_when_terminal", "only together with job_ids or batch_id")
@@ -168,6 +170,8 @@ class _Watcher:
             if not self._request.reset_when_expired:
                 raise
             self._subscription.forget()
+            # Ends may lie in what it missed, and what it was to look at is forgotten too.
+            self._subscription.look = True
             self._reset, self._after = True, self._feed.position
             self._until = max(self._after, self._subscription.since)
             return None
@@ -194,7 +198,7 @@ class _Watcher:
     def _note(self, event: WatchEvent) -> None:
         row = event.row
         if row.event_type in _TURNS:
-            if row.state.terminal or row.event_type is EventType.DELETED:
+            if row.state.terminal or row.event_type in _GONE:
                 self._open.discard(row.job_id)
             else:
                 self._open.add(row.job_id)
@@ -203,11 +207,11 @@ class _Watcher:
         return WatchUpdate(self._after, self._after, jobs=jobs, snapshot_complete=complete)
 
     async def _all_over(self) -> bool:
-        """Whether no job that it names is open, or its batch has ended."""
+        """Whether no job that it names is open or, where it names none, its batch has ended."""
         where = self._subscription.where
-        if where.batch_id:
+        if not where.job_ids:
             batch = await self._reads.batch(self._principal, where.batch_id)
             return batch is None or batch.record.ended_at is not None
         jobs = await self._reads.jobs_by_id(self._principal, sorted(where.job_ids))
-        self._open = {job.job_id for job in jobs if not job.state.terminal}
+        self._open = {job.job_id for job in jobs if not job.state.terminal and where.matches_job(job)}
         return not self._open

@@ -93,7 +93,7 @@ class WatchIndex:
             group[name].discard(subscription)
             if not group[name]:
                 del group[name]
-        if where.batch_key not in self._batches:
+        if where.batch_key not in self._batches and self._batch_keys.get(where.batch_id) == where.batch_key:
             self._batch_keys.pop(where.batch_id, None)
         self._rest.discard(subscription)
 
@@ -112,9 +112,16 @@ class WatchIndex:
         self._learned -= settled
         self._unknown -= settled
 
-    def names(self, job_id: str) -> bool:
-        """Whether that job is watched by its id."""
-        return job_id in self._jobs
+    def frees(self, rows: Sequence[EventRow]) -> bool:
+        """Whether some of these events delete jobs that were found by their keys alone. From here on they are found by
+        their ids: in the very next event such an id may be another job's.
+        """
+        gone = {row.job_id for row in rows if row.event_type is EventType.DELETED} & self._jobs.keys()
+        freed = gone - self._unknown
+        self._unknown |= gone
+        self._deleted |= gone
+        self._learned -= gone
+        return bool(freed)
 
     def unknown(self, job_ids: Collection[str]) -> list[str]:
         """Those of the watched jobs whose keys are not known."""

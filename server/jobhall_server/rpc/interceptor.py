@@ -157,7 +157,7 @@ class Call:
                 self._log("CANCELLED")
                 raise
         except Exception as bug:
-            if self._gone() or _server_stopped(bug):
+            if self._gone() or _call_over(bug):
                 self._log("CANCELLED")
                 raise asyncio.CancelledError from bug
             error = self._hide(bug)
@@ -246,6 +246,9 @@ async def _streamed(served: _Behaviour, request: Any, stream: Any) -> None:
             await responses.aclose()
 
 
-def _server_stopped(error: Exception) -> bool:
-    """Whether a stream was read that gRPC had just ended, at the end of a drain; its error has no public name."""
-    return isinstance(error, grpc.aio.BaseError) and "already stopped" in str(error)
+def _call_over(error: Exception) -> bool:
+    """Whether a stream was read that gRPC had just ended, at the end of a drain, or a write waited as its caller went;
+    the errors have no public names.
+    """
+    text = str(error)
+    return isinstance(error, grpc.aio.BaseError) and ("already stopped" in text or "execute_batch" in text)

@@ -14,7 +14,7 @@ from jobhall_server.domain.access import ANYBODY
 from jobhall_server.hall import feed, tokens, watch_queue
 from jobhall_server.hall.hall import Hall
 from jobhall_server.hall.views import EventRow
-from jobhall_server.hall.watch import WatchRequest, WatchUpdate
+from jobhall_server.hall.watch import WatchRequest, WatchUpdate, watch
 from jobhall_server.hall.watch_filter import WatchFilter
 from tests.support.memory.tables import Row, Tables
 from tests.support.simulation.calls import Service
@@ -23,7 +23,6 @@ from tests.support.simulation.conditions import PromiseBrokenError
 from tests.support.simulation.managers import batch_id_of
 from tests.support.simulation.network import Weather
 from tests.support.simulation.timeline import Process
-from tests.support.watching.updates import watch
 
 QUEUED_MAX, READ_AT_ONCE = 3, 5
 """Small, so that a few events are more than a queue or a part of the log holds."""
@@ -83,7 +82,7 @@ class SimulatedWatcher:
 
         async def follow(hall: Hall) -> None:
             nonlocal left
-            async for update in watch(hall, request):
+            async for update in watch(hall.feed, hall.store.reads, ANYBODY, request):
                 cursor = tokens.cursor(hall.feed.log_id, update.after)
                 self._process.call_later(self._weather.delay_seconds, self._hear, call, update, cursor)
                 left -= 1
