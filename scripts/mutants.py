@@ -37,6 +37,7 @@ class Finder(NamedTuple):
 FINDERS = {
     "simulation": Finder("tests.support.simulation", 200, 5000),
     "lifecycle": Finder("tests.support.lifecycle", 60, 1000),
+    "watching": Finder("tests.support.watching", 1, 1),
 }
 """By the folders of their faults."""
 

@@ -8,10 +8,10 @@ from math import ceil
 from jobhall_server.hall.watch_queue import Subscription
 
 TICK_SECONDS = 0.05
-QUIET_SECONDS = 8.0
+QUIET_SECONDS = 9.2
 """After about so long without a word a bookmark comes."""
-QUIET_SECONDS_MIN = 4.0
-QUIET_SECONDS_MAX = 9.0
+QUIET_SECONDS_MIN = 6.0
+QUIET_SECONDS_MAX = 9.5
 """Between these it may come sooner or later, so that thousands that were opened at once are not all told at once."""
 
 

@@ -51,6 +51,8 @@ class Feed:
         """Jobs watched by name that have events between the two."""
         self._unexplained = False
         """Whether between the two there may be events of which nobody said whose they are."""
+        self._sought: set[str] = set()
+        """Jobs whose keys are to be learnt: those of all watches that begin at the same time by one query."""
         self._stirred = asyncio.Event()
         self._readers = asyncio.Semaphore(READERS_MAX)
         self._draining = False
@@ -70,6 +72,8 @@ class Feed:
             self._stirred.clear()
             try:
                 await self._tail()
+                if self._sought:
+                    await self._seek()
                 if self._watchers and loop.time() >= looked_at + POLL_SECONDS:
                     looked_at = loop.time()
                     await self._look_around()
@@ -108,11 +112,11 @@ class Feed:
             self.bookmarks.forget(subscription)
             self._index.remove(subscription)
 
-    async def find_jobs(self, where: WatchFilter) -> None:
-        """Learn the keys of the named jobs, so that of other jobs nothing need be read for their sake."""
-        unknown = self._index.unknown(where.job_ids)
-        if unknown:
-            self.know(await self._store.reads.job_keys_of(unknown))
+    def find_jobs(self, where: WatchFilter) -> None:
+        """Learn the keys of the named jobs soon, so that of other jobs nothing need be read for their sake."""
+        if unknown := self._index.unknown(where.job_ids):
+            self._sought.update(unknown)
+            self._stirred.set()
 
     def know(self, keys: Mapping[str, int]) -> None:
         """The same, of jobs that their watcher has read."""
@@ -212,6 +216,10 @@ class Feed:
             if subscription.where.batch_key is not None:
                 subscription.look = True
                 subscription.wake()
+
+    async def _seek(self) -> None:
+        sought, self._sought = self._index.unknown(self._sought), set()
+        self.know(await self._store.reads.job_keys_of(sought))
 
     async def _look_around(self) -> None:
         """Whether other processes have written."""

@@ -136,7 +136,7 @@ class _Watcher:
         """Where it is and, where that is wanted, the jobs as they are."""
         reset, self._reset = self._reset, False
         yield WatchUpdate(self._after, self._after, reset=reset)
-        await self._feed.find_jobs(self._subscription.where)
+        self._feed.find_jobs(self._subscription.where)
         if self._request.include_snapshot or reset:
             async for update in self._snapshot():
                 yield update
