@@ -1,5 +1,5 @@
 """Applies the faults in tests/mutants, one at a time, to a copy of the source: each must be found by whom its folder
-names, the simulation or the lifecycle machine.
+names: the simulation, the lifecycle machine or the tests of the watch.
 
 With `--check` it only shows that every patch still applies.
 """
@@ -26,7 +26,7 @@ _FOUND = re.compile(r"seed (\d+) broke a promise, after (\d+) \w+: (.*)")
 
 
 class Finder(NamedTuple):
-    """Who plays the source: in runs, the simulation's schedules or the machine's stories."""
+    """Who plays the source: schedules, stories or tests."""
 
     module: str
     sound_runs: int

@@ -19,7 +19,7 @@ class EventOptions(TypedDict, total=False):
     """Events of which jobs, all conditions together, and from which place on."""
 
     namespace: str
-    """Where; empty means `default`, `-` everywhere. Not looked at where job_ids are given."""
+    """Where; empty means `default`, `-` everywhere. Not looked at where job_ids or batch_id are given."""
     job_ids: Iterable[str]
     """At most 1000."""
     batch_id: str

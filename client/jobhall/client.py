@@ -40,7 +40,8 @@ class Client:
             job = client.jobs.submit("resize", {"file": "cat.png"})
             print(client.jobs.wait_for_job(job.id, timeout=60).result)
 
-    `channel`, `clock` (monotonic seconds) and `sleep` are for tests.
+    It belongs to the process that made it; after a fork make another. `channel`, `clock` (monotonic seconds) and
+    `sleep` are for tests.
     """
 
     def __init__(

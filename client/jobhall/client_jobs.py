@@ -158,6 +158,7 @@ class JobsApi:
 
         Raises JobFailedError when it failed or was cancelled, JobTimeoutError after `timeout` seconds (None: never).
         The server answers at the job's end; `poll_interval` is the longest to rely on that before asking again.
+        Waits of one client that are under way together share a watch.
         """
         procedure = self._waiting.for_job(
             job_id,

@@ -311,7 +311,8 @@ class JobAttributes:
     batch_id: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     path: str = ""
-    access_control: AccessControl = field(default_factory=AccessControl)
+    access_control: AccessControl | None = None
+    """None where the event says nothing of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -247,7 +247,7 @@ def _attributes_from_wire(message: event_pb2.JobAttributes) -> JobAttributes:
         batch_id=message.batch_id,
         labels=dict(message.labels),
         path=message.path,
-        access_control=access_control_from_wire(message.access_control),
+        access_control=_access_control_of(message),
     )
 
 

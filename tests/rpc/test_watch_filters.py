@@ -193,7 +193,7 @@ async def test_an_event_of_a_task_names_its_worker_and_fence_and_how_it_failed(s
     answer = await server.jobs.ListJobEvents(pb.ListJobEventsRequest(job_ids=[job.id]))
 
     claimed, running, over = answer.events[1:]
-    assert [event.event_type for event in (claimed, running, over)] == [_E.CLAIMED, _E.RUNNING, _E.FAILED]
+    assert [_E(event.event_type) for event in (claimed, running, over)] == [_E.CLAIMED, _E.RUNNING, _E.FAILED]
     assert {event.worker_name for event in (claimed, running, over)} == {"cron"}
     assert {event.fence for event in (claimed, running, over)} == {given.tasks[0].fence}
     assert (over.failure_code, over.attempt) == ("BROKEN", 1)
@@ -203,18 +203,17 @@ async def test_an_event_of_a_task_names_its_worker_and_fence_and_how_it_failed(s
 async def test_pages_lead_to_the_end_and_a_watch_goes_on_from_there(server: Running) -> None:
     await register(server)
     jobs = [(await submit(server)).id for _ in range(5)]
-    pages, cursor, ends = [], "", []
-    while not ends or not ends[-1]:
-        page = await server.jobs.ListJobEvents(pb.ListJobEventsRequest(cursor=cursor, page_size=2))
+    pages: list[list[str]] = []
+    page = pb.ListJobEventsResponse()
+    while not page.end_reached:
+        page = await server.jobs.ListJobEvents(pb.ListJobEventsRequest(cursor=page.cursor, page_size=2))
         pages.append([event.job_id for event in page.events])
-        ends.append(page.end_reached)
-        cursor = page.cursor
-    call: Any = server.jobs.WatchJobs(pb.WatchJobsRequest(cursor=cursor), timeout=20)
+    call: Any = server.jobs.WatchJobs(pb.WatchJobsRequest(cursor=page.cursor), timeout=20)
     await call.read()
 
     last = await submit(server)
 
-    assert [job_id for page in pages for job_id in page] == jobs
+    assert [job_id for each in pages for job_id in each] == jobs
     assert max(map(len, pages)) == 2
     assert await told(call, 1) == [(_E.SUBMITTED, last.id)]
 

@@ -1,11 +1,11 @@
 """A watch's place: what it asks for, what it passes on, and what it makes of each way in which a stream ends."""
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jobhall import CallRetry, EventType
+from jobhall import AccessControl, CallRetry, EventType, JobAttributes
 from jobhall.errors import ApiError, Code, CursorExpiredError, CursorMismatchError
 from jobhall.v1 import event_pb2, job_pb2
 from jobhall.v1 import job_service_pb2 as pb
@@ -13,6 +13,7 @@ from jobhall.watching import WatchOptions, WatchPlace
 from tests.support.fake_channel import fake_server
 
 POLICY = CallRetry(attempts_max=3)
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 
 
 def place(**options: object) -> WatchPlace:
@@ -68,6 +69,32 @@ def test_a_watch_says_all_that_it_was_told() -> None:
         expired_cursor_action=pb.EXPIRED_CURSOR_ACTION_RESET,
         stop_when_terminal=True,
     )
+
+
+def test_an_event_reads_with_all_its_parts_and_those_before_it() -> None:
+    message = event_pb2.JobEvent(
+        event_type=event_pb2.EVENT_TYPE_UPDATED,
+        job_id="j1",
+        revision=3,
+        fence=7,
+        attributes=event_pb2.JobAttributes(
+            owner="ann",
+            organization_id="org",
+            batch_id="b1",
+            labels={"team": "red"},
+            path="/files/1",
+            access_control=job_pb2.AccessControl(read_access=["bob"]),
+        ),
+        previous_attributes=event_pb2.JobAttributes(owner="ann", batch_id="b1", labels={"team": "blue"}),
+    )
+    message.time.FromDatetime(MOMENT)
+
+    event = place().take(said("1", message)).events[0]
+
+    assert (event.event_type, event.revision, event.fence, event.happened_at) == (EventType.UPDATED, 3, 7, MOMENT)
+    assert (event.owner, event.organization_id, event.batch_id, event.path) == ("ann", "org", "b1", "/files/1")
+    assert (event.labels, event.access_control) == ({"team": "red"}, AccessControl(read_access=("bob",)))
+    assert event.previous == JobAttributes(owner="ann", batch_id="b1", labels={"team": "blue"})
 
 
 # --- old news ---

@@ -25,8 +25,10 @@ from jobhall_server.hall.watch_queue import STORED, Subscription, WatchEvent, ne
 log = structlog.get_logger(__name__)
 
 READ_AT_ONCE = 1000
-READERS_MAX = 8
-"""Watchers that read the log at their own cursors at the same time; the others wait for their turn."""
+READERS_MAX = 2
+"""Watchers that read the log at their own cursors at the same time; the others wait for their turn. Fewer than there
+are connections to read by: the tail, and all other calls, have theirs at any time.
+"""
 POLL_SECONDS = 1.0
 """How often the tail looks for what other processes wrote."""
 
@@ -144,6 +146,8 @@ class Feed:
     async def read(self, where: LogFilter, *, after: int, until: int | None = None) -> LogSlice:
         """A part of the log, for one watcher; CursorExpiredError when it no longer reaches back to `after`."""
         async with self._readers:
+            # Only now: thousands may have waited for their turn when the drain began.
+            self.check()
             part = await self._store.reads.log(where, after=after, until=until, limit=READ_AT_ONCE)
         if after < part.first - 1:
             raise CursorExpiredError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from jobhall.errors import BatchNotFoundError, CursorExpiredError, FieldNotSuppo
 from jobhall.states import EventType
 from jobhall_server.domain.access import Principal
 from jobhall_server.domain.job import JobView
+from jobhall_server.hall.bookmarks import QUIET_SECONDS
 from jobhall_server.hall.feed import Feed
 from jobhall_server.hall.reads import Reads
 from jobhall_server.hall.views import Page
@@ -97,11 +99,8 @@ class _Watcher:
                 elif subscription.overflowed:
                     subscription.overflowed = False
                     self._until = self._feed.position
-                while self._after < self._until:
-                    if (read := await self._read_on()) is not None:
-                        yield read
-                        continue
-                    async for update in self._begin():
+                if self._after < self._until:
+                    async for update in self._read_up():
                         yield update
                 if events := self._take():
                     yield self._tell(events)
@@ -159,10 +158,25 @@ class _Watcher:
             if found.jobs:
                 yield self._page(found.jobs, complete=False)
 
+    async def _read_up(self) -> AsyncGenerator[WatchUpdate, None]:
+        """The log from the watcher's own place, up to where its queue begins."""
+        while self._after < self._until:
+            reading = asyncio.create_task(self._read_on())
+            try:
+                while not (await asyncio.wait({reading}, timeout=QUIET_SECONDS))[0]:
+                    # Many read the log, and its turn has not come: it hears at least that it is not forgotten.
+                    yield self._tell([])
+            finally:
+                reading.cancel()
+            if (read := reading.result()) is not None:
+                yield read
+                continue
+            async for update in self._begin():
+                yield update
+
     async def _read_on(self) -> WatchUpdate | None:
         """The next part of the log from the watcher's own place; None when it is there no more, and it begins anew."""
         where = self._subscription.where
-        self._feed.check()
         try:
             part = await self._feed.read(where.read, after=self._after, until=self._until)
         except CursorExpiredError:

@@ -14,6 +14,7 @@ import grpc
 from jobhall.states import EventType
 from jobhall.v1 import job_service_pb2 as pb
 from jobhall.v1 import job_service_pb2_grpc
+from tests.support.watching.oracle import Asked
 from tests.support.watching.watchers import LOGGED, PASSES
 
 Brief = tuple[str, int, EventType]
@@ -33,6 +34,11 @@ def read(path: Path) -> tuple[str, list[Brief]]:
 
 def watch(address: str, path: Path, team: str) -> None:
     """For ever."""
+    asked = Asked(
+        namespace="-",
+        labels=(("team", team),) if team else (),
+        event_types=(*LOGGED, EventType.ENTERED, EventType.LEFT),
+    )
     cursor, _ = read(path)
     whole = path.read_bytes() if path.exists() else b""
     file = os.open(path, os.O_CREAT | os.O_WRONLY)
@@ -41,15 +47,14 @@ def watch(address: str, path: Path, team: str) -> None:
     with grpc.insecure_channel(address, options=[("grpc.max_reconnect_backoff_ms", 300)]) as channel:
         stub = job_service_pb2_grpc.JobServiceStub(channel)
         while True:
-            request = pb.WatchJobsRequest(namespace="-", labels={"team": team} if team else {}, cursor=cursor)
-            request.event_types.extend([*map(int, LOGGED), EventType.ENTERED, EventType.LEFT])  # type: ignore[arg-type]
+            request = pb.WatchJobsRequest(**asked.fields(), cursor=cursor)
             try:
                 for response in stub.WatchJobs(request, wait_for_ready=True):
                     cursor = response.cursor
                     events = [(event.job_id, event.revision, event.event_type) for event in response.events]
                     os.write(file, f"{json.dumps({'cursor': cursor, 'events': events})}\n".encode())
             except grpc.RpcError as error:
-                if error.code() not in PASSES:  # type: ignore[attr-defined]  # it is a call, too
+                if error.code() not in PASSES:
                     raise
 
 
