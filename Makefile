@@ -43,7 +43,7 @@ test: tools  ## Every test: unit, storage, rpc, docs, then system
 system: tools  ## The tests with real processes, the proofs in their long form; many minutes
 	$(PYTEST) $(SIDE_BY_SIDE) tests/system tests/simulation --long
 
-mutants: $(STAMP)  ## Deliberate faults: the simulation or the lifecycle machine must find each; minutes
+mutants: $(STAMP)  ## Deliberate faults: the simulation, the lifecycle machine or the tests of the watch find each; minutes
 	$(BIN)/python scripts/mutants.py
 
 bench: $(STAMP)  ## The benchmark with its two yardsticks; minutes

@@ -20,6 +20,9 @@ PROGRESS_REPORTS = 250
 _IDLE_SECONDS = 10.0
 """In which each watch that nothing happens to has one bookmark."""
 _SETTLE_SECONDS = 2.0
+_LOOK_SECONDS = 0.5
+_QUIET_SHARE = 0.05
+"""Of a core: a server that uses less has nothing to do."""
 
 
 def latency(run: Run) -> Figures:
@@ -58,7 +61,7 @@ def idle(run: Run) -> Figures:
     size, server = run.sizes.idle_watches, run.server.child
     with _bare_server(run) as (bare, address):
         before = _resident(bare)
-        with _holding(run, "hold-bare", address=address):
+        with _holding(run, "hold-bare", bare, address=address):
             bare_kb = (_resident(bare) - before) / size / 1024
     run.produce("batches", size).read(within=RUN_SECONDS_MAX)
     with jobhall.Client(run.server.address) as client:
@@ -66,12 +69,12 @@ def idle(run: Run) -> Figures:
     load = _Load(run, run.sizes.idle_jobs, other_events=2 * size)
     before = _resident(server)
     run.begin()
-    with _holding(run, "hold") as audience:
+    with _holding(run, "hold", server) as audience:
         watch_kb = (_resident(server) - before) / size / 1024
         figures = _while_idle(server, audience)
         watched = [load.turn() | load.starts()]
     free = [load.turn() | load.starts(), load.turn()]
-    with _holding(run, "hold"):
+    with _holding(run, "hold", server):
         watched.append(load.turn())
     run.server.stop()
     run.server.check(load.done)
@@ -210,14 +213,20 @@ def _bare_server(run: Run) -> Iterator[tuple[Child, str]]:
 
 
 @contextmanager
-def _holding(run: Run, way: str, *, address: str = "") -> Iterator[Child]:
-    """As many open streams as there are to be idle; each has had its bookmarks when they are closed."""
+def _holding(run: Run, way: str, server: Child, *, address: str = "") -> Iterator[Child]:
+    """As many open streams of the server as there are to be idle; when this ends it is done with closing them."""
     audience = run.attend(way, run.sizes.idle_watches, address=address)
     audience.read(within=RUN_SECONDS_MAX)
     yield audience
     audience.stop_kindly()
     audience.read(within=RUN_SECONDS_MAX)
     audience.stop()
+    deadline = time.monotonic() + RUN_SECONDS_MAX
+    busy = True
+    while busy and time.monotonic() < deadline:
+        before = cpu_seconds(server.pid)
+        time.sleep(_LOOK_SECONDS)
+        busy = cpu_seconds(server.pid) - before > _QUIET_SHARE * _LOOK_SECONDS
 
 
 def _follower(run: Run, way: str, count: int) -> Child:

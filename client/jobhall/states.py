@@ -70,7 +70,7 @@ class EventType(IntEnum):
     RETRIED = 10
     """RetryJob made it PENDING again."""
     UPDATED = 11
-    """UpdateJob changed something that filters or access rules name."""
+    """UpdateJob changed something."""
     DELETED = 12
     """The job is gone; its log entries stay until the log's own old end."""
     IMPORTED = 13

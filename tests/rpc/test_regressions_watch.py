@@ -1,26 +1,36 @@
 """Faults of watching that were found by hunting: each test opens with what went wrong before it was mended."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobhall.states import LogLevel
+from jobhall.errors import DrainingError
+from jobhall.states import EventType, LogLevel
 from jobhall.v1 import event_pb2
 from jobhall.v1 import job_service_pb2 as pb
-from jobhall_server.domain.access import ANYBODY
+from jobhall_server.domain.access import ANYBODY, Principal
+from jobhall_server.domain.batch import BatchView
+from jobhall_server.domain.moves import JobUpdate
 from jobhall_server.domain.progress import Progress
+from jobhall_server.hall import tokens
+from jobhall_server.hall.batch_submissions import BatchSubmission
 from jobhall_server.hall.clock import SystemClock
+from jobhall_server.hall.feed import READERS_MAX, Feed
 from jobhall_server.hall.frames import LogsBody
 from jobhall_server.hall.hall import Hall, HallSettings
 from jobhall_server.hall.job_type_units import Registration
-from jobhall_server.hall.submits import Submission
-from jobhall_server.hall.views import LogLine
+from jobhall_server.hall.retention import cut_what_is_old
+from jobhall_server.hall.store import Store as HallStore
+from jobhall_server.hall.submits import Submission, labels_text
+from jobhall_server.hall.views import LogFilter, LogLine, LogSlice, Retention
 from jobhall_server.hall.watch import WatchRequest, watch
 from jobhall_server.hall.watch_filter import WatchFilter
-from jobhall_server.hall.watch_queue import LIVE, LIVE_LOG_LENGTH_MAX, QUEUED_MAX
+from jobhall_server.hall.watch_index import WatchIndex
+from jobhall_server.hall.watch_queue import LIVE, LIVE_LOG_LENGTH_MAX, QUEUED_MAX, Subscription
 from jobhall_server.storage.store import Store
 from tests.support.calls import refusal, register, submit
 from tests.support.servers import Running
@@ -141,6 +151,245 @@ async def test_labels_that_no_job_can_have_are_refused_by_name(server: Running) 
     error = await _ends_with(server.jobs.WatchJobs(request, timeout=10))
 
     assert error == ("FIELD_INVALID", "labels['a\"b']")
+
+
+class Onlooker:
+    """The store as another process sees it: nobody tells it of commits. It counts how often the log is read."""
+
+    def __init__(self, store: HallStore) -> None:
+        self._store = store
+        self.log_place, self.job_keys_of = store.reads.log_place, store.reads.job_keys_of
+        self.log_reads = 0
+
+    @property
+    def reads(self) -> Any:
+        return self
+
+    def on_commit(self, callback: object) -> None:
+        pass
+
+    def on_batch_end(self, callback: object) -> None:
+        pass
+
+    async def log(self, where: LogFilter, **place: int) -> LogSlice:
+        self.log_reads += 1
+        return await self._store.reads.log(where, **place)
+
+
+@asynccontextmanager
+async def onlooking(hall: Hall, job_ids: Sequence[str]) -> AsyncIterator[tuple[Onlooker, Subscription]]:
+    """What is offered to a watcher of those jobs in another process, which looks when the block has ended."""
+    store: Any = Onlooker(hall.store)
+    feed = Feed(store, watchers_max=10)
+    await feed.begin()
+    where = WatchFilter(job_ids=frozenset(job_ids))
+    with feed.subscribe(ANYBODY, where) as subscription:
+        feed.find_jobs(where)
+        await _run(feed, lambda: not feed._index.unknown(job_ids), what="the jobs' keys are known")
+        yield store, subscription
+        last = (await hall.store.reads.log_place()).last
+        await _run(feed, lambda: feed.position >= last, what="the feed is at the log's end")
+
+
+async def test_what_follows_a_deletion_in_what_another_process_wrote_is_told(hall: Hall) -> None:
+    # Whose events another process had written, or a failed read had left behind, is not known, so all of the log is
+    # read; the deletion of a watched job narrowed that to what was known, and the events of other jobs were lost.
+    goes, ends = (await flood(hall, 1000))[:2]
+    async with onlooking(hall, (goes, ends)) as (_, subscription):
+        await hall.jobs.delete(ANYBODY, goes)
+        await hall.jobs.cancel(ANYBODY, ends, reason="")
+
+    told = [event.row.job_id for event in subscription.take()]
+    assert told == [goes, ends]
+
+
+async def test_the_deletion_of_many_watched_jobs_is_read_once_more_at_most(hall: Hall) -> None:
+    # Each deletion of a job that was watched by name had the rest of the log read again, since its id may be another
+    # job's in the next event: a purge of a thousand of them kept the loop busy for seconds.
+    job_ids = (await flood(hall, 1000))[:200]
+    async with onlooking(hall, job_ids) as (store, subscription):
+        for job_id in job_ids:
+            await hall.jobs.delete(ANYBODY, job_id)
+
+    assert {event.row.job_id for event in subscription.take()} == set(job_ids)
+    assert store.log_reads <= 2
+
+
+async def test_a_key_that_was_asked_for_before_a_watcher_came_is_not_taken_for_its_own(hall: Hall) -> None:
+    # Who had asked left, the job was deleted unwatched, and the old answer came to the next watcher of that id: the
+    # events of another job that was submitted with it were never read.
+    [job_id] = (await flood(hall, 1000))[:1]
+    where, asked, answered = WatchFilter(job_ids=frozenset((job_id,))), asyncio.Event(), asyncio.Event()
+    store: Any = Onlooker(hall.store)
+    find = store.job_keys_of
+
+    async def find_slowly(job_ids: Sequence[str]) -> dict[str, int]:
+        asked.set()
+        await answered.wait()
+        found: dict[str, int] = await find(job_ids)
+        return found
+
+    store.job_keys_of = find_slowly
+    feed = Feed(store, watchers_max=10)
+    await feed.begin()
+    running = asyncio.create_task(feed.run())
+    with feed.subscribe(ANYBODY, where):
+        feed.find_jobs(where)
+        await asked.wait()
+    with feed.subscribe(ANYBODY, where):
+        answered.set()
+        await eventually_async(lambda: not feed._sought, within=SOON_SECONDS, what="the answer is there")
+        await asyncio.sleep(0)
+        assert feed._index.unknown([job_id])
+    running.cancel()
+
+
+async def test_a_watch_that_lost_its_place_ends_with_jobs_that_ended_meanwhile(hall: Hall) -> None:
+    # The log was cut under a slow reader, the end of its job with it. It began anew, as it had asked to, but nobody
+    # looked whether the job was over: a watch with stop_when_terminal stayed open for ever.
+    [job_id] = (await flood(hall, 1000))[:1]
+    where = WatchFilter(job_ids=frozenset((job_id,)))
+    request = WatchRequest(where, stop_when_terminal=True, reset_when_expired=True)
+    updates: Any = watch(hall.feed, hall.store.reads, ANYBODY, request)
+    await anext(updates)
+    await _bookmark(hall, updates)
+
+    await hall.jobs.cancel(ANYBODY, job_id, reason="")
+    await flood(hall, 1000)
+    [subscription] = hall.feed._watchers
+    subscription.overflowed = True
+    await cut_what_is_old(hall.store, Retention(events_max=1))
+
+    assert True in [update.reset async for update in _within(updates)]
+    assert hall.feed.watching == 0
+
+
+async def test_a_named_job_that_does_not_match_keeps_no_watch_open(hall: Hall) -> None:
+    # Only the events that match were seen, but all of the named jobs were waited for.
+    [view] = [view for view, _ in await hall.jobs.submit_many(ANYBODY, [Submission("score", labels={"team": "red"})])]
+    for labels in ((("team", "blue"),), (("team", "red"),)):
+        where = WatchFilter(job_ids=frozenset((view.job_id,)), labels=labels)
+        request = WatchRequest(where, stop_when_terminal=True)
+        updates: Any = watch(hall.feed, hall.store.reads, ANYBODY, request)
+        await anext(updates)
+        if labels == (("team", "red"),):
+            await _bookmark(hall, updates)
+            await hall.jobs.update(
+                ANYBODY, view.job_id, JobUpdate(frozenset({"labels"}), labels=labels_text({"team": "green"}))
+            )
+
+        kinds = [event.row.event_type async for update in _within(updates) for event in update.events]
+
+        assert kinds == ([EventType.LEFT] if labels == (("team", "red"),) else [])
+
+
+async def test_named_jobs_of_a_batch_are_waited_for(hall: Hall) -> None:
+    # With job_ids and a batch_id nothing was ever noted as open, and the watch ended at its first look.
+    batch, [job_id] = await hall.batches.create(ANYBODY, BatchSubmission("default", [Submission("score")]))
+    where = WatchFilter(batch_id=batch.record.batch_id, job_ids=frozenset((job_id,)))
+    updates: Any = watch(hall.feed, hall.store.reads, ANYBODY, WatchRequest(where, stop_when_terminal=True))
+    await anext(updates)
+    await _bookmark(hall, updates)
+
+    await hall.jobs.cancel(ANYBODY, job_id, reason="")
+
+    kinds = [event.row.event_type async for update in _within(updates) for event in update.events]
+    assert kinds == [EventType.CANCELLED]
+
+
+async def test_a_watch_that_finds_its_batch_as_the_server_drains_is_told(hall: Hall) -> None:
+    # It had asked before whether the server drains, and was no watcher yet when all watchers were told: it stayed
+    # until the server's patience was over.
+    read = asyncio.Event()
+
+    class SlowReads:
+        async def batch(self, principal: Principal, batch_id: str) -> BatchView | None:
+            await read.wait()
+            return await hall.store.reads.batch(principal, batch_id)
+
+    batch, _ = await hall.batches.create(ANYBODY, BatchSubmission("default"))
+    slow: Any = SlowReads()
+    updates: Any = watch(hall.feed, slow, ANYBODY, WatchRequest(WatchFilter(batch_id=batch.record.batch_id)))
+    opening = asyncio.create_task(anext(updates))
+    await asyncio.sleep(0)
+    hall.drain()
+    read.set()
+
+    with pytest.raises(DrainingError):
+        await asyncio.wait_for(opening, SOON_SECONDS)
+
+
+async def test_those_who_wait_for_their_turn_to_read_leave_with_the_drain(hall: Hall) -> None:
+    # Whether the server drains was asked before the turn and not within it: each of the thousands read once more.
+    await flood(hall, 1000)
+    async with AsyncExitStack() as turns:
+        for _ in range(READERS_MAX):
+            await turns.enter_async_context(hall.feed._readers)
+        reading = asyncio.create_task(hall.feed.read(LogFilter(), after=0))
+        await asyncio.sleep(0)
+        hall.drain()
+
+    with pytest.raises(DrainingError):
+        await reading
+
+
+async def test_who_waits_long_for_a_turn_to_read_hears_of_the_server(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Thousands that came back at once waited for minutes without a word, and their clients took the server for dead.
+    monkeypatch.setattr("jobhall_server.hall.watch.QUIET_SECONDS", 0.05)
+    job_ids = await flood(hall, 1000)
+    cursor = tokens.cursor(hall.feed.log_id, 0)
+    updates: Any = watch(hall.feed, hall.store.reads, ANYBODY, WatchRequest(WatchFilter(), cursor=cursor))
+    async with AsyncExitStack() as turns:
+        for _ in range(READERS_MAX):
+            await turns.enter_async_context(hall.feed._readers)
+        assert [(await anext(updates)).after for _ in range(3)] == [0, 0, 0]
+
+    seen: list[str] = []
+    async with asyncio.timeout(SOON_SECONDS):
+        while len(seen) < len(job_ids):
+            seen += [event.row.job_id for event in (await anext(updates)).events]
+    assert seen == job_ids
+    await updates.aclose()
+
+
+def test_who_still_watches_a_deleted_batch_takes_nothing_from_the_new_one() -> None:
+    # When it left, the key of the batch that has the id by now was forgotten, and its watchers heard of no progress.
+    old, new = (
+        Subscription(ANYBODY, WatchFilter(batch_id="same", batch_key=key), since=0, wanted=LIVE) for key in (1, 2)
+    )
+    index = WatchIndex()
+    index.add(old)
+    index.add(new)
+
+    index.remove(old)
+
+    assert index.batch_key("same") == 2
+
+
+async def _run(feed: Feed, until: Callable[[], bool], *, what: str) -> None:
+    running = asyncio.create_task(feed.run())
+    await eventually_async(until, within=SOON_SECONDS, what=what)
+    running.cancel()
+
+
+async def _bookmark(hall: Hall, updates: Any) -> None:
+    """Have it wait for news, as it does when it has looked at all there is, and tell that there are none."""
+    waiting = asyncio.create_task(anext(updates))
+    [subscription] = hall.feed._watchers
+    await eventually_async(
+        lambda: subscription in hall.feed.bookmarks._told_at, within=SOON_SECONDS, what="it waits for news"
+    )
+    await asyncio.sleep(0)
+    subscription.wake()
+    assert not (await waiting).events
+
+
+async def _within(updates: Any) -> AsyncIterator[Any]:
+    async with asyncio.timeout(SOON_SECONDS):
+        async for update in updates:
+            yield update
 
 
 async def _ends_with(call: Any) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import pytest
 
 from jobhall.errors import ApiError, Code
 from jobhall.limits import MESSAGE_BYTES_MAX
-from jobhall.v1 import event_pb2
+from jobhall.v1 import event_pb2, job_pb2
 from jobhall.v1 import job_service_pb2 as pb
 from jobhall.wire_errors import error_from_call
 from jobhall_server.hall.tokens import cursor
@@ -66,6 +66,27 @@ async def test_every_event_of_a_job_comes_in_order(server: Running) -> None:
     assert seen[1].worker_name == "by-hand"
     assert dict(seen[0].attributes.labels) == {"a": "b"}
     assert seen[0].time.seconds > 0
+    call.cancel()
+    await worker.end()
+
+
+async def test_progress_of_a_job_that_is_being_cancelled_does_not_say_that_it_runs(server: Running) -> None:
+    worker = RawWorker(server)
+    await worker.hello()
+    call = watch(server, event_types=[event_pb2.EVENT_TYPE_PROGRESS, event_pb2.EVENT_TYPE_LOG])
+    await call.read()
+    job = await submit(server)
+    (task,) = await worker.tasks()
+    await worker.report(task.lease_token, accepted={})
+    await server.jobs.CancelJob(pb.CancelJobRequest(job_id=job.id))
+
+    progress: Any = {"items_processed": 3, "number": 3}
+    await worker.send(task_updates={"updates": [{"lease_token": task.lease_token, "progress": progress}]})
+    await worker.log(task.lease_token, 1, "stopping")
+
+    seen = await events(call, 2)
+    assert {event.state for event in seen} == {job_pb2.JOB_STATE_CANCELLING}
+    assert {event.revision for event in seen} == {0}
     call.cancel()
     await worker.end()
 

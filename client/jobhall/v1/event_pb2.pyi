@@ -50,7 +50,7 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     EVENT_TYPE_RETRIED: _EventType.ValueType  # 10
     """RetryJob made it PENDING again."""
     EVENT_TYPE_UPDATED: _EventType.ValueType  # 11
-    """UpdateJob changed something that filters or access rules name."""
+    """UpdateJob changed something."""
     EVENT_TYPE_DELETED: _EventType.ValueType  # 12
     """The job is gone; its log entries stay."""
     EVENT_TYPE_IMPORTED: _EventType.ValueType  # 13
@@ -90,7 +90,7 @@ EVENT_TYPE_CANCELLED: EventType.ValueType  # 9
 EVENT_TYPE_RETRIED: EventType.ValueType  # 10
 """RetryJob made it PENDING again."""
 EVENT_TYPE_UPDATED: EventType.ValueType  # 11
-"""UpdateJob changed something that filters or access rules name."""
+"""UpdateJob changed something."""
 EVENT_TYPE_DELETED: EventType.ValueType  # 12
 """The job is gone; its log entries stay."""
 EVENT_TYPE_IMPORTED: EventType.ValueType  # 13

@@ -386,13 +386,14 @@ class Connection:
     def _publish_progress(self) -> None:
         holdings = self.machine.holdings
         for token, job_key in holdings.progress.untold().items():
-            facts = holdings.tasks[token].facts
-            queue = self._hall.registry.queue(facts.queue_key)
-            self._hall.feed.publish_progress(facts, queue, holdings.progress.latest[job_key])
+            task, progress = holdings.tasks[token], holdings.progress.latest[job_key]
+            queue = self._hall.registry.queue(task.facts.queue_key)
+            self._hall.feed.publish_progress(task.facts, queue, progress, cancelling=task.cancel is not None)
 
     def _publish_logs(self, batch: Batch, judged: Judged) -> None:
         for place, report in enumerate(batch.reports):
             task = self.machine.holdings.tasks.get(report.token)
             if isinstance(report.body, LogsBody) and task is not None and place not in judged.refused:
                 queue = self._hall.registry.queue(task.facts.queue_key)
-                self._hall.feed.publish_logs(task.facts, queue, report.body, at=self._hall.clock.now_us())
+                at, cancelling = self._hall.clock.now_us(), task.cancel is not None
+                self._hall.feed.publish_logs(task.facts, queue, report.body, at=at, cancelling=cancelling)

@@ -180,10 +180,13 @@ class Feed:
 
     # --- what others tell ---
 
-    def publish_progress(self, task: Claimed | HeldRow, queue: QueueView, progress: Progress) -> None:
+    def publish_progress(
+        self, task: Claimed | HeldRow, queue: QueueView, progress: Progress, *, cancelling: bool = False
+    ) -> None:
         """Tell watchers how far a running task is; best effort."""
         if self._watchers:
-            row = self._live_row(EventType.PROGRESS, task, queue, progress.reported_at or 0)
+            at = progress.reported_at or 0
+            row = self._live_row(EventType.PROGRESS, task, queue, at=at, cancelling=cancelling)
             self._throttle.publish(WatchEvent(row, progress))
 
     @property
@@ -191,11 +194,14 @@ class Feed:
         """Whether anybody follows logs here."""
         return self._log_watchers > 0
 
-    def publish_logs(self, task: Claimed | HeldRow, queue: QueueView, logs: LogsBody, *, at: int) -> None:
+    def publish_logs(
+        self, task: Claimed | HeldRow, queue: QueueView, logs: LogsBody, *, at: int, cancelling: bool = False
+    ) -> None:
         """Tell watchers what a running task has written to its log, as far as it is kept; best effort."""
         lines = newest([*enumerate(logs.kept, logs.first_number)])
         if lines:
-            self._throttle.publish(WatchEvent(self._live_row(EventType.LOG, task, queue, at), lines=lines))
+            row = self._live_row(EventType.LOG, task, queue, at=at, cancelling=cancelling)
+            self._throttle.publish(WatchEvent(row, lines=lines))
 
     def drain(self) -> None:
         """End every watch: its client resumes elsewhere, at its cursor."""
@@ -223,7 +229,14 @@ class Feed:
 
     async def _seek(self) -> None:
         sought, self._sought = self._index.unknown(self._sought), set()
-        self.know(await self._store.reads.job_keys_of(sought))
+        self._index.newcomers.clear()
+        try:
+            found = await self._store.reads.job_keys_of(sought)
+        except BaseException:
+            self._sought.update(sought)
+            raise
+        # The job may be deleted since, and watched by none as it was: who came meanwhile waits for another one.
+        self.know({job_id: key for job_id, key in found.items() if job_id not in self._index.newcomers})
 
     async def _look_around(self) -> None:
         """Whether other processes have written."""
@@ -270,7 +283,9 @@ class Feed:
         for subscription in self._index.find(event.row):
             subscription.offer_live(event)
 
-    def _live_row(self, event_type: EventType, job: Claimed | HeldRow, queue: QueueView, at: int) -> EventRow:
+    def _live_row(
+        self, event_type: EventType, job: Claimed | HeldRow, queue: QueueView, *, at: int, cancelling: bool
+    ) -> EventRow:
         return EventRow(
             number=0,
             job_key=job.lease.job_key,
@@ -278,7 +293,7 @@ class Feed:
             namespace=queue.namespace,
             job_type=queue.job_type,
             event_type=event_type,
-            state=JobState.RUNNING,
+            state=JobState.CANCELLING if cancelling else JobState.RUNNING,
             revision=0,
             attempt=job.attempt,
             worker="",

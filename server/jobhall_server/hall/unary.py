@@ -328,11 +328,11 @@ class Unary:
             row = rows.get(report.token)
             if row is None:
                 continue
-            queue = self._hall.registry.queue(row.queue_key)
+            queue, cancelling = self._hall.registry.queue(row.queue_key), row.state is JobState.CANCELLING
             if isinstance(report.body, Progress):
-                feed.publish_progress(row, queue, report.body)
+                feed.publish_progress(row, queue, report.body, cancelling=cancelling)
             elif isinstance(report.body, LogsBody) and feed.logs_wanted:
-                feed.publish_logs(row, queue, report.body, at=self._hall.clock.now_us())
+                feed.publish_logs(row, queue, report.body, at=self._hall.clock.now_us(), cancelling=cancelling)
 
 
 def _expires_at(session: SessionRecord | None) -> int | None:

@@ -38,6 +38,8 @@ class WatchIndex:
         """Of these those whose job is gone. Another may come with the same id, and only its event tells its key: what a
         query answers may be of before.
         """
+        self.newcomers: set[str] = set()
+        """Jobs that nobody watched when it was last cleared."""
         self._batches: _Group[int] = {}
         self._batch_keys: dict[str, int] = {}
         self._labels: _Group[tuple[str | None, str, str]] = {}
@@ -63,6 +65,7 @@ class WatchIndex:
             if known is None:
                 known = self._jobs[job_id] = _Job(None, set())
                 self._unknown.add(job_id)
+                self.newcomers.add(job_id)
             known.watchers.add(subscription)
         if where.job_ids:
             return
@@ -82,7 +85,7 @@ class WatchIndex:
             known.watchers.discard(subscription)
             if not known.watchers:
                 del self._jobs[job_id]
-                for ids in (self._unknown, self._learned, self._deleted):
+                for ids in (self._unknown, self._learned, self._deleted, self.newcomers):
                     ids.discard(job_id)
                 if known.key is not None:
                     self._keys.discard(known.key)

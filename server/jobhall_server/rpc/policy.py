@@ -64,7 +64,7 @@ POLICY: Mapping[str, Rule] = MappingProxyType(
                 "ListItemErrors": _READ,
                 "ListJobEvents": _READ,
                 # Not held: the feed ends it. A task more for each open watch would be half of its memory.
-                "WatchJobs": Rule(Role.USER),
+                "WatchJobs": Rule(Role.USER, brief=True),
             },
             "jobhall.v1.JobTypeService": {
                 "RegisterJobType": _CHANGE,
