@@ -48,7 +48,7 @@ class Server:
             while True:
                 self.child.check()
                 # One row that is read by its key: the wait costs the server nothing.
-                [events] = connection.execute("SELECT value FROM jobhall_counters WHERE name = 'event'").fetchone()
+                [events] = connection.execute("SELECT last_event FROM jobhall_counters WHERE key = 0").fetchone()
                 if events >= 4 * jobs + other_events and not self._unfinished(connection):
                     return time.time()
                 if time.monotonic() > deadline:

@@ -72,8 +72,8 @@ def idle(run: Run) -> Figures:
     with _holding(run, "hold", server) as audience:
         watch_kb = (_resident(server) - before) / size / 1024
         figures = _while_idle(server, audience)
-        watched = [load.turn() | load.starts()]
-    free = [load.turn() | load.starts(), load.turn()]
+        watched = [load.starts() | load.turn()]
+    free = [load.starts() | load.turn(), load.turn()]
     with _holding(run, "hold", server):
         watched.append(load.turn())
     run.server.stop()
@@ -84,6 +84,7 @@ def idle(run: Run) -> Figures:
         figures[f"{name}_watched"] = fmean(turn[name] for turn in watched if name in turn)
     for name in ("submits_per_second", "drained_per_second"):
         figures[f"{name}_lost_percent"] = 100 * (1 - figures[f"{name}_watched"] / figures[name])
+    figures["cpu_more_percent"] = 100 * (figures["cpu_us_per_job_watched"] / figures["cpu_us_per_job"] - 1)
     return figures
 
 

@@ -1,8 +1,8 @@
 """Faults of watching that were found by hunting: each test opens with what went wrong before it was mended."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,13 @@ from jobhall_server.domain.progress import Progress
 from jobhall_server.hall import tokens
 from jobhall_server.hall.batch_submissions import BatchSubmission
 from jobhall_server.hall.clock import SystemClock
-from jobhall_server.hall.feed import READERS_MAX, Feed
+from jobhall_server.hall.feed import READERS_MAX
 from jobhall_server.hall.frames import LogsBody
 from jobhall_server.hall.hall import Hall, HallSettings
 from jobhall_server.hall.job_type_units import Registration
 from jobhall_server.hall.retention import cut_what_is_old
-from jobhall_server.hall.store import Store as HallStore
 from jobhall_server.hall.submits import Submission, labels_text
-from jobhall_server.hall.views import LogFilter, LogLine, LogSlice, Retention
+from jobhall_server.hall.views import LogFilter, LogLine, Retention
 from jobhall_server.hall.watch import WatchRequest, watch
 from jobhall_server.hall.watch_filter import WatchFilter
 from jobhall_server.hall.watch_index import WatchIndex
@@ -153,97 +152,6 @@ async def test_labels_that_no_job_can_have_are_refused_by_name(server: Running) 
     assert error == ("FIELD_INVALID", "labels['a\"b']")
 
 
-class Onlooker:
-    """The store as another process sees it: nobody tells it of commits. It counts how often the log is read."""
-
-    def __init__(self, store: HallStore) -> None:
-        self._store = store
-        self.log_place, self.job_keys_of = store.reads.log_place, store.reads.job_keys_of
-        self.log_reads = 0
-
-    @property
-    def reads(self) -> Any:
-        return self
-
-    def on_commit(self, callback: object) -> None:
-        pass
-
-    def on_batch_end(self, callback: object) -> None:
-        pass
-
-    async def log(self, where: LogFilter, **place: int) -> LogSlice:
-        self.log_reads += 1
-        return await self._store.reads.log(where, **place)
-
-
-@asynccontextmanager
-async def onlooking(hall: Hall, job_ids: Sequence[str]) -> AsyncIterator[tuple[Onlooker, Subscription]]:
-    """What is offered to a watcher of those jobs in another process, which looks when the block has ended."""
-    store: Any = Onlooker(hall.store)
-    feed = Feed(store, watchers_max=10)
-    await feed.begin()
-    where = WatchFilter(job_ids=frozenset(job_ids))
-    with feed.subscribe(ANYBODY, where) as subscription:
-        feed.find_jobs(where)
-        await _run(feed, lambda: not feed._index.unknown(job_ids), what="the jobs' keys are known")
-        yield store, subscription
-        last = (await hall.store.reads.log_place()).last
-        await _run(feed, lambda: feed.position >= last, what="the feed is at the log's end")
-
-
-async def test_what_follows_a_deletion_in_what_another_process_wrote_is_told(hall: Hall) -> None:
-    # Whose events another process had written, or a failed read had left behind, is not known, so all of the log is
-    # read; the deletion of a watched job narrowed that to what was known, and the events of other jobs were lost.
-    goes, ends = (await flood(hall, 1000))[:2]
-    async with onlooking(hall, (goes, ends)) as (_, subscription):
-        await hall.jobs.delete(ANYBODY, goes)
-        await hall.jobs.cancel(ANYBODY, ends, reason="")
-
-    told = [event.row.job_id for event in subscription.take()]
-    assert told == [goes, ends]
-
-
-async def test_the_deletion_of_many_watched_jobs_is_read_once_more_at_most(hall: Hall) -> None:
-    # Each deletion of a job that was watched by name had the rest of the log read again, since its id may be another
-    # job's in the next event: a purge of a thousand of them kept the loop busy for seconds.
-    job_ids = (await flood(hall, 1000))[:200]
-    async with onlooking(hall, job_ids) as (store, subscription):
-        for job_id in job_ids:
-            await hall.jobs.delete(ANYBODY, job_id)
-
-    assert {event.row.job_id for event in subscription.take()} == set(job_ids)
-    assert store.log_reads <= 2
-
-
-async def test_a_key_that_was_asked_for_before_a_watcher_came_is_not_taken_for_its_own(hall: Hall) -> None:
-    # Who had asked left, the job was deleted unwatched, and the old answer came to the next watcher of that id: the
-    # events of another job that was submitted with it were never read.
-    [job_id] = (await flood(hall, 1000))[:1]
-    where, asked, answered = WatchFilter(job_ids=frozenset((job_id,))), asyncio.Event(), asyncio.Event()
-    store: Any = Onlooker(hall.store)
-    find = store.job_keys_of
-
-    async def find_slowly(job_ids: Sequence[str]) -> dict[str, int]:
-        asked.set()
-        await answered.wait()
-        found: dict[str, int] = await find(job_ids)
-        return found
-
-    store.job_keys_of = find_slowly
-    feed = Feed(store, watchers_max=10)
-    await feed.begin()
-    running = asyncio.create_task(feed.run())
-    with feed.subscribe(ANYBODY, where):
-        feed.find_jobs(where)
-        await asked.wait()
-    with feed.subscribe(ANYBODY, where):
-        answered.set()
-        await eventually_async(lambda: not feed._sought, within=SOON_SECONDS, what="the answer is there")
-        await asyncio.sleep(0)
-        assert feed._index.unknown([job_id])
-    running.cancel()
-
-
 async def test_a_watch_that_lost_its_place_ends_with_jobs_that_ended_meanwhile(hall: Hall) -> None:
     # The log was cut under a slow reader, the end of its job with it. It began anew, as it had asked to, but nobody
     # looked whether the job was over: a watch with stop_when_terminal stayed open for ever.
@@ -366,12 +274,6 @@ def test_who_still_watches_a_deleted_batch_takes_nothing_from_the_new_one() -> N
     index.remove(old)
 
     assert index.batch_key("same") == 2
-
-
-async def _run(feed: Feed, until: Callable[[], bool], *, what: str) -> None:
-    running = asyncio.create_task(feed.run())
-    await eventually_async(until, within=SOON_SECONDS, what=what)
-    running.cancel()
 
 
 async def _bookmark(hall: Hall, updates: Any) -> None:

@@ -179,10 +179,7 @@ def test_a_unit_that_raises_leaves_no_trace(plan: list[tuple[int, str, int, bool
         assert_log_is_whole(with_them)
         failed = {place for place, answer in enumerate(answers) if isinstance(answer, RuntimeError)}
         assert failed == {place for place in raising if place < len(plan)}
-        assert with_them.rows("SELECT name, value FROM jobhall_counters") == without.rows(
-            "SELECT name, value FROM jobhall_counters"
-        )
-        for table in ("namespaces", "job_types", "sessions", "results", "logs"):
+        for table in ("counters", "namespaces", "job_types", "sessions", "results", "logs"):
             assert with_them.rows(f"SELECT * FROM jobhall_{table}") == without.rows(f"SELECT * FROM jobhall_{table}")
 
 
@@ -303,7 +300,7 @@ def parts(plan: list[tuple[int, str, int, bool]]) -> list[list[tuple[int, str, i
 def assert_log_is_whole(groups: Groups) -> None:
     """Numbers without a gap up to the counter, and revisions of each job from 1 to its own."""
     [(count, last, counter)] = groups.rows(
-        "SELECT count(*), max(number), (SELECT value FROM jobhall_counters WHERE name = 'event') FROM jobhall_events"
+        "SELECT count(*), max(number), (SELECT last_event FROM jobhall_counters WHERE key = 0) FROM jobhall_events"
     )
     assert count == last == counter
     for key, revision, state in groups.rows("SELECT key, revision, state FROM jobhall_jobs"):

@@ -14,7 +14,8 @@ from jobhall_server.storage import migrations
 from jobhall_server.storage.engines import open_write_engine, parse_database_url
 from jobhall_server.storage.errors import DatabaseUnusableError, SchemaTooNewError
 from jobhall_server.storage.migrations import REVISIONS, migrate, schema_revision, version_table
-from jobhall_server.storage.schema import COUNTERS, PREFIX_DEFAULT, tables
+from jobhall_server.storage.schema import PREFIX_DEFAULT, tables
+from jobhall_server.storage.schema_groups import LAST_NUMBERS, OF_THE_SERVICE
 
 
 @pytest.mark.parametrize("prefix", [PREFIX_DEFAULT, "", "host_app_"])
@@ -76,9 +77,10 @@ def test_every_counter_starts_at_zero(tmp_path: Path) -> None:
     migrate(engine)
 
     with engine.connect() as connection:
-        counters = connection.execute(sa.select(tables().counters)).all()
+        [counters] = connection.execute(sa.select(tables().counters)).mappings()
 
-    assert {row.name: row.value for row in counters} == dict.fromkeys(COUNTERS, 0)
+    assert counters["key"] == OF_THE_SERVICE
+    assert {name: counters[name] for name in LAST_NUMBERS} == dict.fromkeys(LAST_NUMBERS, 0)
 
 
 def test_two_prefixes_share_a_file_without_knowing_of_each_other(tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ from jobhall_server.domain.job import JobRecord, Lease, LeaseState
 from jobhall_server.domain.rules import Rules
 from jobhall_server.storage import statements_attempts, statements_claim, statements_jobs, statements_write
 from jobhall_server.storage.dialect import ROWS_MAX, Prepared, prepared
+from jobhall_server.storage.schema_groups import LAST_EVENT, LAST_JOB
 from jobhall_server.storage.statements_jobs import ChangeShape
+from jobhall_server.storage.statements_stats import COUNTED
 from tests.support.groups import TABLES, Groups, groups_in_memory
 
 DIALECTS: list[sa.Dialect] = [sqlite.dialect(paramstyle="qmark"), psycopg.dialect()]  # type: ignore[no-untyped-call]
@@ -118,6 +120,8 @@ def choices(function: Any) -> list[tuple[Any, ...]]:
         ("tables",): [(TABLES,)],
         ("table", "names"): [(TABLES.sessions, ("state", "drain_at", "labels"))],
         ("tables", "shape"): [(TABLES, shape) for shape in SHAPES],
+        ("tables", "change"): [],
+        ("tables", "names"): [(TABLES, (LAST_EVENT, LAST_JOB)), (TABLES, COUNTED)],
         ("table",): [(table,) for table in TABLES.of_one_job],
         ("table", "constant", "varying"): [
             (TABLES.results, (), ("job_key", "text", "content_type")),

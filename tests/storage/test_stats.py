@@ -124,14 +124,14 @@ class Kept:
 
     def kept_of_owners(self) -> dict[str, tuple[int, ...]]:
         removed = "removed_completed, removed_failed, removed_cancelled"
-        rows = self.groups.rows(f"SELECT owner, {STATE_NAMES}, {removed} FROM jobhall_stats")
+        rows = self.groups.rows(f"SELECT owner, {STATE_NAMES}, {removed} FROM jobhall_counters")
         return {owner: tuple(counts) for owner, *counts in rows if any(counts)}
 
     def counted_of_owners(self) -> dict[str, tuple[int, ...]]:
         found = Counter(
             (owner, state)
             for owner, state in self.groups.rows(
-                "SELECT s.owner, j.state FROM jobhall_jobs j JOIN jobhall_stats s ON s.key = j.stats_key "
+                "SELECT s.owner, j.state FROM jobhall_jobs j JOIN jobhall_counters s ON s.key = j.stats_key "
                 "AND s.owner = j.owner AND s.organization_id = j.organization_id AND s.queue_key = j.queue_key"
             )
         )

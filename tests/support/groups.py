@@ -15,7 +15,7 @@ from jobhall_server.hall.store import Group as GroupProtocol
 from jobhall_server.hall.store import Unit
 from jobhall_server.storage.execution import Execution
 from jobhall_server.storage.group import Group
-from jobhall_server.storage.schema import COUNTERS, tables
+from jobhall_server.storage.schema import tables
 from tests.support.stores import START_US, Act
 
 TABLES = tables()
@@ -69,7 +69,7 @@ def _empty() -> bytes:
             connection.execute(str(CreateTable(table).compile(dialect=_DIALECT)))
             for index in table.indexes:
                 connection.execute(str(CreateIndex(index).compile(dialect=_DIALECT)))
-        connection.executemany("INSERT INTO jobhall_counters (name) VALUES (?)", [(name,) for name in COUNTERS])
+        connection.execute("INSERT INTO jobhall_counters (key) VALUES (0)")
         return connection.serialize()
 
 

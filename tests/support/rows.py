@@ -16,7 +16,8 @@ from jobhall_server.storage.connections import open_connections
 from jobhall_server.storage.engines import open_write_engine, parse_database_url
 from jobhall_server.storage.migrations import migrate
 from jobhall_server.storage.reader import Reader
-from jobhall_server.storage.schema import COUNTER_EVENT, Tables, tables
+from jobhall_server.storage.schema import Tables, tables
+from jobhall_server.storage.schema_groups import OF_THE_SERVICE
 
 THIS_REPLICA = 1
 NOW = 1_800_000_000_000_000
@@ -46,7 +47,7 @@ class Rows:
     def count_event(self, last: int) -> None:
         with self.engine.begin() as connection:
             counters = self.tables.counters
-            connection.execute(sa.update(counters).where(counters.c.name == COUNTER_EVENT).values(value=last))
+            connection.execute(sa.update(counters).where(counters.c.key == OF_THE_SERVICE).values(last_event=last))
 
     def resume(self, at: int) -> None:
         with self.engine.begin() as connection:

@@ -59,7 +59,7 @@ class Stored:
         """The file is whole, the log has no gap, and each job's revisions count up from 1 to where the job is."""
         assert self.rows("PRAGMA integrity_check") == [("ok",)]
         [(first, last, count)] = self.rows("SELECT min(number), max(number), count(*) FROM jobhall_events")
-        [(counter,)] = self.rows("SELECT value FROM jobhall_counters WHERE name = 'event'")
+        [(counter,)] = self.rows("SELECT last_event FROM jobhall_counters WHERE key = 0")
         assert (first, last, count) == (1, counter, counter) or (first, counter) == (None, 0)
         revisions = {
             job: [revision for _, revision, _ in events]

@@ -69,8 +69,8 @@ class JobRecord:
 
     `due_at` is when the server itself moves the job on (microseconds UTC): a SCHEDULED one is ready then, a task of a
     unary session was not accepted, a running one is past its time, a cancelled one past its grace. `rules` is what
-    `rules_of` reads. `start_deadline` counts until the first attempt does. What comes after `job_id` is there only when
-    the job was loaded by its id.
+    `rules_of` reads. `start_deadline` counts until the first attempt does. `job_id` and what comes after it are there
+    only when the job was loaded by its id.
     """
 
     key: int

@@ -39,8 +39,13 @@ class Bookmarks:
         now = loop.time()
         # As many as make the round in time, and whoever has to hear something now.
         share = ceil(len(self._told_at) * TICK_SECONDS / QUIET_SECONDS)
+        due = []
         for place, (subscription, told_at) in enumerate(self._told_at.items()):
             if told_at > now - (QUIET_SECONDS_MIN if place < share else QUIET_SECONDS_MAX):
                 break
+            due.append(subscription)
+        for subscription in due:
+            # It comes back when it waits again; one that writes to a client which does not read takes no turns.
+            del self._told_at[subscription]
             subscription.wake()
         self._timer = loop.call_later(TICK_SECONDS, self._tick) if self._told_at else None

@@ -69,7 +69,7 @@ class JudgeReports(Unit[Judged]):
             else:
                 refusal = _TAKE[report.kind](_Taking(group, job, lease, report, judged, self))
             if refusal is not None:
-                judged.refused[place] = _error(job, refusal)
+                judged.refused[place] = _error(group, job, refusal)
         return judged
 
 
@@ -103,10 +103,11 @@ class _Taking(NamedTuple):
         return job
 
 
-def _error(job: JobRecord, refusal: Refusal) -> ApiError:
+def _error(group: Group, job: JobRecord, refusal: Refusal) -> ApiError:
+    job_id = group.job_id(job.key)
     if refusal is Refusal.RESULT_CONFLICT:
-        return ResultConflictError(job.job_id)
-    return LeaseLostError(job_id=job.job_id, attempt=job.attempt, state=job.state.name)
+        return ResultConflictError(job_id)
+    return LeaseLostError(job_id=job_id, attempt=job.attempt, state=job.state.name)
 
 
 def _take_completed(group: Group, job: JobRecord, lease: Lease, body: CompletedBody) -> Refusal | None:

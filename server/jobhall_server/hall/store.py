@@ -95,6 +95,9 @@ class Group(Protocol):
     def job(self, key: int) -> JobRecord | None:
         """The job that the unit named by key, as the units before it in the group left it; None when it is gone."""
 
+    def job_id(self, key: int) -> str:
+        """The id of a job that the unit named by key: a refusal tells it, so it is not loaded with every job."""
+
     def job_by_id(self, job_id: str) -> JobRecord | None:
         """The job that the unit named by id, with its owner and submit digest; also one submitted in this group."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from jobhall.states import CompletionPolicy
 from jobhall_server.domain.batch import BatchRecord, Completion, Counts, NewBatch, Sweep
-from jobhall_server.storage import schema, statements_batches, statements_write
+from jobhall_server.storage import schema_groups, statements_batches, statements_write
 from jobhall_server.storage.codec import id_bytes, id_of_hex
 from jobhall_server.storage.dialect import keys
 from jobhall_server.storage.execution import Execution
@@ -24,11 +24,6 @@ _COUNTS = len(Counts._fields)
 
 class Batches(Loaded):
     """The part of a group that knows batches."""
-
-    def __init__(self, execution: Execution, *, now: int) -> None:
-        super().__init__(execution, now=now)
-        self._batches: dict[int, BatchRecord] = {}
-        self._batch_keys: dict[str, int] = {}
 
     def _load_batches(self, batch_keys: Collection[int], batch_ids: Collection[str]) -> None:
         """Read those that units name."""
@@ -48,7 +43,7 @@ class Batches(Loaded):
     def open_batch(self, new: NewBatch) -> BatchRecord:
         assert not self._saved
         staged = self._staged
-        batch = new.record(self._next_key(schema.COUNTER_BATCH), self.now)
+        batch = new.record(self._numbers.next_key(schema_groups.LAST_BATCH), self.now)
         staged.put(staged.new_batches, batch.key, None)
         staged.put(staged.batch_keys, batch.batch_id, batch.key)
         staged.put(staged.batches, batch.key, batch)

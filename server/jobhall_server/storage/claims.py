@@ -12,10 +12,11 @@ from jobhall.states import EventType, JobState
 from jobhall_server.domain.job import Lease, Payload
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.store import Claimed, Want
-from jobhall_server.storage import statements_claim, statements_jobs, statements_write
+from jobhall_server.storage import statements_claim, statements_jobs
 from jobhall_server.storage.codec import id_of_hex, progress_of
 from jobhall_server.storage.dialect import keys
 from jobhall_server.storage.execution import Execution
+from jobhall_server.storage.numbers import Numbers
 from jobhall_server.storage.staged import Staged
 
 PARAMETERS_BYTES_MAX = 8 * 1024 * 1024
@@ -53,38 +54,39 @@ class _Hungry:
         return min(self.credit, self.limits.get(queue_key, 0))
 
 
-def claim(execution: Execution, wants: Sequence[Want], staged: Staged) -> tuple[list[list[Claimed]], int | None]:
-    """Lease jobs to the sessions; answers what each want was given, and the number of the last event."""
+def claim(execution: Execution, wants: Sequence[Want], staged: Staged, numbers: Numbers) -> list[list[Claimed]]:
+    """Lease jobs to the sessions; answers what each want was given."""
     hungry = [_Hungry(want) for want in wants]
-    last_event = None
     # Who names its jobs comes by itself, so that what it is given is not in the way of the others.
     for table in [[one] for one in hungry if one.want.job_keys] + [[one for one in hungry if not one.want.job_keys]]:
-        last_event = _Claim(execution, staged).serve(table) or last_event
+        _Claim(execution, staged, numbers).serve(table)
     jobs = [job for session in hungry for _, job in session.given]
     staged.claimed += map(_counted, jobs)
     parameters, checkpoints = _parameters(execution, jobs), _checkpoints(execution, jobs)
     batches = _batch_ids(execution, jobs)
-    return [_claimed(session, parameters, checkpoints, batches) for session in hungry], last_event
+    return [_claimed(session, parameters, checkpoints, batches) for session in hungry]
 
 
 class _Claim:
     """One round of a claim, for sessions that are served together."""
 
-    def __init__(self, execution: Execution, staged: Staged) -> None:
+    def __init__(self, execution: Execution, staged: Staged, numbers: Numbers) -> None:
         self._execution = execution
+        self._numbers = numbers
         self._logged = staged.logged
         self._now = staged.now
         self._tables = execution.tables
         self._budget = PARAMETERS_BYTES_MAX
 
-    def serve(self, hungry: Sequence[_Hungry]) -> int | None:
-        """Give the sessions what waits in their queues; answers the last event's number."""
+    def serve(self, hungry: Sequence[_Hungry]) -> None:
+        """Give the sessions what waits in their queues."""
         for queue_key in _turns(session.want for session in hungry):
             eaters = [session for session in hungry if session.room(queue_key) > 0]
             if eaters and self._budget > 0:
                 self._serve_queue(queue_key, eaters)
         served = [session for session in hungry if session.given]
-        return self._lease(served) if served else None
+        if served:
+            self._lease(served)
 
     def _serve_queue(self, queue_key: int, eaters: Sequence[_Hungry]) -> None:
         """The jobs of both lanes in claim order: as many as there is room for, of lost ones at most one per session."""
@@ -96,10 +98,9 @@ class _Claim:
             )
             return
         limits = [sum(session.room(queue_key) for session in eaters), len(eaters)]
-        waiting, lost = [
-            sorted(self._rows(statements_claim.candidates, queue_key=queue_key, lane=lane, limit=limits[lane]))
-            for lane in (0, 1)
-        ]
+        first = {"queue_key": queue_key, "limit_waiting": limits[0], "limit_lost": limits[1]}
+        found = self._execution.rows_of_each(statements_claim.candidates(self._tables), **first)
+        waiting, lost = map(sorted, found)
         left = PASSED_OVER_MAX
         while (passed_over := self._share(waiting, lost, eaters, queue_key)) and self._budget > 0:
             left -= passed_over
@@ -186,8 +187,8 @@ class _Claim:
         for session in eaters:
             session.holds_lost = session.holds_lost or session.want.session_key in holders
 
-    def _lease(self, served: Sequence[_Hungry]) -> int:
-        """Write the leases and their events; answers the last event's number."""
+    def _lease(self, served: Sequence[_Hungry]) -> None:
+        """Write the leases and their events."""
         execution, tables, now = self._execution, self._tables, self._now
         all_keys: list[int] = []
         for session in served:
@@ -200,12 +201,10 @@ class _Claim:
                 lease["accept_by"] = None if want.accept_us is None else now + want.accept_us
                 execution.write_keys(statements_claim.lease_jobs_until(tables), job_keys, **lease)
             all_keys += job_keys
-        last: int = execution.scalar(statements_write.number_events(tables), count=len(all_keys))
         event = {"event_type": EventType.CLAIMED, "state": JobState.CLAIMED, "later": 0, "failed": 0}
-        first = last - len(all_keys) + 1
+        first = self._numbers.take_events(len(all_keys))
         execution.write_keys(statements_jobs.log_events(tables), all_keys, base=first, now=now, **event)
         self._logged.append(all_keys)
-        return last
 
     def _rows(self, statement: Any, **values: Any) -> list[list[Any]]:
         return self._execution.rows(statement(self._tables), **values)

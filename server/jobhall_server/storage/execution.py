@@ -61,10 +61,20 @@ class Execution:
         found = self._cursor.execute(made.text, made.values(values)).fetchall()
         return found[0][0] if found else None
 
+    def row(self, statement: sa.ClauseElement, **values: Any) -> tuple[Any, ...]:
+        """The one row that there always is."""
+        made = prepared(statement)
+        [found] = self._cursor.execute(made.text, made.values(values)).fetchall()
+        return tuple(found)
+
     def rows(self, statement: sa.ClauseElement, **values: Any) -> list[list[Any]]:
         """The rows of an `as_json` statement."""
         found: list[list[Any]] = orjson.loads(self.scalar(statement, **values))
         return found
+
+    def rows_of_each(self, statement: sa.ClauseElement, **values: Any) -> list[list[list[Any]]]:
+        """The rows of several `as_json` statements that stand in one."""
+        return [orjson.loads(text) for text in self.row(statement, **values)]
 
     def write(self, statement: sa.ClauseElement, **values: Any) -> int:
         """How many rows it wrote."""

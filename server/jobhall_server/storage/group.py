@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from jobhall_server.hall.store import Claimed, Logged, Unit, Want
-from jobhall_server.storage import statements_cut, statements_write
+from jobhall_server.storage import statements_cut
 from jobhall_server.storage.batches import Batches, save_batches
 from jobhall_server.storage.claims import claim
 from jobhall_server.storage.execution import Execution
@@ -35,7 +35,7 @@ class Group(Details, Sessions, Names, Batches):
 
     def __init__(self, execution: Execution, *, now: int) -> None:
         super().__init__(execution, now=now)
-        self._tally = Tally(execution, self._staged)
+        self._tally = Tally(execution, self._staged, self._numbers)
         self._claimed = False
         self.batch_ended = False
         """Whether a batch that is over now was touched; when it is finished."""
@@ -82,26 +82,25 @@ class Group(Details, Sessions, Names, Batches):
 
     def save(self) -> None:
         """Write all that was decided."""
-        self._tally.count_new(self._next_key)
+        self._tally.count_new()
         self._tally.count_items(self._jobs)
-        save_batches(self._execution, self._staged)
-        save(self._execution, self._staged)
+        if self._staged.batches or self._staged.deleted_batches:
+            save_batches(self._execution, self._staged)
+        save(self._execution, self._staged, self._numbers)
         self._saved = True
 
     def finish(self) -> int | None:
         """Write the counters; answers the number of the last event, if there is any."""
         self.batch_ended = self._tally.write()
-        for counter in self._staged.counters.items():
-            self._execution.write_row(statements_write.set_counter(self._execution.tables), counter)
-        return self._staged.last_event
+        self._numbers.write()
+        return self._numbers.last_event
 
     def claim(self, wants: Sequence[Want]) -> list[list[Claimed]]:
         if not self._saved:
             raise ValueError("only a unit with after_save may claim")
         self._claimed = True
         welcome = [place for place, want in enumerate(wants) if self._may_claim(want)]
-        won, last_event = claim(self._execution, [wants[place] for place in welcome], self._staged)
-        self._staged.last_event = last_event or self._staged.last_event
+        won = claim(self._execution, [wants[place] for place in welcome], self._staged, self._numbers)
         given = dict(zip(welcome, won, strict=True))
         return [given.get(place, []) for place in range(len(wants))]
 

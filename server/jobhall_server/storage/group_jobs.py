@@ -13,28 +13,21 @@ from jobhall_server.domain.change import Change, Values
 from jobhall_server.domain.job import JobRecord, NewJob
 from jobhall_server.hall.store import Holder, UniqueKey
 from jobhall_server.hall.views import PayloadKind
-from jobhall_server.storage import schema, statements_jobs
+from jobhall_server.storage import schema_groups, statements_jobs
 from jobhall_server.storage.codec import STATES, id_of_hex
 from jobhall_server.storage.dialect import keys
-from jobhall_server.storage.execution import Execution
 from jobhall_server.storage.loaded import Loaded
 from jobhall_server.storage.overlays import Moved, closed_attempt, moved_on, record_after, record_of_new, unique_until
 from jobhall_server.storage.read_clauses import listed_ids
 
 _STATE = statements_jobs.RECORD_BY_KEY.index("state")
-_JOB_ID = statements_jobs.RECORD_BY_KEY.index("job_id")
+_JOB_ID = statements_jobs.RECORD_BY_ID.index("job_id")
 _FIRST = itemgetter(0)
 _KEY = attrgetter("key")
 
 
 class Jobs(Loaded):
     """The part of a group that knows jobs."""
-
-    def __init__(self, execution: Execution, *, now: int) -> None:
-        super().__init__(execution, now=now)
-        self._jobs: dict[int, JobRecord] = {}
-        self._keys_by_id: dict[str, int] = {}
-        self._after_moves: dict[int, tuple[Moved, JobRecord]] = {}
 
     def job(self, key: int) -> JobRecord | None:
         staged = self._staged
@@ -50,6 +43,10 @@ class Jobs(Loaded):
     def job_by_id(self, job_id: str) -> JobRecord | None:
         key = self._staged.new_keys.get(job_id) or self._keys_by_id.get(job_id)
         return None if key is None else self.job(key)
+
+    def job_id(self, key: int) -> str:
+        stored: bytes = self._execution.scalar(statements_jobs.job_id(self._execution.tables), job_key=key)
+        return id_of_hex(stored.hex())
 
     def change(self, job: JobRecord, change: Change, values: Values = ()) -> None:
         staged = self._staged
@@ -74,7 +71,7 @@ class Jobs(Loaded):
     def insert_job(self, new: NewJob) -> int:
         assert not self._saved
         staged = self._staged
-        key = self._next_key(schema.COUNTER_JOB)
+        key = self._numbers.next_key(schema_groups.LAST_JOB)
         staged.put(staged.new_jobs, key, new)
         staged.put(staged.new_keys, new.job_id, key)
         if new.parameters is not None:
@@ -175,7 +172,8 @@ class Jobs(Loaded):
 
 def _record(row: list[Any]) -> JobRecord:
     row[_STATE] = STATES[row[_STATE]]
-    row[_JOB_ID] = id_of_hex(row[_JOB_ID])
+    if len(row) > _JOB_ID:
+        row[_JOB_ID] = id_of_hex(row[_JOB_ID])
     return JobRecord(*row)
 
 

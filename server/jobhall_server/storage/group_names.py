@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from jobhall_server.hall.views import JobTypeView
-from jobhall_server.storage import schema, statements_names
+from jobhall_server.storage import schema_groups, statements_names
 from jobhall_server.storage.loaded import Loaded
 
 
@@ -17,7 +17,7 @@ class Names(Loaded):
         key = self._namespace_key(name)
         if key is None:
             assert not self._saved
-            key = self._next_key(schema.COUNTER_NAMESPACE)
+            key = self._numbers.next_key(schema_groups.LAST_NAMESPACE)
             self._staged.put(self._staged.namespaces, name, key)
         return key
 
@@ -28,7 +28,7 @@ class Names(Loaded):
             return known.key, False
         assert not self._saved
         if known is None:
-            key = self._next_key(schema.COUNTER_JOB_TYPE)
+            key = self._numbers.next_key(schema_groups.LAST_JOB_TYPE)
             new = JobTypeView(key, "", name, now, updated_at=now, auto=True)
             staged.put(staged.new_types, key, None)
         else:
@@ -69,7 +69,7 @@ class Names(Loaded):
             key = self._execution.scalar(statement, namespace_key=namespace_key, job_type_key=job_type_key)
         if key is None:
             assert not self._saved
-            key = self._next_key(schema.COUNTER_QUEUE)
+            key = self._numbers.next_key(schema_groups.LAST_QUEUE)
             self._staged.put(self._staged.queues, pair, key)
         return key
 

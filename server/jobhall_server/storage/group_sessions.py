@@ -7,9 +7,8 @@ from typing import Any
 
 from jobhall_server.domain.session import NewSession, SessionRecord, SessionState
 from jobhall_server.hall.store import Want
-from jobhall_server.storage import schema, statements_sessions
+from jobhall_server.storage import schema_groups, statements_sessions
 from jobhall_server.storage.dialect import keys
-from jobhall_server.storage.execution import Execution
 from jobhall_server.storage.loaded import Loaded
 from jobhall_server.storage.read_clauses import listed
 
@@ -18,11 +17,6 @@ _STATE = statements_sessions.SESSION.index("state")
 
 class Sessions(Loaded):
     """The part of a group that knows sessions."""
-
-    def __init__(self, execution: Execution, *, now: int) -> None:
-        super().__init__(execution, now=now)
-        self._sessions: dict[int, SessionRecord] = {}
-        self._session_keys: dict[str, int] = {}
 
     def session(self, key: int) -> SessionRecord | None:
         moved = self._staged.sessions.get(key)
@@ -34,7 +28,7 @@ class Sessions(Loaded):
 
     def open_session(self, new: NewSession) -> SessionRecord:
         assert not self._saved
-        key = self._next_key(schema.COUNTER_SESSION)
+        key = self._numbers.next_key(schema_groups.LAST_SESSION)
         unary = new.ttl_us is not None
         session = SessionRecord(
             key=key,

@@ -29,13 +29,15 @@ def insert_columns(
     same: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Insert the columns as rows, the first being their key, and `same` for all; equal values are bound once."""
-    constant = dict(same)
-    varying: dict[str, Sequence[Any]] = {}
-    for name, values in columns.items():
-        if varying and values.count(values[0]) == len(values):
-            constant[name] = values[0]
-        else:
-            varying[name] = values
+    constant, varying = dict(same), columns
+    # Of one row all would be equal: a lone submit need not find that out.
+    if len(next(iter(columns.values()))) > 1:
+        varying = {}
+        for name, values in columns.items():
+            if varying and values.count(values[0]) == len(values):
+                constant[name] = values[0]
+            else:
+                varying[name] = values
     rows = list(zip(*varying.values(), strict=True))
     shared = {f"all_{name}": value for name, value in constant.items()}
     execution.write_rows(insert(table, tuple(constant), tuple(varying)), rows, exactly=exactly, **shared)

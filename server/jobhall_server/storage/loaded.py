@@ -1,9 +1,13 @@
-"""What every part of a commit group works on: the transaction, what is staged for it, and keys to give."""
+"""What every part of a commit group works on: the transaction, what is staged for it, and numbers to give."""
 
 from __future__ import annotations
 
-from jobhall_server.storage import statements_write
+from jobhall_server.domain.batch import BatchRecord
+from jobhall_server.domain.job import JobRecord
+from jobhall_server.domain.session import SessionRecord
 from jobhall_server.storage.execution import Execution
+from jobhall_server.storage.numbers import Numbers
+from jobhall_server.storage.overlays import Moved
 from jobhall_server.storage.staged import Staged
 
 
@@ -14,7 +18,14 @@ class Loaded:
         self._execution = execution
         self._staged = Staged(now)
         self._saved = False
-        self._keys_given: dict[str, int] = {}
+        self._jobs: dict[int, JobRecord] = {}
+        self._keys_by_id: dict[str, int] = {}
+        self._after_moves: dict[int, tuple[Moved, JobRecord]] = {}
+        self._sessions: dict[int, SessionRecord] = {}
+        self._session_keys: dict[str, int] = {}
+        self._batches: dict[int, BatchRecord] = {}
+        self._batch_keys: dict[str, int] = {}
+        self._numbers = Numbers(execution, self._staged)
 
     @property
     def now(self) -> int:
@@ -24,14 +35,3 @@ class Loaded:
     def execution(self) -> Execution:
         """For the store's own units."""
         return self._execution
-
-    def _next_key(self, counter: str) -> int:
-        """A key that none of its kind ever had: lease tokens and cursors outlive what they name."""
-        counters = self._staged.counters
-        last = counters.get(counter)
-        if last is None:
-            if not self._keys_given:
-                self._keys_given = dict(self._execution.rows(statements_write.keys_given(self._execution.tables)))
-            last = self._keys_given[counter]
-        self._staged.put(counters, counter, last + 1)
-        return last + 1

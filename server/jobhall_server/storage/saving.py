@@ -14,6 +14,7 @@ from jobhall_server.storage.codec import id_bytes
 from jobhall_server.storage.dialect import keys as key_list
 from jobhall_server.storage.execution import Execution
 from jobhall_server.storage.inserting import as_columns, insert_columns
+from jobhall_server.storage.numbers import Numbers
 from jobhall_server.storage.overlays import unique_until
 from jobhall_server.storage.saving_details import save_attempts, save_details
 from jobhall_server.storage.saving_names import save_names, save_sessions
@@ -26,13 +27,14 @@ Events = tuple[tuple[EventType, JobState], ...]
 """What a change logs."""
 
 
-def save(execution: Execution, staged: Staged) -> None:
+def save(execution: Execution, staged: Staged, numbers: Numbers) -> None:
     """Write all of it within the open transaction, and number its events: of one job always in the order decided."""
     save_names(execution, staged)
     save_sessions(execution, staged)
     waves = _waves(staged)
     moves = sum(len(change.events) * len(jobs) for wave in waves for change, jobs in wave.items())
-    number = _take_numbers(execution, staged, len(staged.new_jobs) + moves + len(staged.deleted))
+    events = len(staged.new_jobs) + moves + len(staged.deleted)
+    number = numbers.take_events(events) if events else 0
     # First, so that whoever submits one of them again in this very group finds its id free.
     gone = [key for key in staged.deleted if key not in staged.moved and key not in staged.new_jobs]
     if gone:
@@ -49,15 +51,6 @@ def save(execution: Execution, staged: Staged) -> None:
     moved_and_gone = staged.deleted.keys() - gone
     if moved_and_gone:
         _delete_jobs(execution, staged, sorted(moved_and_gone), number)
-
-
-def _take_numbers(execution: Execution, staged: Staged, count: int) -> int:
-    """Numbers for so many events; answers the first."""
-    if not count:
-        return 0
-    last: int = execution.scalar(statements_write.number_events(execution.tables), count=count)
-    staged.last_event = last
-    return last - count + 1
 
 
 def _waves(staged: Staged) -> list[Wave]:
@@ -84,13 +77,11 @@ def _move_jobs(
     logged: dict[tuple[Events, bool], list[int]] = defaultdict(list)
     for change, jobs in wave.items():
         keys = [key for key, _ in jobs]
-        statement = statements_jobs.move_jobs(tables, statements_jobs.ChangeShape.of(change))
-        bound = statements_jobs.change_values(change, now)
+        statement, bound, fails = statements_jobs.move_statement(tables, change)
         if change.row_columns:
-            execution.write_rows(statement, [(key, *values) for key, values in jobs], **bound)
+            execution.write_rows(statement, [(key, *values) for key, values in jobs], now=now, **bound)
         else:
-            execution.write_keys(statement, keys, **bound)
-        fails = any(name == "failure_kind" for name, _ in change.sets)
+            execution.write_keys(statement, keys, now=now, **bound)
         logged[change.events, fails] += keys
     for (events, fails), keys in logged.items():
         later = len(events)

@@ -37,7 +37,6 @@ class Tables:
     job_types: Table
     type_schemas: Table
     queues: Table
-    stats: Table
     batches: Table
     sessions: Table
     replicas: Table
@@ -85,36 +84,12 @@ def tables(prefix: str = PREFIX_DEFAULT) -> Tables:
         job_types=schema_groups.job_types(metadata, prefix),
         type_schemas=schema_groups.type_schemas(metadata, prefix),
         queues=schema_groups.queues(metadata, prefix),
-        stats=schema_groups.stats(metadata, prefix),
         batches=schema_groups.batches(metadata, prefix),
         sessions=_sessions(metadata, prefix),
         replicas=_replicas(metadata, prefix),
-        counters=_counters(metadata, prefix),
+        counters=schema_groups.counters(metadata, prefix),
         service=_service(metadata, prefix),
     )
-
-
-COUNTER_EVENT = "event"
-COUNTER_JOB = "job"
-COUNTER_SESSION = "session"
-COUNTER_NAMESPACE = "namespace"
-COUNTER_JOB_TYPE = "job_type"
-COUNTER_QUEUE = "queue"
-COUNTER_REPLICA = "replica"
-COUNTER_STATS = "stats"
-COUNTER_BATCH = "batch"
-COUNTERS = (
-    COUNTER_EVENT,
-    COUNTER_JOB,
-    COUNTER_SESSION,
-    COUNTER_NAMESPACE,
-    COUNTER_JOB_TYPE,
-    COUNTER_QUEUE,
-    COUNTER_REPLICA,
-    COUNTER_STATS,
-    COUNTER_BATCH,
-)
-"""The rows that the first migration puts into `counters`, each with the last number given: 0. None is given twice."""
 
 
 def _sessions(metadata: MetaData, prefix: str) -> Table:
@@ -159,10 +134,6 @@ def _replicas(metadata: MetaData, prefix: str) -> Table:
         number("renewed_at"),
         UniqueConstraint("replica_id", name=f"{name}_replica_id"),
     )
-
-
-def _counters(metadata: MetaData, prefix: str) -> Table:
-    return Table(f"{prefix}counters", metadata, Column("name", Text, primary_key=True), number("value", 0))
 
 
 def _service(metadata: MetaData, prefix: str) -> Table:

@@ -67,16 +67,46 @@ def queues(metadata: MetaData, prefix: str) -> Table:
     )
 
 
-def stats(metadata: MetaData, prefix: str) -> Table:
-    """Kept counters of each queue's jobs, by whose they are; rates by what ended in this minute and the one before."""
-    name = f"{prefix}stats"
+LAST_EVENT = "last_event"
+LAST_JOB = "last_job"
+LAST_SESSION = "last_session"
+LAST_NAMESPACE = "last_namespace"
+LAST_JOB_TYPE = "last_job_type"
+LAST_QUEUE = "last_queue"
+LAST_REPLICA = "last_replica"
+LAST_COUNTERS = "last_counters"
+LAST_BATCH = "last_batch"
+LAST_NUMBERS = (
+    LAST_EVENT,
+    LAST_JOB,
+    LAST_SESSION,
+    LAST_NAMESPACE,
+    LAST_JOB_TYPE,
+    LAST_QUEUE,
+    LAST_REPLICA,
+    LAST_COUNTERS,
+    LAST_BATCH,
+)
+"""The columns of the last number given of each kind; none is given twice."""
+
+OF_THE_SERVICE = 0
+"""The key of the row of `counters` that the first migration makes: the last numbers given stand there."""
+
+
+def counters(metadata: MetaData, prefix: str) -> Table:
+    """Kept counters of each queue's jobs, by whose they are; rates by what ended in this minute and the one before.
+
+    The numbers given stand in a row of the same table: nearly every commit group writes both, and each page that it
+    touches is written and synced as a whole.
+    """
+    name = f"{prefix}counters"
     return Table(
         name,
         metadata,
         Column("key", KEY, primary_key=True, autoincrement=False),
-        number("queue_key"),
-        Column("owner", Text, nullable=False),
-        Column("organization_id", Text, nullable=False),
+        number("queue_key", 0),
+        words("owner", ""),
+        words("organization_id", ""),
         *_counts(),
         number("removed_completed", 0),
         number("removed_failed", 0),
@@ -86,6 +116,7 @@ def stats(metadata: MetaData, prefix: str) -> Table:
         number("completed_before", 0),
         number("failed_now", 0),
         number("failed_before", 0),
+        *(number(last, 0) for last in LAST_NUMBERS),
         UniqueConstraint("queue_key", "owner", "organization_id", name=f"{name}_whose"),
     )
 

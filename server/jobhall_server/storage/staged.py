@@ -16,6 +16,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _ABSENT: Final = object()
+_KINDS = tuple(PayloadKind)
 
 LeaseKey = tuple[int, int]
 """Job key, fence."""
@@ -29,9 +30,8 @@ class Staged:
 
     def __init__(self, now: int) -> None:
         self.now = now
-        self.last_event: int | None = None
         self.logged: list[Sequence[int]] = []
-        self.counters: dict[str, int] = {}
+        self.last_numbers: dict[str, int] = {}
         self.moved: dict[int, Moved] = {}
         self.new_jobs: dict[int, NewJob] = {}
         self.new_keys: dict[str, int] = {}
@@ -42,7 +42,7 @@ class Staged:
         self.unique: dict[UniqueKey, int] = {}
         self.attempts: dict[LeaseKey, ClosedAttempt | None] = {}
         self.attempts_if_new: dict[LeaseKey, ClosedAttempt] = {}
-        self.payloads: dict[PayloadKind, dict[int, Payload]] = {kind: {} for kind in PayloadKind}
+        self.payloads: dict[PayloadKind, dict[int, Payload]] = {kind: {} for kind in _KINDS}
         self.checkpoint_progress: dict[int, str | None] = {}
         self.failures: dict[LeaseKey, JobFailure] = {}
         self.progress: dict[LeaseKey, str] = {}

@@ -21,6 +21,9 @@ SET_BY_UNITS = (
 FOUND = f"batch_id namespace_key owner organization_id created_by request_digest created_at {SET_BY_UNITS}"
 """Those that it is inserted with."""
 ITEMS = ("items_total", "items_processed", "items_succeeded", "items_failed")
+STARTED = "started"
+COUNTED = (*Counts._fields, *ITEMS, STARTED)
+"""What jobs count in: these columns, and how many were started."""
 _TIMES = ("updated_at", "started_at", "ended_at")
 
 
@@ -59,14 +62,13 @@ def set_batches(tables: Tables) -> sa.Update:
 
 @lru_cache(maxsize=8)
 def count_batches(tables: Tables) -> sa.Update:
-    """Add to the counters, as rows of the key, the states of `Counts`, ITEMS, and how many jobs were started; the times
-    follow from it.
-    """
-    batches, names = tables.batches, (*Counts._fields, *ITEMS)
-    rows = value_rows(*[sa.BigInteger()] * (2 + len(names)))
-    sets: dict[str, Any] = {name: batches.c[name] + rows.c[f"column{number}"] for number, name in enumerate(names, 2)}
+    """Add to the counters, as rows of the key and COUNTED; the times follow from it."""
+    batches = tables.batches
+    rows = value_rows(*[sa.BigInteger()] * (1 + len(COUNTED)))
+    more = {name: rows.c[f"column{number}"] for number, name in enumerate(COUNTED, 2)}
+    begun = sa.and_(batches.c.started_at.is_(None), more.pop(STARTED) > 0)
+    sets: dict[str, Any] = {name: batches.c[name] + added for name, added in more.items()}
     left = sum((sets[name] for name in _TO_END[1:]), sets[_TO_END[0]])
-    begun = sa.and_(batches.c.started_at.is_(None), rows.c[f"column{len(names) + 2}"] > 0)
     sets |= {
         "updated_at": _NOW,
         "started_at": sa.case((begun, _NOW), else_=batches.c.started_at),

@@ -22,16 +22,21 @@ CANDIDATE = tuple(_CANDIDATE.split())
 
 @lru_cache(maxsize=8)
 def candidates(tables: Tables) -> sa.Select[Any]:
-    """The first `limit` jobs of a queue and lane in claim order; what another replica is claiming is passed over."""
-    return as_json(_in_claim_order(tables))
+    """The first `limit_waiting` jobs of a queue in claim order, and the first `limit_lost` of those that were lost
+    before. What another replica is claiming is passed over.
+    """
+    limits = (sa.bindparam("limit_waiting", type_=sa.BigInteger), sa.bindparam("limit_lost", type_=sa.BigInteger))
+    lanes = [_in_claim_order(tables, sa.literal_column(f"{lane}"), limit) for lane, limit in enumerate(limits)]
+    return sa.select(*(as_json(rows).scalar_subquery() for rows in lanes))
 
 
 @lru_cache(maxsize=8)
 def candidates_after(tables: Tables) -> sa.Select[Any]:
-    """The same after a place in that order: `after_priority_order`, `after_ready`, `after_key`."""
+    """The first `limit` of a lane after a place in that order: `after_priority_order`, `after_ready`, `after_key`."""
     order = [tables.jobs.c[name] for name in CANDIDATE[:3]]
     after = [sa.bindparam(f"after_{column.name}", type_=sa.BigInteger) for column in order]
-    return as_json(_in_claim_order(tables).where(sa.tuple_(*order) > sa.tuple_(*after)))
+    lane, limit = (sa.bindparam(name, type_=sa.BigInteger) for name in ("lane", "limit"))
+    return as_json(_in_claim_order(tables, lane, limit).where(sa.tuple_(*order) > sa.tuple_(*after)))
 
 
 @lru_cache(maxsize=8)
@@ -48,14 +53,14 @@ def candidates_named(tables: Tables) -> sa.Select[Any]:
     return as_json(rows)
 
 
-def _in_claim_order(tables: Tables) -> sa.Select[Any]:
+def _in_claim_order(tables: Tables, lane: sa.ColumnElement[int], limit: sa.ColumnElement[int]) -> sa.Select[Any]:
     jobs = tables.jobs
     return (
         sa.select(*(jobs.c[name] for name in CANDIDATE))
         .where(jobs.c.queue_key == sa.bindparam("queue_key", type_=sa.BigInteger))
-        .where(jobs.c.lane == sa.bindparam("lane", type_=sa.BigInteger), jobs.c.ready.is_not(None))
+        .where(jobs.c.lane == lane, jobs.c.ready.is_not(None))
         .order_by(jobs.c.priority_order, jobs.c.ready, jobs.c.key)
-        .limit(sa.bindparam("limit", type_=sa.BigInteger))
+        .limit(limit)
         .with_for_update(skip_locked=True)
     )
 

@@ -18,14 +18,14 @@ from jobhall_server.storage.statements_write import insert_selected
 _BY_KEY = (
     "key state queue_key namespace_key fence nonce lease session_key attempt max_attempts worker_losses "
     "outcome_fence outcome_digest item_error_count revision due_at started_at releases rules batch_key stats_key "
-    "start_deadline job_id"
+    "start_deadline"
 )
 RECORD_BY_KEY = tuple(_BY_KEY.split())
 """The columns of `JobRecord`, in its order; by id some more."""
 
-_MORE_BY_ID = "owner organization_id submit_digest created_at labels access unique_key"
+_MORE_BY_ID = "job_id owner organization_id submit_digest created_at labels access unique_key"
 RECORD_BY_ID = (*RECORD_BY_KEY, *_MORE_BY_ID.split())
-FIXED_BY_ID = ("owner", "organization_id", "submit_digest", "created_at", "unique_key")
+FIXED_BY_ID = ("job_id", "owner", "organization_id", "submit_digest", "created_at", "unique_key")
 """Those of them that never change."""
 
 
@@ -44,6 +44,12 @@ def jobs_by_id(tables: Tables) -> sa.Select[Any]:
     """The same of the jobs of those ids, with what a caller's rights and a repeated submit are judged by."""
     rows = sa.select(*(tables.jobs.c[name] for name in RECORD_BY_ID)).where(among_ids(tables.jobs.c.job_id))
     return as_json(rows.with_for_update())
+
+
+@lru_cache(maxsize=8)
+def job_id(tables: Tables) -> sa.Select[Any]:
+    """The id of the job of a key."""
+    return sa.select(tables.jobs.c.job_id).where(tables.jobs.c.key == sa.bindparam("job_key", type_=sa.BigInteger))
 
 
 @lru_cache(maxsize=8)
@@ -110,11 +116,24 @@ class ChangeShape(NamedTuple):
         )
 
 
-def change_values(change: Change, now: int) -> dict[str, Any]:
-    """What the statement of a change's shape binds beside keys and rows."""
+class MoveStatement(NamedTuple):
+    """How a change is made in the database."""
+
+    statement: sa.Update
+    values: dict[str, Any]
+    """What it binds beside `now`, keys and rows."""
+    fails: bool
+    """Whether the job fails by it."""
+
+
+@lru_cache(maxsize=1024)
+def move_statement(tables: Tables, change: Change) -> MoveStatement:
+    """That of the change; most jobs move by one of the few changes that are made once and shared."""
     values: dict[str, Any] = {f"set_{name}": value for name, value in change.sets if not isinstance(value, Stamp)}
     values |= {f"add_{name}": step for name, step in change.adds}
-    return values | {"now": now, "source": change.source, "target": change.target, "events": len(change.events)}
+    values |= {"source": change.source, "target": change.target, "events": len(change.events)}
+    fails = any(name == "failure_kind" for name, _ in change.sets)
+    return MoveStatement(move_jobs(tables, ChangeShape.of(change)), values, fails)
 
 
 @lru_cache(maxsize=1024)

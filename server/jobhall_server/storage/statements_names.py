@@ -45,10 +45,10 @@ def queue_key(tables: Tables) -> sa.Select[Any]:
 @lru_cache(maxsize=8)
 def jobs_waiting(tables: Tables) -> sa.Select[Any]:
     """How many jobs of a type have not ended, by the kept counters."""
-    stats, queues = tables.stats, tables.queues
-    left = sum((stats.c[name] for name in _TO_END[1:]), stats.c[_TO_END[0]])
+    counters, queues = tables.counters, tables.queues
+    left = sum((counters.c[name] for name in _TO_END[1:]), counters.c[_TO_END[0]])
     of_type = queues.c.job_type_key == _number("job_type_key")
-    return sa.select(sa.func.sum(left)).join_from(queues, stats, stats.c.queue_key == queues.c.key).where(of_type)
+    return sa.select(sa.func.sum(left)).join_from(queues, counters, counters.c.queue_key == queues.c.key).where(of_type)
 
 
 _TO_END = Counts._fields[:5]

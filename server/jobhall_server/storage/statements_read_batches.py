@@ -83,11 +83,11 @@ def running_members(tables: Tables) -> sa.Select[Any]:
 @lru_cache(maxsize=8)
 def stats(tables: Tables, sight: Sight, *, of_one_namespace: bool) -> sa.Select[Any]:
     """Queues after a key with the sums of their counters; `left` is what still counts of the minute before."""
-    s, q, t, own = tables.stats.c, tables.queues.c, tables.job_types.c, tables.namespaces.c
+    s, q, t, own = tables.counters.c, tables.queues.c, tables.job_types.c, tables.namespaces.c
     of_type = tables.namespaces.alias("type_namespaces")
     names = (q.key, q.namespace_key, own.name, of_type.c.name, t.name)
     source = (
-        tables.stats.join(tables.queues, q.key == s.queue_key)
+        tables.counters.join(tables.queues, q.key == s.queue_key)
         .join(tables.job_types, t.key == q.job_type_key)
         .join(tables.namespaces, own.key == q.namespace_key)
         .join(of_type, of_type.c.key == t.namespace_key)
@@ -99,7 +99,7 @@ def stats(tables: Tables, sight: Sight, *, of_one_namespace: bool) -> sa.Select[
         .select_from(source)
         .where(
             s.queue_key > sa.bindparam("after_key", type_=sa.BigInteger),
-            visible(tables.stats, sight),
+            visible(tables.counters, sight),
             _any("every_type") | among(t.name, "job_types"),
             _of_owner(tables),
         )
@@ -131,7 +131,7 @@ def oldest_ready(tables: Tables) -> sa.Select[Any]:
 @lru_cache(maxsize=8)
 def oldest_own(tables: Tables, sight: Sight) -> sa.Select[Any]:
     """The same of one owner's jobs or of those that a caller sees, as far as they are among a queue's next `look`."""
-    jobs, stats, queue = tables.jobs, tables.stats, key_rows()
+    jobs, stats, queue = tables.jobs, tables.counters, key_rows()
     waiting = sa.select(jobs.c.ready, jobs.c.stats_key).where(jobs.c.queue_key == queue.c.value)
     waiting = waiting.where(jobs.c.ready.is_not(None)).order_by(*_claim_order(jobs))
     first = waiting.limit(sa.bindparam("look", type_=sa.Integer)).correlate(queue).subquery("first")
@@ -167,7 +167,7 @@ def _any(name: str) -> Condition:
 
 def _of_owner(tables: Tables) -> Condition:
     """Whether the counters are of the owner that was asked for."""
-    return _any("every_owner") | (tables.stats.c.owner == sa.bindparam("of_owner", type_=sa.Text))
+    return _any("every_owner") | (tables.counters.c.owner == sa.bindparam("of_owner", type_=sa.Text))
 
 
 def _first(jobs: Any, *wanted: Condition) -> sa.ScalarSelect[int]:

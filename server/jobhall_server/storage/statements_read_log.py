@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from jobhall_server.storage.dialect import Written, as_json, in_keys
 from jobhall_server.storage.read_clauses import Condition, among, among_ids
-from jobhall_server.storage.schema import COUNTER_EVENT, Tables
+from jobhall_server.storage.schema import Tables
+from jobhall_server.storage.schema_groups import LAST_EVENT, OF_THE_SERVICE
 
 LOOKED_AT_MAX = 100_000
 """So many numbers of the log one slice goes through at the most, from the first event that there is: some 15 ms."""
@@ -101,8 +102,8 @@ def _end(tables: Tables, which: Any) -> sa.ScalarSelect[int]:
 def _newest(tables: Tables) -> sa.ScalarSelect[int]:
     """The last number given."""
     counters = tables.counters.c
-    named = counters.name == sa.literal_column(f"'{COUNTER_EVENT}'")
-    return sa.select(counters.value).where(named).scalar_subquery()
+    of_the_service = counters.key == sa.literal_column(f"{OF_THE_SERVICE}")
+    return sa.select(counters[LAST_EVENT]).where(of_the_service).scalar_subquery()
 
 
 def _gaps(tables: Tables) -> sa.ScalarSelect[str]:

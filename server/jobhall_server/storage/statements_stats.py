@@ -17,45 +17,56 @@ MINUTE_US = 60_000_000
 REMOVED = ("removed_completed", "removed_failed", "removed_cancelled")
 ENDED = ("completed", "failed")
 """What rates are told of: counted in `NAME_now` during a minute and kept in `NAME_before` during the next."""
+RATES = tuple(f"{name}_now" for name in ENDED)
+COUNTED = (*Counts._fields, *REMOVED, *RATES)
+"""The columns that jobs count in."""
 
 
 @lru_cache(maxsize=8)
 def stats_key(tables: Tables) -> sa.Select[Any]:
     """The row that counts the jobs of a queue, owner and organisation."""
-    stats = tables.stats.c
-    return sa.select(stats.key).where(
-        stats.queue_key == sa.bindparam("queue_key", type_=sa.BigInteger),
-        stats.owner == sa.bindparam("owner", type_=sa.Text),
-        stats.organization_id == sa.bindparam("organization_id", type_=sa.Text),
+    counters = tables.counters.c
+    return sa.select(counters.key).where(
+        counters.queue_key == sa.bindparam("queue_key", type_=sa.BigInteger),
+        counters.owner == sa.bindparam("owner", type_=sa.Text),
+        counters.organization_id == sa.bindparam("organization_id", type_=sa.Text),
     )
 
 
-@lru_cache(maxsize=8)
-def count_stats(tables: Tables) -> sa.Update:
-    """Add to the counters, as rows of the key, the states of `Counts`, REMOVED and ENDED; `minute` is the present one,
-    and so the row's from here on.
+@lru_cache(maxsize=64)
+def count_jobs(tables: Tables, names: tuple[str, ...]) -> sa.Update:
+    """Add to some of COUNTED, as rows of the key and what is added to each of them. With one of RATES among them,
+    `minute` is the present one and so the row's from here on.
     """
-    rows = value_rows(*_TYPES)
-    return _count(tables.stats, [rows.c[f"column{number}"] for number in range(1, 1 + len(_TYPES))])
+    rows = value_rows(*_types(names))
+    return _count(tables.counters, names, [rows.c[f"column{number}"] for number in range(1, 2 + len(names))])
 
 
-@lru_cache(maxsize=8)
-def count_stats_of_one(tables: Tables) -> sa.Update:
+@lru_cache(maxsize=64)
+def count_jobs_of_one(tables: Tables, names: tuple[str, ...]) -> sa.Update:
     """The same of one row, as most groups have no more."""
-    return _count(tables.stats, row_values(*_TYPES))
+    return _count(tables.counters, names, row_values(*_types(names)))
 
 
-def _count(stats: sa.Table, row: Sequence[sa.ColumnElement[Any]]) -> sa.Update:
+def _count(counters: sa.Table, names: tuple[str, ...], row: Sequence[sa.ColumnElement[Any]]) -> sa.Update:
     key, *added = row
+    sets: dict[str, Any] = _rates_now(counters) if any(name in RATES for name in names) else {}
+    for name, more in zip(names, added, strict=True):
+        sets[name] = sets.get(name, counters.c[name]) + more
+    return sa.update(counters).where(counters.c.key == key).values(sets)
+
+
+def _rates_now(counters: sa.Table) -> dict[str, Any]:
+    """The rates as they are in the present minute, when nothing has ended in it."""
     minute = sa.bindparam("minute", type_=sa.BigInteger)
-    sets: dict[str, Any] = {name: stats.c[name] + added[place] for place, name in enumerate(_COUNTED)}
-    for place, name in enumerate(ENDED, len(_COUNTED)):
-        now, before = stats.c[f"{name}_now"], stats.c[f"{name}_before"]
-        same, next_one = stats.c.minute == minute, stats.c.minute == minute - 1
-        sets[now.name] = sa.case((same, now), else_=0) + added[place]
+    same, next_one = counters.c.minute == minute, counters.c.minute == minute - 1
+    sets: dict[str, Any] = {"minute": minute}
+    for name in ENDED:
+        now, before = counters.c[f"{name}_now"], counters.c[f"{name}_before"]
+        sets[now.name] = sa.case((same, now), else_=0)
         sets[before.name] = sa.case((same, before), (next_one, now), else_=0)
-    return sa.update(stats).where(stats.c.key == key).values(sets | {"minute": minute})
+    return sets
 
 
-_COUNTED = (*Counts._fields, *REMOVED)
-_TYPES = [sa.BigInteger()] * (1 + len(_COUNTED) + len(ENDED))
+def _types(names: tuple[str, ...]) -> list[sa.BigInteger]:
+    return [sa.BigInteger()] * (1 + len(names))

@@ -8,8 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from jobhall_server.storage.dialect import as_json, row_values, value_rows
-from jobhall_server.storage.schema import COUNTER_EVENT, Tables
+from jobhall_server.storage.dialect import row_values, value_rows
+from jobhall_server.storage.schema import Tables
+from jobhall_server.storage.schema_groups import LAST_NUMBERS, OF_THE_SERVICE
 
 PAUSE_US = 7_000_000
 """A service that was silent for longer was away: what runs by its time begins anew."""
@@ -83,29 +84,22 @@ def insert_selected(
 
 
 @lru_cache(maxsize=8)
-def keys_given(tables: Tables) -> sa.Select[Any]:
-    """The last key given of each kind; locked, since a group that asks is about to give some."""
-    counters = tables.counters
-    rows = sa.select(counters.c.name, counters.c.value).where(
-        counters.c.name != sa.literal_column(f"'{COUNTER_EVENT}'")
+def last_numbers(tables: Tables) -> sa.Select[Any]:
+    """LAST_NUMBERS; locked, since a group that asks is about to give some."""
+    return (
+        sa.select(*(tables.counters.c[name] for name in LAST_NUMBERS)).where(_of_the_service(tables)).with_for_update()
     )
-    return as_json(rows.with_for_update())
 
 
-@lru_cache(maxsize=8)
-def set_counter(tables: Tables) -> sa.Update:
-    """The new value of a counter, as one row of name and value."""
-    counters, (name, value) = tables.counters, row_values(sa.Text(), sa.BigInteger())
-    return sa.update(counters).where(counters.c.name == name).values(value=value)
+@lru_cache(maxsize=64)
+def set_last_numbers(tables: Tables, names: tuple[str, ...]) -> sa.Update:
+    """Some of them anew, as one row."""
+    values = dict(zip(names, row_values(*[sa.BigInteger()] * len(names)), strict=True))
+    return sa.update(tables.counters).where(_of_the_service(tables)).values(values)
 
 
-@lru_cache(maxsize=8)
-def number_events(tables: Tables) -> Any:
-    """Take `count` numbers of the event log; answers the last. Held until the commit, so numbers are in its order."""
-    counters = tables.counters
-    counted = counters.c.value + sa.bindparam("count", type_=sa.BigInteger)
-    named = counters.c.name == sa.literal_column(f"'{COUNTER_EVENT}'")
-    return sa.update(counters).where(named).values(value=counted).returning(counters.c.value)
+def _of_the_service(tables: Tables) -> sa.ColumnElement[bool]:
+    return tables.counters.c.key == sa.literal_column(f"{OF_THE_SERVICE}")
 
 
 @lru_cache(maxsize=8)

@@ -35,8 +35,10 @@ from jobhall_server.storage.errors import DatabaseUrlError
 from jobhall_server.storage.execution import Execution
 from jobhall_server.storage.group import Group as SqlGroup
 from jobhall_server.storage.migrations import migrate
+from jobhall_server.storage.numbers import give
 from jobhall_server.storage.reader import Reader
 from jobhall_server.storage.schema import tables
+from jobhall_server.storage.schema_groups import LAST_EVENT, LAST_REPLICA
 from jobhall_server.storage.writer import Writer
 
 T = TypeVar("T")
@@ -232,16 +234,14 @@ def _register(execution: Execution, now: int, level: Synchronous) -> int:
 
 def _leave_gap(execution: Execution) -> None:
     """Number on from far ahead: the last run's newest events may be lost with the power, and watchers saw them."""
-    until = execution.scalar(statements_write.number_events(execution.tables), count=LOG_GAP)
+    until = give(execution, LAST_EVENT, LOG_GAP)
     _insert(execution, execution.tables.log_gaps, {"after_number": until - LOG_GAP, "until_number": until})
 
 
 def _add_replica(execution: Execution, replica_id: str, now: int) -> int:
     known = execution.tables
     execution.write(statements_write.begin_serving(known), now=now)
-    given = dict(execution.rows(statements_write.keys_given(known)))
-    key: int = given[schema.COUNTER_REPLICA] + 1
-    execution.write_row(statements_write.set_counter(known), (schema.COUNTER_REPLICA, key))
+    key = give(execution, LAST_REPLICA, 1)
     _insert(execution, known.replicas, {"key": key, "replica_id": replica_id, "started_at": now, "renewed_at": now})
     return key
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from operator import attrgetter, itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from jobhall.states import TERMINAL_STATES, EventType, JobState
 from jobhall_server.domain.batch import Counts
 from jobhall_server.domain.change import Change
 from jobhall_server.domain.job import JobRecord, NewJob
-from jobhall_server.storage import schema, statements_batches, statements_stats, statements_write
+from jobhall_server.storage import schema_groups, statements_batches, statements_stats, statements_write
 from jobhall_server.storage.codec import progress_of
 from jobhall_server.storage.dialect import keys
 from jobhall_server.storage.execution import Execution
+from jobhall_server.storage.numbers import Numbers
 from jobhall_server.storage.staged import Staged
 
 ROWS_KNOWN_MAX = 100_000
@@ -29,16 +31,17 @@ _whose = itemgetter(*map(NewJob._fields.index, _OF_WHOM))
 _moving = attrgetter("change", "before.stats_key", "before.batch_key")
 _entering = itemgetter(*map(NewJob._fields.index, (*_OF_WHOM, "batch_key", "schedule_at")))
 
+T = TypeVar("T")
+
+Sums = dict[str, int]
+"""What is added to each column."""
+
 Whose = tuple[int, str, str]
 """A queue, owner and organisation: who counts in one row."""
 
-_STATES = len(Counts._fields)
-_REMOVED = _STATES - JobState.COMPLETED + 1
-"""From the place of a terminal state among the counters to that of those removed in it."""
-_STATS_WIDTH = _STATES + len(statements_stats.REMOVED) + len(statements_stats.ENDED)
-_ENDED = {JobState.COMPLETED: _STATS_WIDTH - 2, JobState.FAILED: _STATS_WIDTH - 1}
-_BATCH_WIDTH = _STATES + len(statements_batches.ITEMS) + 1
-_STARTED = _BATCH_WIDTH - 1
+_STATE = {JobState(number): name for number, name in enumerate(Counts._fields, 1)}
+_REMOVED = {state: f"removed_{_STATE[state]}" for state in TERMINAL_STATES}
+_ENDED = {JobState.COMPLETED: "completed_now", JobState.FAILED: "failed_now"}
 _BEGINS = (EventType.RUNNING, EventType.COMPLETED)
 
 
@@ -61,24 +64,25 @@ class Items(NamedTuple):
 class Tally:
     """The changes of one group, by stats row and by batch."""
 
-    def __init__(self, execution: Execution, staged: Staged) -> None:
+    def __init__(self, execution: Execution, staged: Staged, numbers: Numbers) -> None:
         self._execution = execution
         self._staged = staged
-        self._stats: dict[int, list[int]] = defaultdict(lambda: [0] * _STATS_WIDTH)
-        self._batches: dict[int, list[int]] = defaultdict(lambda: [0] * _BATCH_WIDTH)
+        self._numbers = numbers
+        self._stats: dict[int, Sums] = defaultdict(lambda: defaultdict(int))
+        self._batches: dict[int, Sums] = defaultdict(lambda: defaultdict(int))
 
-    def count_new(self, next_key: Callable[[str], int]) -> None:
+    def count_new(self) -> None:
         """Find or make the row in which each new job counts, before the job is written."""
         if not self._staged.new_jobs:
             return
         jobs = self._staged.new_jobs
         found: dict[Whose, int] = {}
-        for (queue, owner, organization, batch_key, schedule_at), count in Counter(
-            map(_entering, jobs.values())
-        ).items():
+        for (queue, owner, organization, batch_key, schedule_at), count in _counted(
+            list(map(_entering, jobs.values()))
+        ):
             whose = (queue, owner, organization)
             if whose not in found:
-                found[whose] = self._row(whose, next_key)
+                found[whose] = self._row(whose)
             waits = schedule_at is not None and schedule_at > self._staged.now
             self._enter(JobState.SCHEDULED if waits else JobState.PENDING, found[whose], batch_key, count)
         if len(found) == 1:
@@ -89,6 +93,8 @@ class Tally:
     def count_items(self, jobs: Mapping[int, JobRecord]) -> None:
         """Sum up what members say of their items, before it takes the place of what they said last."""
         staged = self._staged
+        if not staged.progress and not staged.deleted:
+            return
         told: dict[int, tuple[int, Items]] = {}
         gone = {key: job for key, (job, purged) in staged.deleted.items() if job.batch_key is not None and not purged}
         for (key, fence), text in staged.progress.items():
@@ -113,21 +119,29 @@ class Tally:
     def write(self) -> bool:
         """Sum up how jobs moved, and write it all; whether a closed batch is over now that was touched."""
         self._count_jobs()
-        tables, now = self._execution.tables, self._staged.now
-        if self._stats:
-            # By key, so that replicas which count at the same time wait for each other in one order.
-            rows = [(key, *self._stats[key]) for key in sorted(self._stats)]
-            minute = now // statements_stats.MINUTE_US
-            if len(rows) == 1:
-                self._execution.write_row(statements_stats.count_stats_of_one(tables), rows[0], minute=minute)
-            else:
-                self._execution.write_rows(statements_stats.count_stats(tables), rows, minute=minute)
+        execution, now = self._execution, self._staged.now
+        tables = execution.tables
+        stats = _changed(self._stats)
+        if stats:
+            self._write_stats(stats, now // statements_stats.MINUTE_US)
         if self._batches:
-            counted = [(key, *self._batches[key]) for key in sorted(self._batches)]
-            self._execution.write_rows(statements_batches.count_batches(tables), counted, now=now)
-        touched = self._batches.keys() | self._staged.batches.keys()
-        over = touched and self._execution.scalar(statements_batches.ended_batches(tables), keys=keys(touched))
-        return bool(over)
+            names = statements_batches.COUNTED
+            rows = [(key, *_values(self._batches[key], names)) for key in sorted(self._batches)]
+            execution.write_rows(statements_batches.count_batches(tables), rows, now=now)
+        if not self._batches and not self._staged.batches:
+            return False
+        touched = keys(self._batches.keys() | self._staged.batches.keys())
+        return bool(execution.scalar(statements_batches.ended_batches(tables), keys=touched))
+
+    def _write_stats(self, stats: dict[int, Sums], minute: int) -> None:
+        """Add to the columns that have changed: most groups change one row, in two or three of them."""
+        execution = self._execution
+        names = tuple(dict.fromkeys(chain.from_iterable(stats.values())))
+        rows = [(key, *_values(sums, names)) for key, sums in stats.items()]
+        if len(rows) == 1:
+            execution.write_row(statements_stats.count_jobs_of_one(execution.tables, names), rows[0], minute=minute)
+        else:
+            execution.write_rows(statements_stats.count_jobs(execution.tables, names), rows, minute=minute)
 
     def _count_jobs(self) -> None:
         staged = self._staged
@@ -136,19 +150,18 @@ class Tally:
         for key, (job, purged) in staged.deleted.items():
             self._delete(job, job.stats_key or staged.stats_keys[key], purged=purged)
         if staged.claimed:
-            for (stats_key, batch_key), count in Counter(staged.claimed).items():
+            for (stats_key, batch_key), count in _counted(staged.claimed):
                 self._enter(JobState.PENDING, stats_key, batch_key, -count)
                 self._enter(JobState.CLAIMED, stats_key, batch_key, count)
 
     def _count_moves(self) -> None:
         staged = self._staged
-        places = Counter(map(_moving, staged.moved.values()))
         moved_twice = [key for key, moved in staged.moved.items() if moved.earlier]
-        for (change, stats_key, batch_key), count in places.items():
+        for (change, stats_key, batch_key), count in _counted(list(map(_moving, staged.moved.values()))):
             # The record of a job that is as new as its move does not know its row yet.
             if stats_key:
                 self._move(change, stats_key, batch_key, count)
-        for key in staged.moved.keys() & staged.new_jobs.keys():
+        for key in staged.moved.keys() & staged.new_jobs.keys() if staged.new_jobs else ():
             self._move(staged.moved[key].change, staged.stats_keys[key], staged.new_jobs[key].batch_key, 1)
         for key in moved_twice:
             before = staged.moved[key].before
@@ -162,25 +175,26 @@ class Tally:
             if change.target in _ENDED:
                 self._stats[stats_key][_ENDED[change.target]] += count
         if batch_key is not None and _begins(change):
-            self._batches[batch_key][_STARTED] += count
+            self._batches[batch_key][statements_batches.STARTED] += count
 
     def _delete(self, job: JobRecord, stats_key: int, *, purged: bool) -> None:
         self._enter(job.state, stats_key, None if purged else job.batch_key, -1)
         if purged and job.state in TERMINAL_STATES:
-            self._stats[stats_key][job.state - 1 + _REMOVED] += 1
+            self._stats[stats_key][_REMOVED[job.state]] += 1
 
     def _enter(self, state: JobState, stats_key: int, batch_key: int | None, count: int) -> None:
-        self._stats[stats_key][state - 1] += count
+        name = _STATE[state]
+        self._stats[stats_key][name] += count
         if batch_key is not None:
-            self._batches[batch_key][state - 1] += count
+            self._batches[batch_key][name] += count
 
     def _add_items(self, job: JobRecord, items: Items, before: Items) -> None:
         assert job.batch_key is not None
         sums = self._batches[job.batch_key]
-        for place, (new, old) in enumerate(zip(items, before, strict=True), _STATES):
-            sums[place] += new - old
+        for name, new, old in zip(statements_batches.ITEMS, items, before, strict=True):
+            sums[name] += new - old
 
-    def _row(self, whose: Whose, next_key: Callable[[str], int]) -> int:
+    def _row(self, whose: Whose) -> int:
         known = self._execution.stats_keys.get(whose)
         if known is not None:
             return known
@@ -189,8 +203,8 @@ class Tally:
             statements_stats.stats_key(tables), **dict(zip(_OF_WHOM, whose, strict=True))
         )
         if found is None:
-            found = next_key(schema.COUNTER_STATS)
-            statement = statements_write.insert(tables.stats, (), ("key", *_OF_WHOM))
+            found = self._numbers.next_key(schema_groups.LAST_COUNTERS)
+            statement = statements_write.insert(tables.counters, (), ("key", *_OF_WHOM))
             self._execution.write_rows(statement, [(found, *whose)])
             return found
         # Only what was read is kept for the groups to come: what this one makes may be rolled back.
@@ -198,6 +212,22 @@ class Tally:
             self._execution.stats_keys.clear()
         self._execution.stats_keys[whose] = found
         return found
+
+
+def _counted(things: Sequence[T]) -> Iterable[tuple[T, int]]:
+    """How many there are of each: in most groups all are alike."""
+    kinds = set(things)
+    return [(kinds.pop(), len(things))] if len(kinds) == 1 else Counter(things).items()
+
+
+def _values(sums: Sums, names: Sequence[str]) -> list[int]:
+    return [sums.get(name, 0) for name in names]
+
+
+def _changed(counted: Mapping[int, Sums]) -> dict[int, Sums]:
+    """What is not nothing; by key, so that replicas which count at the same time wait for each other in one order."""
+    found = {key: {name: more for name, more in counted[key].items() if more} for key in sorted(counted)}
+    return {key: sums for key, sums in found.items() if sums}
 
 
 @lru_cache(maxsize=1024)

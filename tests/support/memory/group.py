@@ -72,6 +72,9 @@ class Group(Names, GroupProtocol):
         row = self._tables.jobs.get(key) if key in self._job_keys else None
         return None if row is None else record_of(row)
 
+    def job_id(self, key: int) -> str:
+        return str(self._tables.jobs[key]["job_id"])
+
     def job_by_id(self, job_id: str) -> JobRecord | None:
         key = self._tables.keys_of_ids.get(job_id)
         return None if key is None else self.job(key)

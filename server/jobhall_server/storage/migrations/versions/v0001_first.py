@@ -11,7 +11,7 @@ revision = "0001"
 down_revision = None
 
 KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-COUNTERS = ("event", "job", "session", "namespace", "job_type", "queue", "replica", "stats", "batch")
+GIVEN = ("event", "job", "session", "namespace", "job_type", "queue", "replica", "counters", "batch")
 STATES = ("scheduled", "pending", "claimed", "running", "cancelling", "completed", "failed", "cancelled")
 
 
@@ -252,17 +252,19 @@ def _names(prefix: str) -> None:
 
 
 def _counted(prefix: str) -> None:
-    op.create_table(
-        f"{prefix}stats",
+    counters = op.create_table(
+        f"{prefix}counters",
         _key("key"),
-        _number("queue_key"),
-        sa.Column("owner", sa.Text, nullable=False),
-        sa.Column("organization_id", sa.Text, nullable=False),
+        _number("queue_key", 0),
+        _words("owner", ""),
+        _words("organization_id", ""),
         *(_number(state, 0) for state in STATES),
         *(_number(f"removed_{state}", 0) for state in STATES[-3:]),
         *(_number(name, 0) for name in ("minute", "completed_now", "completed_before", "failed_now", "failed_before")),
-        sa.UniqueConstraint("queue_key", "owner", "organization_id", name=f"{prefix}stats_whose"),
+        *(_number(f"last_{kind}", 0) for kind in GIVEN),
+        sa.UniqueConstraint("queue_key", "owner", "organization_id", name=f"{prefix}counters_whose"),
     )
+    op.bulk_insert(counters, [{"key": 0}])
     _batches(f"{prefix}batches")
 
 
@@ -331,8 +333,6 @@ def _service(prefix: str) -> None:
         _number("renewed_at"),
         sa.UniqueConstraint("replica_id", name=f"{prefix}replicas_replica_id"),
     )
-    counters = op.create_table(f"{prefix}counters", sa.Column("name", sa.Text, primary_key=True), _number("value", 0))
-    op.bulk_insert(counters, [{"name": name, "value": 0} for name in COUNTERS])
     op.create_table(
         f"{prefix}service",
         sa.Column("key", sa.Integer, primary_key=True, autoincrement=False),
