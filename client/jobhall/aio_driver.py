@@ -88,11 +88,16 @@ class AsyncDriver:
             except asyncio.CancelledError:
                 if _cancelling() or not self._over(place):
                     raise
+                error = client_closed()
             finally:
                 stream.cancel()
-            if self._over(place) or (error is None and place.ends):
+            if error is None and place.ends:
                 return
-            await self._sleep(place.delay_seconds(error))
+            if not self._over(place):
+                await self._sleep(place.delay_seconds(error))
+        if place.ends and not place.stopped:
+            # Who waits for the end of jobs is not to take this for it.
+            raise client_closed()
 
     async def pause(self, seconds: float) -> None:
         """Lets the time pass."""

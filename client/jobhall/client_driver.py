@@ -68,7 +68,13 @@ class Driver:
         )
         while not self._over(place):
             error: ApiError | None = None
-            stream: Any = open_stream(place.request(), metadata=self.endpoint.metadata)
+            try:
+                stream: Any = open_stream(place.request(), metadata=self.endpoint.metadata)
+            except ValueError:
+                # As in `_send`: another thread closed the channel meanwhile.
+                if not self._closed.is_set():
+                    raise
+                continue
             place.opened(stream.cancel)
             ear = self._listeners.ear(stream.cancel, place.silence_seconds)
             try:
@@ -79,9 +85,13 @@ class Driver:
             finally:
                 stream.cancel()
                 self._listeners.drop(ear)
-            if self._over(place) or (error is None and place.ends):
+            if error is None and place.ends:
                 return
-            self._sleep(place.delay_seconds(error))
+            if not self._over(place):
+                self._sleep(place.delay_seconds(error))
+        if place.ends and not place.stopped:
+            # Who waits for the end of jobs is not to take this for it.
+            raise client_closed()
 
     def pause(self, seconds: float) -> None:
         """Lets the time pass."""
@@ -91,6 +101,7 @@ class Driver:
         """Closes the channel; what is under way fails."""
         self._closed.set()
         self._channel.close()
+        self._listeners.close()
         self._followers.join()
 
     def _do(self, step: Send | Pause | Await) -> Any:

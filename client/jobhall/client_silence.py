@@ -65,6 +65,12 @@ class Listeners:
             if not self._ears:
                 self._changed.notify()
 
+    def close(self) -> None:
+        """Leaves alone who still listens, or would: a watch that nobody reads any more, and nobody closed."""
+        with self._changed:
+            self._ears.clear()
+            self._changed.notify()
+
     def _run(self) -> None:
         with self._changed:
             while self._ears:

@@ -53,6 +53,7 @@ class LogPlace:
                 EventType.CANCELLED,
             ],
             include_snapshot=True,
+            reset_when_expired=True,
             stop_when_terminal=True,
         )
 

@@ -58,8 +58,12 @@ class Procedures:
     clock: Callable[[], float]
 
     def call(self, call: Call[T], *, until: float | None = None) -> Procedure[T]:
-        """Sends the call until it is answered, the policy gives up, or the time is over (`until`: a clock reading)."""
-        deadline = self.clock() + self.timeout_seconds + call.held_seconds if until is None else until
+        """Sends the call until it is answered, the policy gives up, or the time is over (`until`: a clock reading).
+
+        However late that is, an answer that does not come is waited for no longer than that of any other call.
+        """
+        deadline = self.clock() + self.timeout_seconds + call.held_seconds
+        deadline = deadline if until is None else min(deadline, until)
         attempt = 0
         while True:
             attempt += 1

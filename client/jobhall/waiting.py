@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -63,7 +64,7 @@ class Waiting:
                     return _completed(outcome)
                 if told and not wait.asks:
                     continue
-                job = yield from self._hold(wait, job_id, 0.0 if told else wait.poll_seconds or _HOLD_SECONDS)
+                job = yield from self._hold(wait, job_id, 0.0 if told else _HOLD_SECONDS)
                 if job is not None:
                     return _completed(job)
 
@@ -94,9 +95,8 @@ class Waiting:
                     continue
                 yield from self._look(wait, waiter)
                 if not told and not waiter.settled:
-                    longest = min(wait.poll_seconds or _HOLD_SECONDS, _HOLD_ONE_OF_MANY_SECONDS)
                     for job_id in waiter.left[:1]:
-                        if (job := (yield from self._hold(wait, job_id, longest))) is not None:
+                        if (job := (yield from self._hold(wait, job_id, _HOLD_ONE_OF_MANY_SECONDS))) is not None:
                             waiter.tell(job.id, job)
 
     def for_batch(
@@ -142,8 +142,9 @@ class Waiting:
         """Lets the watches tell of what is left; whether they are open, so that there is no need to ask."""
         if waiter.refused or not waiter.left:
             return False
-        seconds = wait.shortened(wait.poll_seconds or _LISTEN_SECONDS)
-        yield Await(self.waits, waiter, seconds, self.procedures.get_ended)
+        yield Await(
+            self.waits, waiter, wait.shortened(min(wait.unasked_seconds, _LISTEN_SECONDS)), self.procedures.get_ended
+        )
         for job_id in waiter.left[:1]:
             wait.hear(self.waits.state(job_id))
         return self.waits.listening(waiter)
@@ -151,7 +152,7 @@ class Waiting:
     def _hold(self, wait: _Wait, job_id: str, seconds: float) -> Procedure[Job | None]:
         """Waits for one job at the server, at most so long; the job if it has ended."""
         asked_at = wait.now
-        hold = wait.shortened(seconds)
+        hold = wait.shortened(min(wait.poll_seconds, seconds))
         # Who does not wait needs no room among those who do.
         call = calls.wait_job(job_id, hold_seconds=hold) if hold else calls.get_job(job_id)
         job = yield from wait.patiently(self.procedures.call(call, until=wait.until))
@@ -192,13 +193,15 @@ class _Wait:
         poll_seconds: float | None,
         too_late: Callable[[str], Exception],
     ) -> None:
-        self.poll_seconds = poll_seconds or None
+        self.poll_seconds = poll_seconds or math.inf
+        """The longest to go without an answer of the server's own."""
         self._procedures = procedures
         self._too_late = too_late
         self._ends_at = None if timeout_seconds is None else self.now + timeout_seconds
         self._state: JobState | BatchState = JobState.UNSPECIFIED
         self._failures = 0
         self._early = 0
+        self._answered_at = self.now
 
     @property
     def now(self) -> float:
@@ -218,7 +221,12 @@ class _Wait:
     @property
     def asks(self) -> bool:
         """Whether to ask although a watch is open: for the caller wants it, or for the last time."""
-        return self.poll_seconds is not None or self.over
+        return self.unasked_seconds == 0 or self.over
+
+    @property
+    def unasked_seconds(self) -> float:
+        """How long the caller is content not to ask."""
+        return max(0.0, self._answered_at + self.poll_seconds - self.now)
 
     def shortened(self, span_seconds: float) -> float:
         """The span, or what is left of the time."""
@@ -246,6 +254,7 @@ class _Wait:
                 yield Pause(self.shortened(self._procedures.policy.backoff_seconds(self._failures)))
             return None
         self._failures = 0
+        self._answered_at = self.now
         return answer
 
     def not_too_often(self, *, early: bool) -> Procedure[None]:

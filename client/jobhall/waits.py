@@ -138,7 +138,8 @@ class Waits:
             yield waiter
         finally:
             with self._lock:
-                for job_id in waiter.left:
+                # All of them: of some it may have been told by its own look, and not by a watch.
+                for job_id in job_ids:
                     self._leave(job_id, waiter)
 
     @contextmanager

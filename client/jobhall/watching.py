@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from jobhall.calls_events import EventOptions, conditions
-from jobhall.errors import ApiError, Code, CursorExpiredError, CursorMismatchError
+from jobhall.errors import ApiError, Code, CursorExpiredError, CursorMismatchError, WatcherLimitError
 from jobhall.filters import check_names
 from jobhall.model import JobEvent, WatchUpdate
-from jobhall.retry import CallRetry, may_try_again
+from jobhall.retry import CallRetry, passes
 from jobhall.v1 import job_service_pb2 as jobs_pb2
 from jobhall.wire import watch_update_from_wire
 
@@ -112,7 +112,8 @@ class WatchPlace:
     def delay_seconds(self, error: ApiError | None) -> float:
         """How long to wait before the stream is opened again; raises the error where that is no use.
 
-        A watch that was answered once is resumed for ever; before that the retry policy's patience holds.
+        A watch that was answered once is resumed for ever, though a proxy may have ended it for its age, or its own old
+        stream, which the server still believes in, may hold the last room; before that the policy's patience holds.
         """
         if self._resets and isinstance(error, CursorExpiredError | CursorMismatchError) and self._request.cursor:
             self._begin_anew()
@@ -120,7 +121,7 @@ class WatchPlace:
         self._failures += 1
         if error is None:
             return self._policy.backoff_seconds(self._failures, draw=self._draw)
-        if self._answered and may_try_again(error):
+        if self._answered and (passes(error) or isinstance(error, WatcherLimitError)):
             return self._policy.backoff_seconds(self._failures, draw=self._draw)
         delay = self._policy.delay_seconds(error, attempt=self._failures, remaining_seconds=None, draw=self._draw)
         if delay is None:

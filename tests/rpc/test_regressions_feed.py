@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jobhall_server.domain.access import ANYBODY
+from jobhall_server.hall import bookmarks
 from jobhall_server.hall.clock import SystemClock
 from jobhall_server.hall.feed import Feed
 from jobhall_server.hall.hall import Hall, HallSettings
@@ -17,7 +18,7 @@ from jobhall_server.hall.store import Store as HallStore
 from jobhall_server.hall.submits import Submission
 from jobhall_server.hall.views import LogFilter, LogSlice
 from jobhall_server.hall.watch_filter import WatchFilter
-from jobhall_server.hall.watch_queue import Subscription
+from jobhall_server.hall.watch_queue import STORED, Subscription
 from jobhall_server.storage.store import Store
 from tests.support.waiting import eventually_async
 
@@ -128,6 +129,21 @@ async def test_a_key_that_was_asked_for_before_a_watcher_came_is_not_taken_for_i
         await told.wait()
         assert feed._index.unknown([job_id])
     running.cancel()
+
+
+async def test_who_does_not_read_takes_no_turns_among_those_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A watcher whose write waited stayed at the head of those to be told next, and was woken in vain at each tick: a
+    # few of them took all the turns, and thousands of others were told at the last moment, all at once.
+    monkeypatch.setattr(bookmarks, "TICK_SECONDS", 0.001)
+    monkeypatch.setattr(bookmarks, "QUIET_SECONDS_MIN", 0.0)
+    told = bookmarks.Bookmarks()
+    writes, waits = (Subscription(ANYBODY, WatchFilter(), since=0, wanted=STORED) for _ in range(2))
+    told.told(writes)
+    told.told(waits)
+
+    async with asyncio.timeout(SOON_SECONDS):
+        await waits.changed()
+    assert writes not in told._told_at
 
 
 async def _run(feed: Feed, until: Callable[[], bool], *, what: str) -> None:

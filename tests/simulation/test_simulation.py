@@ -42,7 +42,8 @@ def test_no_schedule_breaks_a_promise(*, long: bool, figures: Callable[..., None
 
     What is acknowledged is committed; a fence has one owner and one execution; nobody writes with a stale token; the
     trouble of a server takes no task from a worker that lives; a delivery that nobody began costs no attempt; the log
-    and each job's history have no gap, and a watcher is shown all of it, whatever server it asks; every job ends.
+    and each job's history have no gap, and each watcher is told what it has for its filter, whatever server it asks and
+    however often it is cut; every job ends.
 
     No job is begun before its schedule, first after its deadline, or while its batch is not active; a unique key has
     one live holder; what expires was never begun; a cancel of a batch comes to each of its jobs once, and its

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -141,8 +142,8 @@ async def test_one_that_is_closed_by_the_group_that_opens_it_with_jobs_goes_on(f
 
 
 async def test_the_store_calls_back_when_the_last_job_of_a_closed_batch_ends(floor: Floor) -> None:
-    calls: list[None] = []
-    floor.store.on_batch_end(lambda: calls.append(None))
+    calls: list[Sequence[int]] = []
+    floor.store.on_batch_end(calls.append)
     batch = await opened(floor)
     await floor.submit(2, batch_key=batch.key)
     first, second = await held(floor, 2)
@@ -152,7 +153,7 @@ async def test_the_store_calls_back_when_the_last_job_of_a_closed_batch_ends(flo
     assert not calls
     await step(floor, second, "accept", "complete")
 
-    assert calls
+    assert calls == [[batch.key]]
 
 
 async def test_what_purges_remove_stays_counted_with_its_items_and_what_is_deleted_does_not(floor: Floor) -> None:

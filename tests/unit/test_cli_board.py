@@ -137,6 +137,18 @@ def test_a_job_of_the_snapshot_is_looked_at_whole_once_to_know_its_worker() -> N
     assert view(it).jobs[0].progress == counted
 
 
+def test_a_look_at_those_in_view_leaves_them_in_view() -> None:
+    """Of many jobs of one call, those that were looked at stood behind the others then: no row ever had a worker."""
+    jobs = [job(f"j{number}", JobState.RUNNING, revision=3) for number in range(9)]
+    it = board(*reversed(jobs))
+    in_view = it.brief(view(it, jobs_max=3))
+
+    task = TaskInfo(attempt=1, fence=1, worker_name="w1", session_id="s")
+    it.learn([replace(one, current_task=task) for one in jobs if one.id in in_view], missing_ids=[], now=NOW)
+
+    assert [(row.id, row.worker_name) for row in view(it, jobs_max=3).jobs] == [(id_, "w1") for id_ in in_view]
+
+
 def test_the_percentage_of_the_snapshot_is_no_count_of_items() -> None:
     """A job at 4 % that then said 40 items had gained 36 within the blink of an eye: `884/s` it was, and not 10."""
     it = board(job("j", JobState.RUNNING, attempt=1, progress=Progress(percent=4.0)))

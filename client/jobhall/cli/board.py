@@ -194,7 +194,8 @@ def _made(it: Job | JobEvent, *, created_at: datetime | None) -> BoardJob:
 
 
 def _by_state(job: BoardJob) -> tuple[Any, ...]:
-    return _RANKS.get(job.state, len(_RANKS)), job.created_at or _LAST
+    # Jobs of one call are as old as each other: by their ids, rows stay where they are, and a look finds those in view.
+    return _RANKS.get(job.state, len(_RANKS)), job.created_at or _LAST, job.id
 
 
 def _by_progress(job: BoardJob) -> tuple[Any, ...]:

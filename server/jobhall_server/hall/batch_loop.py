@@ -49,7 +49,7 @@ class BatchLoop:
         self._waiting: dict[int, list[asyncio.Future[None]]] = defaultdict(list)
         self._refused: dict[int, _Refused] = {}
         self.read_submission: Callable[[str], Submission] | None = None
-        hall.store.on_batch_end(self.look)
+        hall.store.on_batch_end(lambda _: self.look())
 
     def look(self) -> None:
         """There may be something to do."""

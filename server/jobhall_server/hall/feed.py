@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 
 import structlog
 
@@ -62,7 +63,7 @@ class Feed:
     async def begin(self) -> None:
         """Find the log's end. Whoever subscribed before that would miss what lies between their cursor and it."""
         self._store.on_commit(self._stir)
-        self._store.on_batch_end(self._batch_ended)
+        self._store.on_batch_end(self._batches_ended)
         self._place = await self._store.reads.log_place()
         self._head = self._position = max(self._head, self._place.last)
 
@@ -221,11 +222,10 @@ class Feed:
             self._concerned |= self._index.watched(keys)
         self._stirred.set()
 
-    def _batch_ended(self) -> None:
-        for subscription in self._watchers:
-            if subscription.where.batch_key is not None:
-                subscription.look = True
-                subscription.wake()
+    def _batches_ended(self, batch_keys: Sequence[int]) -> None:
+        for subscription in chain.from_iterable(map(self._index.of_batch, batch_keys)):
+            subscription.look = True
+            subscription.wake()
 
     async def _seek(self) -> None:
         sought, self._sought = self._index.unknown(self._sought), set()

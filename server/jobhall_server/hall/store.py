@@ -264,8 +264,8 @@ class Store(Protocol):
     def on_commit(self, callback: Callable[[int, Logged], None]) -> None:
         """Call back on the loop after each group that logged events, with the number of the last one, and whose."""
 
-    def on_batch_end(self, callback: Callable[[], None]) -> None:
-        """Call back on the loop after each group in which a closed batch's last job ended."""
+    def on_batch_end(self, callback: Callable[[Sequence[int]], None]) -> None:
+        """Call back on the loop after each group in which closed batches' last jobs ended, with the batches' keys."""
 
     @property
     def replica_key(self) -> int:

@@ -134,6 +134,10 @@ class WatchIndex:
         """The key of a batch that is watched."""
         return self._batch_keys.get(batch_id) if batch_id else None
 
+    def of_batch(self, batch_key: int) -> Collection[Subscription]:
+        """Those that watch the whole batch."""
+        return self._batches.get(batch_key, ())
+
     def watched(self, keys: Collection[int]) -> set[int]:
         """Those of the jobs that are watched by name."""
         return self._keys.intersection(keys)

@@ -37,8 +37,8 @@ class Group(Details, Sessions, Names, Batches):
         super().__init__(execution, now=now)
         self._tally = Tally(execution, self._staged, self._numbers)
         self._claimed = False
-        self.batch_ended = False
-        """Whether a batch that is over now was touched; when it is finished."""
+        self.ended_batches: Sequence[int] = ()
+        """Batches that were touched and are over now; when it is finished."""
 
     @property
     def logged(self) -> Logged:
@@ -91,7 +91,7 @@ class Group(Details, Sessions, Names, Batches):
 
     def finish(self) -> int | None:
         """Write the counters; answers the number of the last event, if there is any."""
-        self.batch_ended = self._tally.write()
+        self.ended_batches = self._tally.write()
         self._numbers.write()
         return self._numbers.last_event
 

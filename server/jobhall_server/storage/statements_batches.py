@@ -79,9 +79,9 @@ def count_batches(tables: Tables) -> sa.Update:
 
 @lru_cache(maxsize=8)
 def ended_batches(tables: Tables) -> sa.Select[Any]:
-    """How many of the batches of those keys are over."""
+    """The keys of those of the batches of those keys that are over."""
     batches = tables.batches.c
-    return sa.select(sa.func.count()).where(in_keys(batches.key), batches.ended_at.is_not(None))
+    return as_json(sa.select(batches.key).where(in_keys(batches.key), batches.ended_at.is_not(None)))
 
 
 @lru_cache(maxsize=8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar, cast
@@ -142,7 +142,7 @@ class Store(StoreProtocol):
     def on_commit(self, callback: Callable[[int, Logged], None]) -> None:
         self._listeners.of_events.append(callback)
 
-    def on_batch_end(self, callback: Callable[[], None]) -> None:
+    def on_batch_end(self, callback: Callable[[Sequence[int]], None]) -> None:
         self._listeners.of_batch_ends.append(callback)
 
     @property
@@ -161,17 +161,17 @@ class _Listeners:
 
     def __init__(self) -> None:
         self.of_events: list[Callable[[int, Logged], None]] = []
-        self.of_batch_ends: list[Callable[[], None]] = []
+        self.of_batch_ends: list[Callable[[Sequence[int]], None]] = []
 
     def tell_event(self, number: int, logged: Logged) -> None:
         """That of the last event, and whose they were."""
         for listener in self.of_events:
             listener(number, logged)
 
-    def tell_batch_end(self) -> None:
-        """A closed batch's last job ended."""
+    def tell_batch_end(self, batch_keys: Sequence[int]) -> None:
+        """The last jobs of those closed batches ended."""
         for listener in self.of_batch_ends:
-            listener()
+            listener(batch_keys)
 
 
 class _Replica:

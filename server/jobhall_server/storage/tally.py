@@ -116,8 +116,8 @@ class Tally:
             if key in before:
                 self._add_items(job, Items(), before[key][1])
 
-    def write(self) -> bool:
-        """Sum up how jobs moved, and write it all; whether a closed batch is over now that was touched."""
+    def write(self) -> Sequence[int]:
+        """Sum up how jobs moved, and write it all; the closed batches that were touched and are over now."""
         self._count_jobs()
         execution, now = self._execution, self._staged.now
         tables = execution.tables
@@ -129,9 +129,9 @@ class Tally:
             rows = [(key, *_values(self._batches[key], names)) for key in sorted(self._batches)]
             execution.write_rows(statements_batches.count_batches(tables), rows, now=now)
         if not self._batches and not self._staged.batches:
-            return False
+            return ()
         touched = keys(self._batches.keys() | self._staged.batches.keys())
-        return bool(execution.scalar(statements_batches.ended_batches(tables), keys=touched))
+        return [key for [key] in execution.rows(statements_batches.ended_batches(tables), keys=touched)]
 
     def _write_stats(self, stats: dict[int, Sums], minute: int) -> None:
         """Add to the columns that have changed: most groups change one row, in two or three of them."""

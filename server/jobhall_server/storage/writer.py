@@ -54,7 +54,7 @@ class _Ran(NamedTuple):
     settled: list[_Settled]
     last_event: int | None
     rows: int
-    batch_ended: bool = False
+    ended_batches: Sequence[int] = ()
     logged: Logged = ()
 
 
@@ -68,7 +68,7 @@ class Writer:
         *,
         now: Callable[[], int],
         on_event: Callable[[int, Logged], None],
-        on_batch_end: Callable[[], None],
+        on_batch_end: Callable[[Sequence[int]], None],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         self._execution = execution
@@ -185,7 +185,7 @@ class Writer:
             first.settled + second.settled,
             second.last_event or first.last_event,
             first.rows + second.rows,
-            first.batch_ended or second.batch_ended,
+            [*first.ended_batches, *second.ended_batches],
             [*first.logged, *second.logged],
         )
 
@@ -231,7 +231,7 @@ class Writer:
         if self._execution.changes > changes_before:
             self._outage.written()
         self._left.extendleft(reversed(left))
-        return _Ran(settled, last_event, group.touched, group.batch_ended, group.logged)
+        return _Ran(settled, last_event, group.touched, group.ended_batches, group.logged)
 
     def _commit(self) -> None:
         try:
@@ -260,8 +260,8 @@ class Writer:
                 answer.set_exception(error)
         if ran.last_event is not None:
             self._on_event(ran.last_event, ran.logged)
-        if ran.batch_ended:
-            self._on_batch_end()
+        if ran.ended_batches:
+            self._on_batch_end(ran.ended_batches)
 
     def _end(self) -> None:
         while self.waiting:

@@ -27,7 +27,7 @@ class Names:
         self._batches_before = dict(tables.batches)
         self._begun: set[int] = set()
         """Batches of which a job was begun in this group."""
-        self.batch_ended = False
+        self.ended_batches: list[int] = []
 
     @property
     def now(self) -> int:
@@ -148,7 +148,8 @@ class Names:
             if counted != self._batches_before.get(key):
                 counted = replace(counted, updated_at=self._now)
                 self._journal.put(self._tables.batches, key, counted)
-            self.batch_ended |= counted.ended_at is not None and batch.ended_at is None
+            if counted.ended_at is not None and batch.ended_at is None:
+                self.ended_batches.append(key)
 
     def _members(self, batch_key: int) -> list[Row]:
         return [row for row in self._tables.jobs.values() if row["batch_key"] == batch_key]

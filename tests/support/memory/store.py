@@ -72,7 +72,7 @@ class MemoryStore(Store):
         self._in_flight = False
         self._closed = False
         self._listeners: list[Callable[[int, Logged], None]] = []
-        self._batch_listeners: list[Callable[[], None]] = []
+        self._batch_listeners: list[Callable[[Sequence[int]], None]] = []
         self._now = WrittenTime(clock, last_us=tables.served[None].last_at if tables.served else 0)
         self._replica_key = self._register()
         self._reads = read_by(MemoryReads(tables, now=self._now, replica_key=lambda: self._replica_key))
@@ -88,7 +88,7 @@ class MemoryStore(Store):
     def on_commit(self, callback: Callable[[int, Logged], None]) -> None:
         self._listeners.append(callback)
 
-    def on_batch_end(self, callback: Callable[[], None]) -> None:
+    def on_batch_end(self, callback: Callable[[Sequence[int]], None]) -> None:
         self._batch_listeners.append(callback)
 
     def run(self, unit: Unit[T], *, refusable: bool = False) -> asyncio.Future[T]:
@@ -152,13 +152,13 @@ class MemoryStore(Store):
         """One group; how to tell those who wait for it."""
         if not waiting or self._disk.busy():
             busy = DatabaseBusyError("the database is away", retry_after=timedelta(seconds=1))
-            return lambda: self._settle([(one.answer, None, busy) for one in waiting], None, [], batch_ended=False)
+            return lambda: self._settle([(one.answer, None, busy) for one in waiting], None, [], ended_batches=())
         group = Group(self.tables, [one.unit for one in waiting], now=self.now())
         in_order = [one for one in waiting if not one.unit.after_save] + [one for one in waiting if one.unit.after_save]
         settled = [(one.answer, *_decided(group, one.unit)) for one in in_order]
         group.finish()
         self._look_on(group.moves)
-        return lambda: self._settle(settled, group.last_event, [group.logged], batch_ended=group.batch_ended)
+        return lambda: self._settle(settled, group.last_event, [group.logged], ended_batches=group.ended_batches)
 
     def _settle(
         self,
@@ -166,7 +166,7 @@ class MemoryStore(Store):
         last_event: int | None,
         logged: Logged,
         *,
-        batch_ended: bool,
+        ended_batches: Sequence[int],
     ) -> None:
         self._in_flight = False
         if self._waiting:
@@ -181,9 +181,9 @@ class MemoryStore(Store):
         if last_event is not None:
             for listener in self._listeners:
                 listener(last_event, logged)
-        if batch_ended:
+        if ended_batches:
             for batch_listener in self._batch_listeners:
-                batch_listener()
+                batch_listener(ended_batches)
 
 
 class _Renew(Unit[bool]):
