@@ -232,7 +232,7 @@ async def test_those_who_wait_for_their_turn_to_read_leave_with_the_drain(hall: 
     await flood(hall, 1000)
     async with AsyncExitStack() as turns:
         for _ in range(READERS_MAX):
-            await turns.enter_async_context(hall.feed._readers)
+            await turns.enter_async_context(hall.feed.turn())
         reading = asyncio.create_task(hall.feed.read(LogFilter(), after=0))
         await asyncio.sleep(0)
         hall.drain()
@@ -241,24 +241,29 @@ async def test_those_who_wait_for_their_turn_to_read_leave_with_the_drain(hall: 
         await reading
 
 
+@pytest.mark.parametrize("snapshot", [False, True])
 async def test_who_waits_long_for_a_turn_to_read_hears_of_the_server(
-    hall: Hall, monkeypatch: pytest.MonkeyPatch
+    hall: Hall, monkeypatch: pytest.MonkeyPatch, *, snapshot: bool
 ) -> None:
     # Thousands that came back at once waited for minutes without a word, and their clients took the server for dead.
+    # Snapshots had no turns at all: forty that had to look at 100,000 jobs kept every other read waiting for seconds.
     monkeypatch.setattr("jobhall_server.hall.watch.QUIET_SECONDS", 0.05)
     job_ids = await flood(hall, 1000)
-    cursor = tokens.cursor(hall.feed.log_id, 0)
-    updates: Any = watch(hall.feed, hall.store.reads, ANYBODY, WatchRequest(WatchFilter(), cursor=cursor))
+    begin = hall.feed.head if snapshot else 0
+    cursor = tokens.cursor(hall.feed.log_id, begin)
+    request = WatchRequest(WatchFilter(), cursor=cursor, include_snapshot=snapshot)
+    updates: Any = watch(hall.feed, hall.store.reads, ANYBODY, request)
     async with AsyncExitStack() as turns:
         for _ in range(READERS_MAX):
-            await turns.enter_async_context(hall.feed._readers)
-        assert [(await anext(updates)).after for _ in range(3)] == [0, 0, 0]
+            await turns.enter_async_context(hall.feed.turn())
+        assert [(await anext(updates)).after for _ in range(3)] == [begin] * 3
 
     seen: list[str] = []
     async with asyncio.timeout(SOON_SECONDS):
         while len(seen) < len(job_ids):
-            seen += [event.row.job_id for event in (await anext(updates)).events]
-    assert seen == job_ids
+            update = await anext(updates)
+            seen += [event.row.job_id for event in update.events] + [job.job_id for job in update.jobs]
+    assert set(seen) == set(job_ids)
     await updates.aclose()
 
 

@@ -26,6 +26,9 @@ from jobhall_server.hall.views import QueueView, Retention
 from jobhall_server.hall.watch import WatchRequest, watch
 from jobhall_server.hall.watch_filter import WatchFilter
 from jobhall_server.hall.watch_queue import QUEUED_MAX
+from jobhall_server.rpc.admin import About
+from jobhall_server.rpc.caller import NoAuthentication
+from jobhall_server.rpc.server import RpcServer
 from jobhall_server.storage.store import Store
 from tests.support.calls import RawWorker, register, submit
 from tests.support.servers import Running
@@ -188,9 +191,7 @@ async def test_a_watcher_that_goes_away_without_reading_is_no_bug(server: Runnin
     async with grpc.aio.insecure_channel(server.address) as channel:
         call: Any = JobServiceStub(channel).WatchJobs(pb.WatchJobsRequest())
         await call.read()
-        for _ in range(8):
-            jobs = [{"job_type": "score", "labels": LARGE} for _ in range(500)]
-            await server.jobs.BatchSubmitJobs(pb.BatchSubmitJobsRequest(jobs=jobs))  # type: ignore[arg-type]
+        await fill(server)
 
     def over() -> bool:
         lines = map(json.loads, server_log.getvalue().splitlines())
@@ -198,3 +199,33 @@ async def test_a_watcher_that_goes_away_without_reading_is_no_bug(server: Runnin
 
     await eventually_async(over, within=SOON_SECONDS, what="the server has noticed that it went")
     assert '"bug"' not in server_log.getvalue()
+
+
+async def test_a_server_that_stops_does_not_wait_for_readers_that_have_stopped(hall: Hall) -> None:
+    """A `jobhall watch | less` that somebody had left open made every stop of the server last the whole drain: its
+    write waits, so the stream could not even be told to end.
+    """
+    loop = asyncio.get_running_loop()
+    about = About(0, "sqlite", "", "")
+    server = RpcServer(hall, about, authenticator=NoAuthentication(), with_reflection=False)
+    async with grpc.aio.insecure_channel(await server.start("127.0.0.1:0")) as channel:
+        call: Any = JobServiceStub(channel).WatchJobs(pb.WatchJobsRequest())
+        await call.read()
+        [stream] = server._edge._streams
+
+        async def stuck() -> bool:
+            await hall.jobs.submit_many(ANYBODY, [Submission("score", labels=LARGE)] * 100)
+            return stream.stuck(seconds=0.5)
+
+        await eventually_async(stuck, within=SOON_SECONDS, what="the write waits")
+        began = loop.time()
+        hall.drain()
+        await server.stop(60.0)
+        assert loop.time() - began < 15.0
+
+
+async def fill(server: Running) -> None:
+    """Submit more than is buffered on the way to a watcher that does not read."""
+    for _ in range(8):
+        jobs = [{"job_type": "score", "labels": LARGE} for _ in range(500)]
+        await server.jobs.BatchSubmitJobs(pb.BatchSubmitJobsRequest(jobs=jobs))  # type: ignore[arg-type]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import chain
 
 import structlog
@@ -27,8 +27,8 @@ log = structlog.get_logger(__name__)
 
 READ_AT_ONCE = 1000
 READERS_MAX = 2
-"""Watchers that read the log at their own cursors at the same time; the others wait for their turn. Fewer than there
-are connections to read by: the tail, and all other calls, have theirs at any time.
+"""Watchers that read the log at their own cursors, or a snapshot, at the same time; the others wait for their turn.
+Fewer than there are connections to read by: the tail, and all other calls, have theirs at any time.
 """
 POLL_SECONDS = 1.0
 """How often the tail looks for what other processes wrote."""
@@ -146,13 +146,19 @@ class Feed:
 
     async def read(self, where: LogFilter, *, after: int, until: int | None = None) -> LogSlice:
         """A part of the log, for one watcher; CursorExpiredError when it no longer reaches back to `after`."""
-        async with self._readers:
-            # Only now: thousands may have waited for their turn when the drain began.
-            self.check()
+        async with self.turn():
             part = await self._store.reads.log(where, after=after, until=until, limit=READ_AT_ONCE)
         if after < part.first - 1:
             raise CursorExpiredError
         return part
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Within it one of those reads that catch up: few at a time, so that all others are read for at any time."""
+        async with self._readers:
+            # Only now: thousands may have waited for their turn when the drain began.
+            self.check()
+            yield
 
     def check(self) -> None:
         """DrainingError when the server is going."""

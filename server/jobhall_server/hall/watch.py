@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jobhall.errors import BatchNotFoundError, CursorExpiredError, FieldNotSupportedError
 from jobhall.states import EventType
@@ -14,7 +14,7 @@ from jobhall_server.domain.job import JobView
 from jobhall_server.hall.bookmarks import QUIET_SECONDS
 from jobhall_server.hall.feed import Feed
 from jobhall_server.hall.reads import Reads
-from jobhall_server.hall.views import Page
+from jobhall_server.hall.views import Page, Place
 from jobhall_server.hall.watch_filter import WatchFilter
 from jobhall_server.hall.watch_queue import ENDS, STORED, Subscription, WatchEvent
 
@@ -142,37 +142,46 @@ class _Watcher:
 
     async def _snapshot(self) -> AsyncGenerator[WatchUpdate, None]:
         """The jobs that match and are not over, and the named ones, in pages; the cursor stays where it was noted."""
-        where = self._subscription.where
-        if where.job_ids:
-            jobs = await self._reads.jobs_by_id(self._principal, sorted(where.job_ids))
-            yield self._page([job for job in jobs if where.matches_job(job)], complete=True)
-            return
         place = None
         while True:
-            self._feed.check()
-            found = await self._reads.jobs(self._principal, where.unfinished, Page(SNAPSHOT_PAGE, place))
-            place = found.next
+            reading = asyncio.create_task(self._read_jobs(place))
+            async for word in self._meanwhile(reading):
+                yield word
+            jobs, place = reading.result()
+            if jobs or place is None:
+                yield WatchUpdate(self._after, self._after, jobs=jobs, snapshot_complete=place is None)
             if place is None:
-                yield self._page(found.jobs, complete=True)
                 return
-            if found.jobs:
-                yield self._page(found.jobs, complete=False)
+
+    async def _read_jobs(self, place: Place | None) -> tuple[Sequence[JobView], Place | None]:
+        """A page of the snapshot, and where the next one begins."""
+        where = self._subscription.where
+        async with self._feed.turn():
+            if where.job_ids:
+                named = await self._reads.jobs_by_id(self._principal, sorted(where.job_ids))
+                return [job for job in named if where.matches_job(job)], None
+            found = await self._reads.jobs(self._principal, where.unfinished, Page(SNAPSHOT_PAGE, place))
+            return found.jobs, found.next
 
     async def _read_up(self) -> AsyncGenerator[WatchUpdate, None]:
         """The log from the watcher's own place, up to where its queue begins."""
         while self._after < self._until:
             reading = asyncio.create_task(self._read_on())
-            try:
-                while not (await asyncio.wait({reading}, timeout=QUIET_SECONDS))[0]:
-                    # Many read the log, and its turn has not come: it hears at least that it is not forgotten.
-                    yield self._tell([])
-            finally:
-                reading.cancel()
+            async for word in self._meanwhile(reading):
+                yield word
             if (read := reading.result()) is not None:
                 yield read
                 continue
             async for update in self._begin():
                 yield update
+
+    async def _meanwhile(self, reading: asyncio.Task[Any]) -> AsyncGenerator[WatchUpdate, None]:
+        """Bookmarks while its turn to read has not come, so that it knows it is not forgotten."""
+        try:
+            while not (await asyncio.wait({reading}, timeout=QUIET_SECONDS))[0]:
+                yield self._tell([])
+        finally:
+            reading.cancel()
 
     async def _read_on(self) -> WatchUpdate | None:
         """The next part of the log from the watcher's own place; None when it is there no more, and it begins anew."""
@@ -216,9 +225,6 @@ class _Watcher:
                 self._open.discard(row.job_id)
             else:
                 self._open.add(row.job_id)
-
-    def _page(self, jobs: Sequence[JobView], *, complete: bool) -> WatchUpdate:
-        return WatchUpdate(self._after, self._after, jobs=jobs, snapshot_complete=complete)
 
     async def _all_over(self) -> bool:
         """Whether no job that it names is open or, where it names none, its batch has ended."""

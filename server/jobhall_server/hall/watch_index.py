@@ -47,8 +47,10 @@ class WatchIndex:
         self._queues: _Group[tuple[str, str]] = {}
         self._namespaces: _Group[str] = {}
         self._rest: set[Subscription] = set()
-        self._wide: LogFilter | None = None
-        """What to read for those that watch more than named jobs; None: to be made anew."""
+        self._wide: tuple[set[str | None], LogFilter] | None = None
+        """The namespaces (None: all) and all that is to be read for those that watch more than named jobs; to be made
+        anew where it is None.
+        """
 
     def __len__(self) -> int:
         """How many places there are."""
@@ -144,17 +146,11 @@ class WatchIndex:
 
     def read(self, concerned: frozenset[int]) -> LogFilter | None:
         """What to read of the log for all watchers, where it has something of the `concerned` jobs; None: nothing."""
-        wide = self._wide
-        if wide is None:
-            wide = self._wide = LogFilter(
-                namespaces=frozenset(self._namespaces)
-                | {name[0] for group in (self._labels, self._owners) for name in group if name[0] is not None},
-                queues=frozenset(self._queues),
-                batch_keys=frozenset(self._batches),
-            )
-        nowhere = any(name[0] is None for group in (self._labels, self._owners) for name in group)
+        if self._wide is None:
+            self._wide = self._widest()
+        namespaces, wide = self._wide
         parts = (wide.namespaces, wide.queues, wide.batch_keys, self._unknown, concerned)
-        if self._rest or nowhere or any(len(part) > NAMED_MAX for part in parts):
+        if None in namespaces or any(len(part) > NAMED_MAX for part in parts):
             return LogFilter()
         if not any(parts):
             return None
@@ -165,6 +161,14 @@ class WatchIndex:
             job_ids=frozenset(self._unknown),
             job_keys=concerned,
         )
+
+    def _widest(self) -> tuple[set[str | None], LogFilter]:
+        namespaces: set[str | None] = {None} if self._rest else set()
+        namespaces |= self._namespaces.keys()
+        for name in (*self._labels, *self._owners):
+            namespaces.add(name[0])
+        named = frozenset(name for name in namespaces if name is not None)
+        return namespaces, LogFilter(named, frozenset(self._queues), batch_keys=frozenset(self._batches))
 
     def find(self, row: EventRow) -> Iterator[Subscription]:
         """Those that the event may concern; one may come twice."""

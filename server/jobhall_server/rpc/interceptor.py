@@ -24,6 +24,10 @@ from jobhall_server.rpc.streams import Stream, end
 log = structlog.get_logger("jobhall_server.rpc")
 _stdlib_log = logging.getLogger("jobhall_server.rpc")
 
+STUCK_SECONDS = 2.0
+"""A caller that has taken nothing for so long while the server stops is not waited for."""
+_LOOK_SECONDS = 0.1
+
 Context = grpc.aio.ServicerContext[Any, Any]
 _CODES = {Code(code.value[0]): code for code in grpc.StatusCode}
 _Behaviour = Callable[[Any, Any], Any]
@@ -35,6 +39,7 @@ class Edge(grpc.aio.ServerInterceptor):
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
         self._serving = 0
+        self._streams: set[Stream] = set()
         self._empty = asyncio.Event()
         # One future for all calls: a task or an event's waiter each would cost memory for every open watch.
         self._drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -50,16 +55,26 @@ class Edge(grpc.aio.ServerInterceptor):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), within_seconds)
 
-    def begin(self) -> None:
+    async def deserted(self) -> None:
+        """Wait until nobody is left but callers that do not read: they cannot even be told that the server goes."""
+        # No event says that a write waits.
+        while self._serving > sum(stream.stuck(seconds=STUCK_SECONDS) for stream in self._streams):  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def begin(self, stream: Stream | None) -> None:
         """A handler begins."""
         self._serving += 1
         self._empty.clear()
+        if stream is not None:
+            self._streams.add(stream)
 
-    def end(self) -> None:
+    def end(self, stream: Stream | None) -> None:
         """It has ended, whichever way."""
         self._serving -= 1
         if not self._serving:
             self._empty.set()
+        if stream is not None:
+            self._streams.discard(stream)
 
     async def intercept_service(
         self,
@@ -137,7 +152,7 @@ class Call:
     async def run(self, serve: Callable[[], Awaitable[Any]]) -> Any:
         """Serve it. An error leaves as its status, a bug as INTERNAL with nothing but the request's id."""
         structlog.contextvars.bind_contextvars(request_id=self._id)
-        self._edge.begin()
+        self._edge.begin(self.stream)
         error: ApiError | None = None
         answer: Any = None
         try:
@@ -162,7 +177,7 @@ class Call:
                 raise asyncio.CancelledError from bug
             error = self._hide(bug)
         finally:
-            self._edge.end()
+            self._edge.end(self.stream)
         if error is None:
             self._log("OK")
             return answer

@@ -96,7 +96,12 @@ class RpcServer:
         # A turn of the loop first: watchers of the health service see NOT_SERVING before their stream ends.
         await asyncio.sleep(0)
         self._edge.drain()
-        await self._server.stop(grace_seconds)
+        stopping = asyncio.ensure_future(self._server.stop(grace_seconds))
+        deserted = asyncio.ensure_future(self._edge.deserted())
+        await asyncio.wait({stopping, deserted}, return_when=asyncio.FIRST_COMPLETED)
+        deserted.cancel()
+        await self._server.stop(0)
+        await stopping
         await self._edge.emptied(within_seconds=_LAST_WORDS_SECONDS)
 
     def _add_services(self, hall: Hall, about: About) -> None:

@@ -25,13 +25,18 @@ class Stream:
         self._context = context
         self._closed = False
         self._writing = False
+        self._writing_since = 0.0
         self._written: asyncio.Event | None = None
+
+    def stuck(self, *, seconds: float) -> bool:
+        """Whether its caller has taken nothing for so long, though there is something."""
+        return self._writing and asyncio.get_running_loop().time() >= self._writing_since + seconds
 
     async def write(self, message: Any) -> None:
         """Send a message; on a closed stream the writer is cancelled."""
         if self._closed:
             raise asyncio.CancelledError
-        self._writing = True
+        self._writing, self._writing_since = True, asyncio.get_running_loop().time()
         try:
             await self._context.write(message)
         finally:
