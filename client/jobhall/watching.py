@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from jobhall.calls_events import EventOptions, conditions
 from jobhall.errors import ApiError, Code, CursorExpiredError, CursorMismatchError, WatcherLimitError
@@ -13,6 +14,10 @@ from jobhall.model import JobEvent, WatchUpdate
 from jobhall.retry import CallRetry, passes
 from jobhall.v1 import job_service_pb2 as jobs_pb2
 from jobhall.wire import watch_update_from_wire
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_CLOCK_STEP_MAX = timedelta(minutes=1)
+"""How far the server's clock may have been set back while the snapshot was read."""
 
 
 class WatchOptions(EventOptions, total=False):
@@ -45,6 +50,8 @@ class WatchPlace:
         self._cancel: Callable[[], object] = bool
         self._told: dict[str, int] = {}
         """Revisions that the snapshot told; events up to them are old news. A newer event of the job clears its own."""
+        self._told_until = _LONG_AGO
+        """When the newest of them was made; one event that is newer by far clears them all, a million if need be."""
         self._request = jobs_pb2.WatchJobsRequest(
             include_snapshot=options.get("include_snapshot", False),
             expired_cursor_action=(
@@ -100,7 +107,9 @@ class WatchPlace:
         if self._told and update.events:
             update = replace(update, events=tuple([event for event in update.events if self._is_news(event)]))
         # The events of an update with a page of the snapshot, if there ever are any, are older than the page.
-        self._told.update((job.id, job.revision) for job in update.jobs)
+        for job in update.jobs:
+            self._told[job.id] = job.revision
+            self._told_until = max(self._told_until, job.updated_at or _LONG_AGO)
         if update.snapshot_complete:
             self._request.include_snapshot = False
         return update
@@ -135,6 +144,10 @@ class WatchPlace:
 
     def _is_news(self, event: JobEvent) -> bool:
         if not event.revision:
+            return True
+        if event.happened_at is not None and event.happened_at - self._told_until > _CLOCK_STEP_MAX:
+            # Events come in the order of commits.
+            self._told.clear()
             return True
         told = self._told.get(event.job_id)
         if told is None:

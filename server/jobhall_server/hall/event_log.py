@@ -8,7 +8,7 @@ from jobhall.errors import CursorExpiredError
 from jobhall.states import EventType
 from jobhall_server.domain.access import Principal
 from jobhall_server.hall import tokens
-from jobhall_server.hall.feed import Feed
+from jobhall_server.hall.feed import READ_AT_ONCE, Feed
 from jobhall_server.hall.reads import Reads
 from jobhall_server.hall.watch import settled
 from jobhall_server.hall.watch_filter import WatchFilter
@@ -42,10 +42,10 @@ async def list_events(
     where = await settled(reads, principal, where)
     begin = after = await feed.start(cursor) if cursor else (await reads.log_place()).first - 1
     events: list[WatchEvent] = []
-    end_reached = False
+    end_reached, limit = False, size
     for _ in range(SLICES_MAX):
         try:
-            part = await feed.read(where.read, after=after)
+            part = await feed.read(where.read, after=after, limit=limit)
         except CursorExpiredError:
             if after > begin:
                 break  # The log was cut meanwhile: the next call is told.
@@ -53,6 +53,8 @@ async def list_events(
                 raise
             begin = after = (await reads.log_place()).first - 1
             continue
+        # Ever larger parts: most pages take one small read, and those of a filter that few match a few large ones.
+        limit = min(4 * limit, READ_AT_ONCE)
         for row in part.rows:
             kind = where.seen_as(principal, row)
             if kind in event_types:

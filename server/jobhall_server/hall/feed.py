@@ -144,10 +144,12 @@ class Feed:
             raise CursorExpiredError
         return number
 
-    async def read(self, where: LogFilter, *, after: int, until: int | None = None) -> LogSlice:
+    async def read(
+        self, where: LogFilter, *, after: int, until: int | None = None, limit: int = READ_AT_ONCE
+    ) -> LogSlice:
         """A part of the log, for one watcher; CursorExpiredError when it no longer reaches back to `after`."""
         async with self.turn():
-            part = await self._store.reads.log(where, after=after, until=until, limit=READ_AT_ONCE)
+            part = await self._store.reads.log(where, after=after, until=until, limit=limit)
         if after < part.first - 1:
             raise CursorExpiredError
         return part
