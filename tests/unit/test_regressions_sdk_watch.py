@@ -63,10 +63,10 @@ def test_a_poll_interval_that_is_longer_than_the_server_holds_a_call_is_no_error
     """WaitJob takes 60 s at most: a poll_interval of two minutes was a FieldInvalidError."""
     wait = waiting(Clock()).for_job(FIRST, timeout_seconds=None, poll_seconds=poll_seconds)
 
-    step: Any = next(wait)
+    step = next(wait)
 
     assert isinstance(step, Send)
-    assert step.call.request.timeout.ToSeconds() == 30
+    assert cast("Any", step.call.request).timeout.ToSeconds() == 30
     wait.close()
 
 
@@ -215,3 +215,51 @@ def test_a_watch_that_was_left_lying_about_keeps_no_thread_of_a_closed_client() 
         watchdog.join(5)
         assert not watchdog.is_alive()
         watch.close()
+
+
+# --- the command line ---
+
+
+class Heard:
+    """A follower that writes down which jobs it was shown."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, int]] = []
+
+    def show(self, job: Job, *, cursor: str = "") -> None:
+        self.said.append((cursor, job.revision))
+
+    def tell(self, event: JobEvent, *, cursor: str = "") -> None:
+        self.said.append((cursor, event.revision))
+
+    def mark(self, cursor: str) -> None:
+        return None
+
+    def begin_anew(self) -> None:
+        self.said.append(("reset", 0))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        return None
+
+
+def test_after_a_restored_backup_a_job_is_shown_as_it_is_now_though_its_revision_is_lower() -> None:
+    """`jobhall watch ID` left out what was no newer than what it had shown before, of the database that is gone."""
+    before = job_pb2.Job(id=FIRST, revision=5, state=job_pb2.JOB_STATE_RUNNING)
+    after = job_pb2.Job(id=FIRST, revision=2, state=job_pb2.JOB_STATE_PENDING)
+    follower = Heard()
+    with fake_server() as server:
+        calling = server.calling(lambda: follow_jobs(server.client, [FIRST], cast("Follower", follower)))
+        server.answer("BatchGetJobs", pb.BatchGetJobsResponse(jobs=[before]))
+        request = server.stream(
+            "WatchJobs",
+            pb.WatchJobsResponse(cursor="1", cursor_reset=True),
+            pb.WatchJobsResponse(cursor="1", snapshot_jobs=[after], snapshot_complete=True),
+        )
+        server.answer("BatchGetJobs", pb.BatchGetJobsResponse(jobs=[after]))
+        calling.result(10)
+
+    assert follower.said == [("", 5), ("reset", 0), ("", 2), ("1", 2)]
+    assert request.expired_cursor_action == pb.EXPIRED_CURSOR_ACTION_RESET

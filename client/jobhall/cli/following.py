@@ -74,7 +74,7 @@ def follow_jobs(
 
     With `options` only what they name is shown of what happens: such events, or those after a cursor.
     """
-    which: WatchOptions = {"include_snapshot": True, **(options or {})}
+    which: WatchOptions = {"include_snapshot": True, "reset_when_expired": True, **(options or {})}
     which["job_ids"], which["stop_when_terminal"] = job_ids, True
     place = place or Place.of(which)
     shown: dict[str, int] = {}
@@ -84,6 +84,8 @@ def follow_jobs(
             if which["include_snapshot"]:
                 follower.show(job)
         for update in client.jobs.watch(**which):
+            if update.reset:
+                shown.clear()  # Of another database, perhaps: its revisions say nothing of these.
             # What changed between the two looks; the same revision again would only be briefer.
             jobs = [job for job in update.jobs if job.revision > shown.get(job.id, 0)]
             shown |= {job.id: job.revision for job in jobs}
