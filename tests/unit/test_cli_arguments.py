@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from jobhall.cli.arguments import (
+    read_cursor,
     read_file_info,
     read_labels,
+    read_logged_event_types,
     read_parameters,
     read_states,
     read_worker_states,
@@ -18,7 +20,7 @@ from jobhall.cli.exits import UsageError
 from jobhall.cli.submitting import spell_out_stdin
 from jobhall.cli.times import read_due, read_moment, read_span
 from jobhall.model import RetryPolicy
-from jobhall.states import BackoffStrategy, JobState, WorkerState
+from jobhall.states import BackoffStrategy, EventType, JobState, WorkerState
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -207,6 +209,26 @@ def test_attempts_say_all_that_the_sdk_takes() -> None:
         "run_timeout": timedelta(hours=1),
         "progress_timeout": timedelta(seconds=90),
     }
+
+
+@pytest.mark.parametrize("text", ["10m", "1h30m", "2026-01-31", "2026-01-31T12:00:00Z"])
+def test_a_time_is_no_cursor(text: str) -> None:
+    """`--since` is a time elsewhere: the server said that it was no place in its log, and a watch began anew."""
+    with pytest.raises(UsageError, match=r"--since: .* is a time; here it is a cursor"):
+        read_cursor(text)
+
+
+@pytest.mark.parametrize("text", ["", "YzI1OTA2LjAxYTIwMzcxLTVlNjctN2M1YS04YmVmLWQzZDA4OTI4N2IyMQ", "odd"])
+def test_what_a_cursor_is_the_server_knows(text: str) -> None:
+    assert read_cursor(text) == text
+
+
+@pytest.mark.parametrize("name", ["progress", "completed,LOG"])
+def test_events_that_no_log_keeps_are_refused_where_it_is_read(name: str) -> None:
+    """There were none of them, which was taken for an answer."""
+    with pytest.raises(UsageError, match=r"--event: (PROGRESS|LOG) is told by `jobhall watch` and not kept"):
+        read_logged_event_types([name])
+    assert read_logged_event_types(["failed"]) == [EventType.FAILED]
 
 
 def test_a_file_goes_along_by_its_name_and_size(tmp_path: Path) -> None:

@@ -85,13 +85,21 @@ def test_120_columns_say_more_of_the_progress_and_140_the_whole_id() -> None:
     assert drawn(140, 24)[4].startswith(IDS[1])
 
 
+@pytest.mark.parametrize("width", range(40, 140))
+def test_half_a_number_is_none(width: int) -> None:
+    """`900/2…` was read as 900 of 2."""
+    row = drawn(width, 24)[4]
+
+    assert "900" not in row or "900/2,000 " in row
+
+
 @pytest.mark.parametrize(
     ("width", "height"),
     [(200, 60), (120, 30), (80, 24), (60, 20), (40, 10), (39, 9), (20, 5), (10, 3), (5, 1), (1, 1)],
 )
 @pytest.mark.parametrize("workers", [0, 1, 100])
 def test_whatever_the_size_no_line_is_wider_and_none_too_many(width: int, height: int, workers: int) -> None:
-    trouble = replace(HEADING, trouble="no jobhall server answers (for 12 s)")
+    trouble = replace(HEADING, trouble="for 12 s: no jobhall server answers")
 
     for heading in (HEADING, trouble):
         lines = drawn(width, height, of=view(workers=workers), heading=heading)
@@ -116,9 +124,9 @@ def test_rows_of_other_jobs_do_not_move_the_columns() -> None:
 
 
 def test_the_server_that_went_away_is_told_in_a_line_of_its_own() -> None:
-    lines = drawn(80, 24, heading=replace(HEADING, trouble="no jobhall server answers (for 12 s)"))
+    lines = drawn(80, 24, heading=replace(HEADING, trouble="for 12 s: no jobhall server answers"))
 
-    assert lines[3] == "no jobhall server answers (for 12 s)"
+    assert lines[3] == "for 12 s: no jobhall server answers"
     assert len(lines) == 24
 
 

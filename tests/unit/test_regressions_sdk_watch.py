@@ -4,12 +4,13 @@ import math
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import grpc
 import pytest
 
-from jobhall import CallRetry, Client, Job, JobState, WatchUpdate
+from jobhall import CallRetry, Client, Job, JobEvent, JobState, WatchUpdate
+from jobhall.cli.following import follow_jobs
 from jobhall.errors import ApiError, Code, CursorExpiredError, WatcherLimitError
 from jobhall.ids import new_id
 from jobhall.log_place import LogPlace
@@ -20,6 +21,9 @@ from jobhall.waiting import Waiting
 from jobhall.waits import Waits
 from jobhall.watching import WatchOptions, WatchPlace
 from tests.support.fake_channel import fake_server
+
+if TYPE_CHECKING:
+    from jobhall.cli.output import Follower
 
 POLICY = CallRetry(attempts_max=3)
 FIRST, SECOND = new_id(), new_id()

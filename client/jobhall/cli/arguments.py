@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobhall.cli.exits import UsageError
+from jobhall.cli.times import is_moment
 from jobhall.model import FileInfo
 from jobhall.states import EventType, JobState, WorkerState
 
@@ -73,6 +74,22 @@ def read_worker_states(names: Sequence[str]) -> list[WorkerState]:
 def read_event_types(names: Sequence[str]) -> list[EventType]:
     """The same of what happens to jobs."""
     return _members(EventType, names, option="--event", noun="event")
+
+
+def read_logged_event_types(names: Sequence[str]) -> list[EventType]:
+    """The same, of those that the log keeps."""
+    types = read_event_types(names)
+    for one in types:
+        if one in (EventType.PROGRESS, EventType.LOG):
+            raise UsageError(f"--event: {one.name} is told by `jobhall watch` and not kept")
+    return types
+
+
+def read_cursor(text: str) -> str:
+    """A cursor; a time, which --since is elsewhere, would be said to be of another database."""
+    if text and is_moment(text):
+        raise UsageError(f"--since: {text!r} is a time; here it is a cursor, as --json says it")
+    return text
 
 
 def read_file_info(path: str | None) -> FileInfo | None:

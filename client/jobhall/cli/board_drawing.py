@@ -14,6 +14,7 @@ from jobhall.cli.board_jobs import JobRow
 from jobhall.cli.phrases import age_text, harmless, tasks_text
 from jobhall.cli.styles import STYLES
 from jobhall.cli.times import here
+from jobhall.model import Progress
 from jobhall.states import TERMINAL_STATES, JobState
 from jobhall.worker_info import WorkerInfo
 
@@ -172,17 +173,24 @@ def _progress(row: JobRow, width: int) -> Text:
     progress = row.progress
     if row.state in TERMINAL_STATES or not row.state.held:
         return Text(_plain(row.failure), style="red" if row.state is JobState.FAILED else "")
-    items = f"{progress.items_processed:,}"
-    if progress.items_total is not None:
-        items += f"/{progress.items_total:,}"
-    items = f"{items} {progress.unit}" if progress.items_processed or progress.items_total is not None else ""
     if progress.percent is None:
-        return Text(_plain(items or progress.step or progress.message))
+        return Text(_words(progress, width))
     bar = max(min(width - 5, 12), 1)
     done = round(bar * min(max(progress.percent, 0.0), 100.0) / 100)
     text = Text.assemble(("━" * done, "cyan"), ("─" * (bar - done), "dim"), f"{progress.percent:4.0f}%")
-    words = _plain(items or progress.step or progress.message)
+    words = _words(progress, width - bar - 6)
     return text.append(f" {words}") if words and width > bar + 10 else text
+
+
+def _words(progress: Progress, width: int) -> str:
+    """Half a number is none: without its unit, or not said, where there is no room for it."""
+    items = f"{progress.items_processed:,}"
+    if progress.items_total is not None:
+        items += f"/{progress.items_total:,}"
+    elif not progress.items_processed:
+        return _plain(progress.step or progress.message)
+    said = (_plain(f"{items} {progress.unit}"), items)
+    return next((words for words in said if cell_len(words) <= width), "")
 
 
 def _pace(row: JobRow, _width: int) -> Text:

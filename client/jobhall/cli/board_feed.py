@@ -51,7 +51,8 @@ class BoardFeed:
         """What keeps the board from being up to date; empty where nothing does."""
         silent = time.monotonic() - self._refreshed_at
         if self._trouble:
-            return f"{self._trouble} (for {silent:.0f} s)"
+            # First what a narrow terminal must not cut off.
+            return f"for {silent:.0f} s: {self._trouble}"
         return f"no word from the server for {silent:.0f} s" if silent > _SILENT_SECONDS else ""
 
     def view(self, order: Order, *, jobs_max: int) -> View:
@@ -63,24 +64,32 @@ class BoardFeed:
 
     def read(self) -> None:
         """Asks for counts and workers, and looks at the jobs in view that are known too briefly."""
+        self._count()
+        self._look()
+        self._refreshed_at = time.monotonic()
+
+    def read_once(self, order: Order, *, jobs_max: int) -> View:
+        """The board as it is now, for one who does not stay."""
+        self._count()
+        self._begin()
+        self.view(order, jobs_max=jobs_max)
+        self._look()
+        return self.view(order, jobs_max=jobs_max)
+
+    def _count(self) -> None:
         figures = _figures(self._client, self._which)
         listed = self._client.workers.list(namespace=self._which["namespace"], job_types=self._which["job_types"])
         workers = list(islice(listed, _WORKERS_MAX))
         with self._lock:
             self._board.count(figures, workers)
+
+    def _look(self) -> None:
+        with self._lock:
             brief = self._brief
         if brief:
             jobs = self._client.jobs.get_jobs(brief)
             with self._lock:
                 self._board.learn(jobs, missing_ids=jobs.missing_ids, now=datetime.now(UTC))
-        self._refreshed_at = time.monotonic()
-
-    def read_once(self, order: Order, *, jobs_max: int) -> View:
-        """The board as it is now, for one who does not stay."""
-        self._begin()
-        self.view(order, jobs_max=jobs_max)
-        self.read()
-        return self.view(order, jobs_max=jobs_max)
 
     def __enter__(self) -> Self:
         for thread in self._threads:

@@ -37,6 +37,15 @@ def read_due(text: str | None, *, option: str, now: datetime) -> datetime | None
     return _moment(text, option=option, now=now, sign=1)
 
 
+def is_moment(text: str) -> bool:
+    """Whether it reads as a moment in the past."""
+    try:
+        read_moment(text, option="", now=datetime.now(UTC))
+    except UsageError:
+        return False
+    return True
+
+
 def here(moment: datetime) -> datetime:
     """The moment in this place's time; one at the end of all years, which a worker's clock may say, stays as it is."""
     try:

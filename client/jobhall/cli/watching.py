@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from jobhall.cli.arguments import read_event_types
+from jobhall.cli.arguments import read_cursor, read_event_types, read_logged_event_types
 from jobhall.cli.conditions import Conditions, Events, JobIds
 from jobhall.cli.context import Context, Injected
 from jobhall.cli.exits import Exit, UsageError
@@ -61,7 +61,7 @@ def watch(
     conditions = conditions or Conditions()
     options: WatchOptions = {
         "event_types": read_event_types(event),
-        "cursor": since,
+        "cursor": read_cursor(since),
         "include_snapshot": not (since or event) if snapshot is None else snapshot,
         "reset_when_expired": True,
     }
@@ -104,8 +104,8 @@ def events(
     options: EventPageOptions = {
         **(conditions or Conditions()).which(),
         "job_ids": list(dict.fromkeys(job_ids)),
-        "event_types": read_event_types(event),
-        "cursor": since,
+        "event_types": read_logged_event_types(event),
+        "cursor": read_cursor(since),
         "page_size": page_size_of(limit),
     }
     entries_max = entries_max_of(limit)

@@ -1719,7 +1719,9 @@ class WatchJobsResponse(_message.Message):
     SNAPSHOT_COMPLETE_FIELD_NUMBER: _builtins.int
     CURSOR_RESET_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """The place after this message: keep it, and resume from it."""
+    """The place after this message: keep it, and resume from it. While a snapshot is under way, until snapshot_complete,
+    resume with include_snapshot.
+    """
     snapshot_complete: _builtins.bool
     """The snapshot is whole with this message; what follows happened after it."""
     cursor_reset: _builtins.bool
