@@ -22,6 +22,8 @@ CHANNEL_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.max_send_message_length", MESSAGE_BYTES_RECEIVED_MAX),
     ("grpc.keepalive_time_ms", int(KEEPALIVE_INTERVAL.total_seconds() * 1000)),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # What counts for a ping that is under way already, of whichever kind; the default of 60 s would outlast the other.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     # A silent watch is a call without data; without this its pings stop after two.
     ("grpc.http2.max_pings_without_data", 0),
     # After a failed connect the channel fails calls at once for this long; the default of 1 to 120 s would

@@ -59,7 +59,7 @@ class CursorMismatchError(ApiError):
 
     code, reason = Code.INVALID_ARGUMENT, "CURSOR_MISMATCH"
 
-    def __init__(self, description: str = "not a place in this event log; begin without it, a watch by a snapshot") -> None:
+    def __init__(self, description: str = "not a place in this event log; begin without it, with a snapshot") -> None:
         super().__init__(f"cursor: {description}", violations=[FieldViolation("cursor", description)])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,8 @@ from jobhall.model import JobEvent, WatchUpdate
 from jobhall.retry import CallRetry, passes
 from jobhall.v1 import job_service_pb2 as jobs_pb2
 from jobhall.wire import watch_update_from_wire
+
+_logger = logging.getLogger(__name__)
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _CLOCK_STEP_MAX = timedelta(minutes=1)
@@ -95,6 +98,8 @@ class WatchPlace:
 
     def take(self, response: jobs_pb2.WatchJobsResponse) -> WatchUpdate:
         """The update without what is old news, its place noted."""
+        if self._failures and self._answered:
+            _logger.info("the watch goes on")
         self._failures, self._answered = 0, True
         self._request.cursor = response.cursor
         update = watch_update_from_wire(response)
@@ -121,8 +126,7 @@ class WatchPlace:
     def delay_seconds(self, error: ApiError | None) -> float:
         """How long to wait before the stream is opened again; raises the error where that is no use.
 
-        A watch that was answered once is resumed for ever, though a proxy may have ended it for its age, or its own old
-        stream, which the server still believes in, may hold the last room; before that the policy's patience holds.
+        A watch that was answered once is resumed for ever; before that the retry policy's patience holds.
         """
         if self._resets and isinstance(error, CursorExpiredError | CursorMismatchError) and self._request.cursor:
             self._begin_anew()
@@ -130,7 +134,10 @@ class WatchPlace:
         self._failures += 1
         if error is None:
             return self._policy.backoff_seconds(self._failures, draw=self._draw)
-        if self._answered and (passes(error) or isinstance(error, WatcherLimitError)):
+        if self._answered and _is_outlived(error):
+            if self._failures == 1:
+                why = error.reason or error.code.name
+                _logger.info("the watch lost its stream (%s); it goes on from its place when a server answers", why)
             return self._policy.backoff_seconds(self._failures, draw=self._draw)
         delay = self._policy.delay_seconds(error, attempt=self._failures, remaining_seconds=None, draw=self._draw)
         if delay is None:
@@ -156,3 +163,12 @@ class WatchPlace:
             return False
         del self._told[event.job_id]
         return True
+
+
+def _is_outlived(error: ApiError) -> bool:
+    """Whether a watch that was answered goes on after it.
+
+    Proxies end streams for their age or for reasons of their own; and the last room may be held by the watch's own old
+    stream, in which the server still believes.
+    """
+    return passes(error) or error.code is Code.UNKNOWN or isinstance(error, WatcherLimitError)

@@ -66,6 +66,21 @@ async def test_a_worker_of_a_stream_is_shown_as_it_introduced_itself(brisk: Runn
     worker.cut()
 
 
+async def test_a_worker_is_shown_with_the_capacity_that_it_told_last(brisk: Running) -> None:
+    # It stayed what Hello had said: a worker that fetched ahead was shown with 431 of 200 tasks.
+    worker = RawWorker(brisk, tasks_max=2)
+    welcome = await worker.hello()
+    await worker.send(capacity={"tasks_max": 7})
+
+    async def told() -> bool:
+        listed = (await brisk.workers.ListWorkers(ALL)).workers
+        return [one.capacity.tasks_max for one in listed] == [7]
+
+    await eventually_async(told, within=WITHIN_SECONDS, what="the list has the new capacity")
+    assert (await one(brisk, welcome.session_id)).capacity.tasks_max == 7
+    await worker.end()
+
+
 async def test_a_worker_that_lost_its_stream_is_detached_until_it_is_over(brisk: Running) -> None:
     worker = RawWorker(brisk)
     session_id = (await worker.hello()).session_id

@@ -135,6 +135,17 @@ def test_a_cursor_that_leads_nowhere_is_told_loudly(hall: Hall) -> None:
     assert documents(watch.output)[0] == {"reset": True, "cursor": ""}
 
 
+def test_who_watches_is_told_that_the_server_went_and_came_back(hall: Hall) -> None:
+    with Processes(hall.folder / "restarted") as processes:
+        server = processes.serve()
+        watch = watching(Hall(processes, server.address), "restarted")
+        server.kill()
+        watch.says("jobhall: the watch lost its stream (")
+        processes.serve(listen=server.address)
+        watch.says("jobhall: the watch goes on")
+        assert watch.stop(signal.SIGINT) == 130
+
+
 def test_events_lists_what_happened_the_oldest_first(hall: Hall) -> None:
     ids = [
         json.loads(hall.run("submit", "double", "-p", f"n={n}", "--label", "test=log", "--wait", "--json").stdout)["id"]

@@ -1,5 +1,6 @@
 """A watch's place: what it asks for, what it passes on, and what it makes of each way in which a stream ends."""
 
+import logging
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -198,6 +199,22 @@ def test_a_watch_that_was_answered_outlives_any_number_of_silences() -> None:
     assert not watch.open
     watch.take(said("2"))
     assert watch.open
+
+
+def test_a_break_and_its_end_are_told_once_to_whoever_listens(caplog: pytest.LogCaptureFixture) -> None:
+    """A watch at a terminal was as silent while the server was away as while nothing happened."""
+    caplog.set_level(logging.INFO, "jobhall.watching")
+    watch = place()
+    watch.take(said("1"))
+    for _ in range(5):
+        watch.delay_seconds(ApiError("gone", code=Code.UNAVAILABLE))
+    watch.take(said("2"))
+    watch.take(said("3"))
+
+    assert caplog.messages == [
+        "the watch lost its stream (UNAVAILABLE); it goes on from its place when a server answers",
+        "the watch goes on",
+    ]
 
 
 def test_one_that_never_was_is_given_up() -> None:

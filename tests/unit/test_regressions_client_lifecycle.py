@@ -20,7 +20,7 @@ from jobhall import (
     TaskReleased,
     WatchUpdate,
 )
-from jobhall.errors import FieldInvalidError, FilterUnsupportedError, ServerUnreachableError
+from jobhall.errors import FieldInvalidError, FilterUnsupportedError, ServerUnreachableError, WatcherLimitError
 from jobhall.filters import JobSelection, filter_text
 from jobhall.log_place import LogPlace
 from jobhall.states import EventType, FailureKind
@@ -265,7 +265,9 @@ def test_a_batch_is_asked_for_ten_times_a_second_at_most() -> None:
     processing = batch_pb2.Batch(state=batch_pb2.BATCH_STATE_PROCESSING)
     with fake_server() as server:
         calling = server.calling(lambda: server.client.batches.wait(JOB_ID, poll_interval=0))
-        for _ in range(3):
+        server.answer("GetBatch", batches_pb.GetBatchResponse(batch=processing))
+        server.refuse_stream("WatchJobs", WatcherLimitError("full"))
+        for _ in range(2):
             server.answer("GetBatch", batches_pb.GetBatchResponse(batch=processing))
         server.answer(
             "GetBatch", batches_pb.GetBatchResponse(batch=batch_pb2.Batch(state=batch_pb2.BATCH_STATE_COMPLETED))

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 POLICY = CallRetry(attempts_max=3)
 FIRST, SECOND = new_id(), new_id()
-ENDED_BY_A_PROXY = ApiError("stream timeout", code=Code.DEADLINE_EXCEEDED)
+AGED = ApiError("stream timeout", code=Code.DEADLINE_EXCEEDED)
+RESET = ApiError("Stream removed", code=Code.UNKNOWN)
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
@@ -117,9 +118,9 @@ def test_a_wait_that_learnt_by_its_own_look_of_the_end_gives_up_its_part_of_the_
 # --- how a watch goes on, and ends ---
 
 
-@pytest.mark.parametrize("error", [ENDED_BY_A_PROXY, WatcherLimitError("full")])
+@pytest.mark.parametrize("error", [AGED, RESET, WatcherLimitError("full")])
 def test_a_watch_that_was_answered_goes_on_whatever_a_proxy_or_its_own_old_stream_does(error: ApiError) -> None:
-    """A proxy that bounds the age of streams ends them with DEADLINE_EXCEEDED, which was taken for the answer. And of a
+    """Proxies end streams for their age, with DEADLINE_EXCEEDED, or with UNKNOWN: both were taken for the answer. Of a
     connection that died unseen the server still counts the stream, which may be the last that there was room for.
     """
     watch = WatchPlace(WatchOptions(), POLICY, draw=lambda: 0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -78,7 +79,7 @@ def follow_jobs(
     which["job_ids"], which["stop_when_terminal"] = job_ids, True
     place = place or Place.of(which)
     shown: dict[str, int] = {}
-    with follower:
+    with follower, _breaks_told():
         for job in _read(client, job_ids):
             shown[job.id] = job.revision
             if which["include_snapshot"]:
@@ -100,7 +101,7 @@ def follow_jobs(
 
 def follow_matching(client: Client, options: WatchOptions, follower: Follower, *, place: Place) -> None:
     """Shows what happens to all jobs of a watch, until it ends or Ctrl-C."""
-    with follower:
+    with follower, _breaks_told():
         for update in client.jobs.watch(**options):
             place.tell(update, follower)
             check_reader()
@@ -109,6 +110,25 @@ def follow_matching(client: Client, options: WatchOptions, follower: Follower, *
 def exit_of(jobs: Iterable[Job]) -> Exit:
     """Whether all of them completed."""
     return Exit.OK if all(job.succeeded for job in jobs) else Exit.FAILED
+
+
+class _ToPeople(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"jobhall: {record.getMessage()}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _breaks_told() -> Iterator[None]:
+    """Who follows is told when the server is away, and when it is back: silence would look like peace."""
+    logger, handler = logging.getLogger("jobhall.watching"), _ToPeople()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _read(client: Client, job_ids: Sequence[str]) -> list[Job]:

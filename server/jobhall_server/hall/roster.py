@@ -62,7 +62,7 @@ class Roster:
         session = await self._reads.session(checks.job_id(worker_id, "worker_id"))
         if session is None:
             raise WorkerNotFoundError(worker_id)
-        return session
+        return self._present([session])[0]
 
     async def page(
         self, where: WorkerFilter, *, page_size: int, page_token_text: str, skip: int
@@ -82,7 +82,7 @@ class Roster:
                         break
             if len(some) < _READ_AT_ONCE:
                 break
-        page = found[left_out:]
+        page = self._present(found[left_out:])
         more = len(found) == page_size + left_out
         return page, page_token(Place(0, page[-1].record.key), "workers", where) if more else ""
 
@@ -94,6 +94,16 @@ class Roster:
         drain_at = self._hall.clock.now_us() + round(seconds * 1e6)
         drained = await self._hall.workers.drain(session.record.session_id, reason=reason, drain_at=drain_at)
         return replace(session, record=drained)
+
+    def _present(self, sessions: list[SessionView]) -> list[SessionView]:
+        """The same with the tasks that each takes now, which a worker whose stream is here may change at any time."""
+        here = self._hall.workers.attached()
+        return [
+            replace(session, tasks_max=here[session.record.key].machine.tasks_max)
+            if session.record.key in here
+            else session
+            for session in sessions
+        ]
 
 
 def _matches(where: WorkerFilter, session: SessionView) -> bool:

@@ -54,6 +54,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     # Half-open connections are found by pings of our own.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # What counts for a ping that is under way already, of whichever kind; the default of 60 s would outlast the other.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
 )
 
