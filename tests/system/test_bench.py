@@ -30,9 +30,11 @@ WAY = (EventType.SUBMITTED, EventType.CLAIMED, EventType.RUNNING, EventType.COMP
 
 
 @pytest.mark.timeout(180)
-def test_a_quick_benchmark_ends_with_a_table_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_quick_benchmark_ends_with_a_table_and_leaves_nothing_behind(tmp_path: Path, long: bool) -> None:
     before = set(ours())
-    names = ["W1-result", "submits-stream", "lists", "watch-latency", "watch-fanout", "watch-resume", "watch-reconnect"]
+    names = ["W1-result", "submits-stream", "lists", "watch-latency"]
+    if long:
+        names += ["watch-fanout", "watch-resume", "watch-reconnect"]
 
     ran = subprocess.run(
         [
@@ -57,9 +59,10 @@ def test_a_quick_benchmark_ends_with_a_table_and_leaves_nothing_behind(tmp_path:
     assert lines[2]["jobs_per_second"] > 0
     assert lines[4]["pending_ratio"] > 0
     assert lines[5]["p99_ms"] >= lines[5]["p50_ms"] > 0
-    assert lines[6]["deliveries_per_second_ratio"] > 0
-    assert lines[7]["resumed_per_second"] > 0
-    assert lines[8]["missed_seconds"] >= lines[8]["first_seconds"] > 0
+    if long:
+        assert lines[6]["deliveries_per_second_ratio"] > 0
+        assert lines[7]["resumed_per_second"] > 0
+        assert lines[8]["missed_seconds"] >= lines[8]["first_seconds"] > 0
     assert "| W1 with a 100-byte result each, jobs/s |" in ran.stdout
     assert not list(tmp_path.iterdir())
     assert set(ours()) <= before
