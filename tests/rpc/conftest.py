@@ -10,7 +10,12 @@ import pytest
 import structlog
 
 from jobhall import AsyncClient, Task, TaskFailed, Worker
+from jobhall_server.domain.access import ANYBODY
+from jobhall_server.hall.clock import SystemClock
+from jobhall_server.hall.hall import Hall, HallSettings
+from jobhall_server.hall.job_type_units import Registration
 from jobhall_server.logs import configure_logs
+from jobhall_server.storage.store import Store
 from tests.support.calls import register
 from tests.support.servers import Running, running_server
 from tests.support.waiting import eventually_async
@@ -26,6 +31,17 @@ def server_log() -> Iterator[io.StringIO]:
     yield stream
     root.handlers[:], root.level = handlers, level
     structlog.reset_defaults()
+
+
+@pytest.fixture
+async def hall(tmp_path: Path) -> AsyncIterator[Hall]:
+    """A hall without gRPC over a file, with the type `score`."""
+    async with (
+        Store.open(f"sqlite:///{tmp_path / 'jobhall.db'}") as store,
+        Hall.open(store, HallSettings(), SystemClock()) as opened,
+    ):
+        await opened.job_types.register(ANYBODY, Registration("default", "score"), replace=False)
+        yield opened
 
 
 @pytest.fixture

@@ -3,36 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobhall_server.domain.access import ANYBODY
 from jobhall_server.hall import bookmarks
-from jobhall_server.hall.clock import SystemClock
 from jobhall_server.hall.feed import Feed
-from jobhall_server.hall.hall import Hall, HallSettings
-from jobhall_server.hall.job_type_units import Registration
+from jobhall_server.hall.hall import Hall
 from jobhall_server.hall.store import Store as HallStore
 from jobhall_server.hall.submits import Submission
 from jobhall_server.hall.views import LogFilter, LogSlice
 from jobhall_server.hall.watch_filter import WatchFilter
 from jobhall_server.hall.watch_queue import STORED, Subscription
-from jobhall_server.storage.store import Store
 from tests.support.waiting import eventually_async
 
 SOON_SECONDS = 5.0
-
-
-@pytest.fixture
-async def hall(tmp_path: Path) -> AsyncIterator[Hall]:
-    async with (
-        Store.open(f"sqlite:///{tmp_path / 'jobhall.db'}") as store,
-        Hall.open(store, HallSettings(), SystemClock()) as opened,
-    ):
-        await opened.job_types.register(ANYBODY, Registration("default", "score"), replace=False)
-        yield opened
 
 
 async def submit(hall: Hall, count: int) -> list[str]:

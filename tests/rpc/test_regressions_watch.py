@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,11 +17,9 @@ from jobhall_server.domain.moves import JobUpdate
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall import tokens
 from jobhall_server.hall.batch_submissions import BatchSubmission
-from jobhall_server.hall.clock import SystemClock
 from jobhall_server.hall.feed import READERS_MAX
 from jobhall_server.hall.frames import LogsBody
-from jobhall_server.hall.hall import Hall, HallSettings
-from jobhall_server.hall.job_type_units import Registration
+from jobhall_server.hall.hall import Hall
 from jobhall_server.hall.retention import cut_what_is_old
 from jobhall_server.hall.submits import Submission, labels_text
 from jobhall_server.hall.views import LogFilter, LogLine, Retention
@@ -30,23 +27,12 @@ from jobhall_server.hall.watch import WatchRequest, watch
 from jobhall_server.hall.watch_filter import WatchFilter
 from jobhall_server.hall.watch_index import WatchIndex
 from jobhall_server.hall.watch_queue import LIVE, LIVE_LOG_LENGTH_MAX, QUEUED_MAX, Subscription
-from jobhall_server.storage.store import Store
 from tests.support.calls import refusal, register, submit
 from tests.support.servers import Running
 from tests.support.waiting import eventually_async
 from tests.support.worker_frames import assignment
 
 SOON_SECONDS = 5.0
-
-
-@pytest.fixture
-async def hall(tmp_path: Path) -> AsyncIterator[Hall]:
-    async with (
-        Store.open(f"sqlite:///{tmp_path / 'jobhall.db'}") as store,
-        Hall.open(store, HallSettings(), SystemClock()) as opened,
-    ):
-        await opened.job_types.register(ANYBODY, Registration("default", "score"), replace=False)
-        yield opened
 
 
 async def flood(hall: Hall, count: int) -> list[str]:

@@ -3,8 +3,6 @@
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,9 +14,7 @@ from jobhall.v1 import job_service_pb2 as pb
 from jobhall.v1.job_service_pb2_grpc import JobServiceStub
 from jobhall_server.domain.access import ANYBODY
 from jobhall_server.domain.progress import Progress
-from jobhall_server.hall.clock import SystemClock
-from jobhall_server.hall.hall import Hall, HallSettings
-from jobhall_server.hall.job_type_units import Registration
+from jobhall_server.hall.hall import Hall
 from jobhall_server.hall.live import LIVE_EVERY_SECONDS
 from jobhall_server.hall.retention import cut_what_is_old
 from jobhall_server.hall.submits import Submission
@@ -29,7 +25,6 @@ from jobhall_server.hall.watch_queue import QUEUED_MAX
 from jobhall_server.rpc.admin import About
 from jobhall_server.rpc.caller import NoAuthentication
 from jobhall_server.rpc.server import RpcServer
-from jobhall_server.storage.store import Store
 from tests.support.calls import RawWorker, register, submit
 from tests.support.servers import Running
 from tests.support.waiting import eventually_async
@@ -38,16 +33,6 @@ from tests.support.worker_frames import assignment
 SOON_SECONDS = 10.0
 LARGE = {f"label-{number}": "x" * 63 for number in range(16)}
 """Each event is so large that a few hundred are more than is buffered on the way to a reader that stopped."""
-
-
-@pytest.fixture
-async def hall(tmp_path: Path) -> AsyncIterator[Hall]:
-    async with (
-        Store.open(f"sqlite:///{tmp_path / 'jobhall.db'}") as store,
-        Hall.open(store, HallSettings(), SystemClock()) as opened,
-    ):
-        await opened.job_types.register(ANYBODY, Registration("default", "score"), replace=False)
-        yield opened
 
 
 async def told(updates: Any, count: int) -> list[tuple[int, int]]:

@@ -5,37 +5,20 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobhall.states import EventType, FailureKind, JobState
+from jobhall.states import EventType
 from jobhall_server.domain.access import ANYBODY, Principal
 from jobhall_server.hall.views import EventRow, LogFilter
 from jobhall_server.hall.watch_filter import WatchFilter
 from jobhall_server.hall.watch_index import NAMED_MAX, WatchIndex
 from jobhall_server.hall.watch_queue import STORED, Subscription
+from tests.support.events import event_row
 
 NOTHING: frozenset[int] = frozenset()
 LABELS = ("", '{"a":"1"}', '{"a":"2"}', '{"a":"1","b":"1"}')
 
 
 def row(number: int = 1, **fields: Any) -> EventRow:
-    plain = EventRow(
-        number=number,
-        job_key=1,
-        job_id="one",
-        namespace="here",
-        job_type="score",
-        event_type=EventType.RUNNING,
-        state=JobState.RUNNING,
-        revision=1,
-        attempt=1,
-        worker="",
-        failure_kind=FailureKind.UNSPECIFIED,
-        failure_code="",
-        owner="me",
-        organization_id="",
-        labels=None,
-        at=0,
-    )
-    return plain._replace(**fields)
+    return event_row(number, **{"job_id": "one", "namespace": "here", **fields})
 
 
 def watcher(where: WatchFilter, principal: Principal = ANYBODY) -> Subscription:

@@ -8,8 +8,8 @@ from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.live import LIVE_EVERY_SECONDS, Throttle
 from jobhall_server.hall.watch_filter import WatchFilter
 from jobhall_server.hall.watch_queue import LIVE, QUEUED_MAX, STORED, Subscription, WatchEvent
+from tests.support.events import event_row as row
 from tests.support.waiting import eventually_async
-from tests.unit.test_watch_index import row
 
 
 def subscription(*, since: int = 0) -> Subscription:
