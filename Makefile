@@ -36,9 +36,9 @@ check: $(STAMP) check-protos  ## Format, lint, types, imports, protos, docs
 	$(BIN)/python scripts/check_docs.py
 	$(BIN)/python scripts/states.py --check
 
-test: tools  ## Every test: unit, storage, rpc, docs, then system
-	$(PYTEST) -n 2 tests --ignore=tests/system
-	$(PYTEST) $(SIDE_BY_SIDE) tests/system
+test: tools  ## Every test: unit, storage, rpc, docs, then those that mostly wait: system, seeds
+	$(PYTEST) -n 2 tests --ignore=tests/system --ignore=tests/seeds
+	$(PYTEST) $(SIDE_BY_SIDE) tests/system tests/seeds
 
 system: tools  ## The tests with real processes, the proofs in their long form; many minutes
 	$(PYTEST) $(SIDE_BY_SIDE) tests/system tests/simulation --long

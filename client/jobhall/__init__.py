@@ -72,6 +72,7 @@ from jobhall.worker_info import RuntimeInfo, WorkerInfo
 if TYPE_CHECKING:
     from jobhall.aio import AsyncClient
     from jobhall.client import Client
+    from jobhall.queue import AsyncJobQueue, AsyncJobWorker, JobQueue, JobWorker
     from jobhall.submit_stream import SubmitStream
     from jobhall.task import StopCause, Task, TaskCancelled, TaskFailed, TaskReleased
     from jobhall.worker import Worker
@@ -83,6 +84,8 @@ __all__ = [
     "AccessControl",
     "ApiError",
     "AsyncClient",
+    "AsyncJobQueue",
+    "AsyncJobWorker",
     "AttemptOutcome",
     "BackoffStrategy",
     "Batch",
@@ -108,10 +111,12 @@ __all__ = [
     "JobExplanation",
     "JobFailedError",
     "JobPage",
+    "JobQueue",
     "JobState",
     "JobStats",
     "JobTimeoutError",
     "JobType",
+    "JobWorker",
     "JobhallError",
     "Jobs",
     "LogEntry",
@@ -148,7 +153,11 @@ __all__ = [
 # What needs gRPC comes when it is first asked for, so that `jobhall.errors`, `states` and `limits` need nothing.
 _LAZY = {
     "AsyncClient": "jobhall.aio",
+    "AsyncJobQueue": "jobhall.queue",
+    "AsyncJobWorker": "jobhall.queue",
     "Client": "jobhall.client",
+    "JobQueue": "jobhall.queue",
+    "JobWorker": "jobhall.queue",
     "StopCause": "jobhall.task",
     "SubmitStream": "jobhall.submit_stream",
     "Task": "jobhall.task",
