@@ -35,6 +35,14 @@ BAD_INPUT: dict[str, tuple[str, Any, Code, str, str]] = {
     "priority": ("SubmitJob", job(priority=101), Code.INVALID_ARGUMENT, "FIELD_INVALID", "job.priority"),
     "attempts": ("SubmitJob", job(max_attempts=-1), Code.INVALID_ARGUMENT, "FIELD_INVALID", "job.max_attempts"),
     "label key": ("SubmitJob", job(labels={"": "x"}), Code.INVALID_ARGUMENT, "FIELD_INVALID", "job.labels['']"),
+    "label with a zero": (
+        "SubmitJob",
+        job(labels={"team": "a\0b"}),
+        Code.INVALID_ARGUMENT,
+        "FIELD_INVALID",
+        "job.labels['team']",
+    ),
+    "path with a zero": ("SubmitJob", job(path="a\0b"), Code.INVALID_ARGUMENT, "FIELD_INVALID", "job.path"),
     "job id": ("SubmitJob", job(job_id="mine"), Code.INVALID_ARGUMENT, "FIELD_INVALID", "job.job_id"),
     "namespace": ("SubmitJob", job(namespace="No Such"), Code.INVALID_ARGUMENT, "FIELD_INVALID", "job.namespace"),
     "policy without key": (

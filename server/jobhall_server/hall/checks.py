@@ -68,7 +68,11 @@ def check_labels(labels: Mapping[str, str], field: str) -> None:
 
 
 def check_text(value: str, limit: int, field: str) -> None:
-    """FieldInvalidError when a text is longer than `limit` bytes of UTF-8."""
+    """FieldInvalidError when a text is longer than `limit` bytes of UTF-8, or holds U+0000, at which SQLite's JSON ends
+    and which PostgreSQL does not keep.
+    """
+    if "\0" in value:
+        raise FieldInvalidError(field, "holds the character U+0000; leave it out")
     size = len(value) if value.isascii() else len(value.encode())
     if size > limit:
         raise FieldInvalidError(field, f"has {size} bytes; the limit is {limit}")
