@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1000, help="how many tests at most; there are fewer")
     chosen = parser.parse_args()
     ledger = Ledger()
-    files = sorted(map(str, TESTS.glob("rpc/test_watch_*.py")))
+    files = sorted(map(str, TESTS.glob("rpc/test_watch*.py")))
     options = ["-x", "-q", "--import-mode=importlib", "-p", "no:randomly", "-p", "no:cacheprovider", "--timeout=60"]
     options += [f"--hypothesis-seed={chosen.seed}", f"--rootdir={TESTS.parent}", "-c", "/dev/null"]
     options += [word for option in LOOP for word in ("-o", option)]
