@@ -31,7 +31,7 @@ async def stage(
 
 
 @settings(
-    max_examples=30,
+    max_examples=20,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[*HealthCheck],
     report_multiple_bugs=False,

@@ -79,8 +79,12 @@ def test_the_four_stages_are_told_in_their_order(hall: LibraryHall) -> None:
     hall.work("generation", pace_ms=150)
     reference = reference_of("Murray", hall)
 
+    # Progress is told to who watches, and not kept: it begins when the watch is there.
+    hall.client.types.pause("generation")
     job_id = submit_generation(hall.client, about(reference)).id
-    watch = hall.client.jobs.watch(job_ids=[job_id], include_snapshot=True, stop_when_terminal=True)
+    watch = hall.client.jobs.watch(job_ids=[job_id], stop_when_terminal=True)
+    next(watch)
+    hall.client.types.resume("generation")
     told = [event.progress for update in watch for event in update.events if event.progress]
 
     assert list(dict.fromkeys(progress.stage for progress in told)) == list(STAGES)

@@ -213,7 +213,9 @@ class _Party:
         upto = [entry for entry in log if entry.number <= last]
         wanted = expected(upto, self._asked, self._sight, after=self._watcher.first_number)
         same(self._watcher.told, wanted, of=self._watch)
-        if not self._watch.from_start and not self._asked.event_types:
+        # Who went on by pages, and heard of the end there before its snapshot was whole, has no model.
+        whole = not self._watch.from_start and not self._watcher.snapshot
+        if whole and not self._asked.event_types:
             check_model(self._watcher, upto, self._sight)
 
     async def judge_pages(self, stored: Stored, start: str, page_size: int) -> None:
