@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.setup-stamp
 PYTEST := $(BIN)/python -m pytest
 # Tests with real processes mostly wait; those of one file share what is expensive to build.
-SIDE_BY_SIDE := -n 4 --dist loadfile
+SIDE_BY_SIDE := -n 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools protos check check-protos test system mutants bench demo serve image
@@ -37,7 +37,7 @@ check: $(STAMP) check-protos  ## Format, lint, types, imports, protos, docs
 	$(BIN)/python scripts/states.py --check
 
 test: tools  ## Every test: unit, storage, rpc, docs, then those that mostly wait: system, seeds
-	$(PYTEST) -n 3 tests --ignore=tests/system --ignore=tests/seeds
+	$(PYTEST) -n 2 tests --ignore=tests/system --ignore=tests/seeds
 	$(PYTEST) $(SIDE_BY_SIDE) tests/system tests/seeds
 
 system: tools  ## The tests with real processes, the proofs in their long form; many minutes
