@@ -110,6 +110,6 @@ def labels_before(row: EventRow) -> Labels | None:
 
 
 @lru_cache(maxsize=256)
-def previous_of(text: str | None) -> Mapping[str, str | None]:
+def previous_of(text: str | None) -> dict[str, str | None]:
     """What was before an UPDATED, by column, where it changed."""
     return json.loads(text) if text else {}

@@ -34,12 +34,12 @@ def event_out(event: WatchEvent) -> event_pb2.JobEvent:
         failure_kind=int(row.failure_kind),  # type: ignore[arg-type]
         failure_code=row.failure_code,
         time=Timestamp(seconds=seconds, nanos=rest * 1000) if row.at else None,
-        attributes=_attributes(row, row.labels, row.path, row.access),
+        attributes=_attributes(row, row.labels, row.access),
     )
     if row.previous is not None:
         # What an UPDATED changed; what it did not was the same before.
-        before = {"labels": row.labels, "path": row.path, "access": row.access} | dict(previous_of(row.previous))
-        message.previous_attributes.CopyFrom(_attributes(row, before["labels"], before["path"] or "", before["access"]))
+        before = {"labels": row.labels, "access": row.access} | previous_of(row.previous)
+        message.previous_attributes.CopyFrom(_attributes(row, before["labels"], before["access"]))
     if event.progress is not None:
         message.progress.CopyFrom(progress_out(event.progress))
     if event.lines:
@@ -56,9 +56,9 @@ def event_wire(event: WatchEvent) -> bytes:
     return event.wire
 
 
-def _attributes(row: EventRow, labels: str | None, path: str, access: str | None) -> event_pb2.JobAttributes:
+def _attributes(row: EventRow, labels: str | None, access: str | None) -> event_pb2.JobAttributes:
     message = event_pb2.JobAttributes(
-        owner=row.owner, organization_id=row.organization_id, batch_id=row.batch_id, path=path
+        owner=row.owner, organization_id=row.organization_id, batch_id=row.batch_id, path=row.path
     )
     if labels:
         message.labels.update(labels_of(labels))
