@@ -57,9 +57,12 @@ class Edge(grpc.aio.ServerInterceptor):
 
     async def deserted(self) -> None:
         """Wait until nobody is left but callers that do not read: they cannot even be told that the server goes."""
-        # No event says that a write waits.
-        while self._serving > sum(stream.stuck(seconds=STUCK_SECONDS) for stream in self._streams):  # noqa: ASYNC110
+        looks = 0
+        # Twice: who has just been served may still be on its way to its answer.
+        while looks < 2:
             await asyncio.sleep(_LOOK_SECONDS)
+            stuck = sum(stream.stuck(seconds=STUCK_SECONDS) for stream in self._streams)
+            looks = looks + 1 if 0 < stuck == self._serving else 0
 
     def begin(self, stream: Stream | None) -> None:
         """A handler begins."""

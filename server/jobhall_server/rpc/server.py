@@ -102,7 +102,8 @@ class RpcServer:
         deserted = asyncio.ensure_future(self._edge.deserted())
         await asyncio.wait({stopping, deserted}, return_when=asyncio.FIRST_COMPLETED)
         deserted.cancel()
-        await self._server.stop(0)
+        if not stopping.done():
+            await self._server.stop(0)
         await stopping
         await self._edge.emptied(within_seconds=_LAST_WORDS_SECONDS)
 
