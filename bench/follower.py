@@ -9,7 +9,7 @@ from array import array
 
 from bench.processes import say
 from jobhall.aio import AsyncClient
-from jobhall.model import JobEvent
+from jobhall.model_events import JobEvent
 from jobhall.states import EventType
 
 

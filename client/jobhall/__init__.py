@@ -20,13 +20,10 @@ from jobhall.errors import (
 )
 from jobhall.model import (
     AccessControl,
-    EventPage,
     FileInfo,
     ItemError,
     Job,
-    JobAttributes,
     JobError,
-    JobEvent,
     JobPage,
     Jobs,
     LogEntry,
@@ -36,9 +33,9 @@ from jobhall.model import (
     TaskInfo,
     Timing,
     TraceContext,
-    WatchUpdate,
 )
 from jobhall.model_batches import Batch, BatchPage
+from jobhall.model_events import EventPage, JobAttributes, JobEvent, WatchUpdate
 from jobhall.model_insight import (
     BulkOutcome,
     JobAttempt,

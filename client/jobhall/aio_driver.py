@@ -14,7 +14,7 @@ from jobhall.aio_waits import AsyncFollowers
 from jobhall.calls import WATCH, Call, Page
 from jobhall.channel import CHANNEL_OPTIONS, Endpoint
 from jobhall.errors import ApiError
-from jobhall.model import WatchUpdate
+from jobhall.model_events import WatchUpdate
 from jobhall.procedures import Await, Pause, Procedure, Procedures, Send, client_closed
 from jobhall.v1 import job_service_pb2 as jobs_pb2
 from jobhall.watching import WatchPlace

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 from jobhall.calls import Call, unary
 from jobhall.filters import check_names, each
-from jobhall.model import EventPage
+from jobhall.model_events import EventPage
 from jobhall.states import EventType
 from jobhall.v1 import event_pb2
 from jobhall.v1 import job_service_pb2 as jobs_pb2

@@ -17,18 +17,8 @@ from jobhall.errors import WatcherLimitError
 from jobhall.filters import JobSelection, settled
 from jobhall.limits import PAGE_SIZE_MAX
 from jobhall.log_place import POLL_SECONDS, LogPlace
-from jobhall.model import (
-    AccessControl,
-    EventPage,
-    ItemError,
-    Job,
-    JobEvent,
-    JobPage,
-    Jobs,
-    LogEntry,
-    LogPage,
-    WatchUpdate,
-)
+from jobhall.model import AccessControl, ItemError, Job, JobPage, Jobs, LogEntry, LogPage
+from jobhall.model_events import EventPage, JobEvent, WatchUpdate
 from jobhall.model_insight import BulkOutcome, JobAttempt, JobExplanation, JobStats
 from jobhall.procedures import Procedure, Procedures
 from jobhall.spans import seconds

@@ -10,7 +10,8 @@ from jobhall.calls import Call
 from jobhall.calls_insight import LogOptions, LogPageOptions, list_job_logs
 from jobhall.filters import check_names
 from jobhall.limits import PAGE_SIZE_MAX
-from jobhall.model import Job, LogEntry, LogPage, WatchUpdate
+from jobhall.model import Job, LogEntry, LogPage
+from jobhall.model_events import WatchUpdate
 from jobhall.states import EventType, JobState
 from jobhall.watching import WatchOptions
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from jobhall.errors import ApiError, JobNotFoundError
 from jobhall.limits import WATCH_JOB_IDS_MAX
-from jobhall.model import Job, Jobs, WatchUpdate
+from jobhall.model import Job, Jobs
+from jobhall.model_events import WatchUpdate
 from jobhall.retry import CallRetry, passes
 from jobhall.states import EventType, JobState
 from jobhall.watching import WatchOptions, WatchPlace

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from jobhall.calls_events import EventOptions, conditions
 from jobhall.errors import ApiError, Code, CursorExpiredError, CursorMismatchError, WatcherLimitError
 from jobhall.filters import check_names
-from jobhall.model import JobEvent, WatchUpdate
+from jobhall.model_events import JobEvent, WatchUpdate
 from jobhall.retry import CallRetry, passes
 from jobhall.v1 import job_service_pb2 as jobs_pb2
 from jobhall.wire import watch_update_from_wire

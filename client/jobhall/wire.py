@@ -5,19 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from jobhall.errors import ApiError
-from jobhall.model import (
-    AccessControl,
-    ItemError,
-    Job,
-    JobAttributes,
-    JobError,
-    JobEvent,
-    LogEntry,
-    Progress,
-    TaskInfo,
-    Timing,
-    WatchUpdate,
-)
+from jobhall.model import AccessControl, ItemError, Job, JobError, LogEntry, Progress, TaskInfo, Timing
+from jobhall.model_events import JobAttributes, JobEvent, WatchUpdate
 from jobhall.states import EventType, FailureKind, JobState, LogLevel
 from jobhall.submission import Submitted
 from jobhall.v1 import event_pb2, job_pb2, job_service_pb2

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jobhall.cli.board import Board
-from jobhall.model import Job, JobEvent, Progress
+from jobhall.model import Job, Progress
+from jobhall.model_events import JobEvent
 from jobhall.states import EventType, JobState
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)

@@ -7,7 +7,8 @@ import pytest
 
 from jobhall.cli.board import Board, Figures, Order, View
 from jobhall.cli.board_jobs import Pace, created_by_id
-from jobhall.model import Job, JobError, JobEvent, Progress, TaskInfo
+from jobhall.model import Job, JobError, Progress, TaskInfo
+from jobhall.model_events import JobEvent
 from jobhall.model_insight import JobCounts
 from jobhall.states import EventType, FailureKind, JobState
 from tests.support.board_news import NOW, event, job, progress, tell

@@ -6,7 +6,8 @@ from typing import Self
 import pytest
 
 from jobhall.cli.following import Place
-from jobhall.model import Job, JobEvent, WatchUpdate
+from jobhall.model import Job
+from jobhall.model_events import JobEvent, WatchUpdate
 from jobhall.states import EventType
 from tests.support.board_news import event, job
 

@@ -16,7 +16,8 @@ from jobhall.cli.output import choose_output
 from jobhall.cli.phrases import duration_text
 from jobhall.cli.screen import Screen
 from jobhall.cli.tables import JOBS
-from jobhall.model import FileInfo, ItemError, Job, JobError, JobEvent, LogEntry, Progress, Timing
+from jobhall.model import FileInfo, ItemError, Job, JobError, LogEntry, Progress, Timing
+from jobhall.model_events import JobEvent
 from jobhall.states import EventType, FailureKind, JobState, LogLevel
 
 WHEN = datetime(2026, 1, 31, 12, 0, 0, 250_000, tzinfo=UTC)

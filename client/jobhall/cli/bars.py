@@ -11,8 +11,9 @@ from rich.table import Column
 from rich.text import Text
 
 from jobhall.cli.phrases import counts_text, event_text, harmless, warn_of_reset
-from jobhall.model import Job, JobEvent, Progress
+from jobhall.model import Job, Progress
 from jobhall.model_batches import Batch
+from jobhall.model_events import JobEvent
 from jobhall.states import EventType, JobState
 
 _ROWS_MAX = 20

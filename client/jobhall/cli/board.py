@@ -10,7 +10,8 @@ from itertools import chain, islice
 from typing import Any, Literal, get_args
 
 from jobhall.cli.board_jobs import BoardJob, JobRow, created_by_id
-from jobhall.model import Job, JobEvent
+from jobhall.model import Job
+from jobhall.model_events import JobEvent
 from jobhall.model_insight import JobCounts
 from jobhall.states import HELD_STATES, TERMINAL_STATES, EventType, JobState
 from jobhall.worker_info import WorkerInfo

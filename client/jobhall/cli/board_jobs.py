@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from jobhall.model import Job, JobEvent, Progress
+from jobhall.model import Job, Progress
+from jobhall.model_events import JobEvent
 from jobhall.states import EventType, JobState
 
 _WINDOW_SECONDS = 5.0

@@ -9,8 +9,9 @@ from typing import Any, Self, TypeVar
 from jobhall.cli.phrases import warn_of_reset
 from jobhall.cli.plain_values import json_line
 from jobhall.cli.tables import Cell, Table
-from jobhall.model import Job, JobEvent, LogEntry
+from jobhall.model import Job, LogEntry
 from jobhall.model_batches import Batch
+from jobhall.model_events import JobEvent
 
 T = TypeVar("T")
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Self
 from jobhall.cli.exits import Exit
 from jobhall.cli.output import Follower, check_reader
 from jobhall.errors import JobNotFoundError
-from jobhall.model import Job, WatchUpdate
+from jobhall.model import Job
+from jobhall.model_events import WatchUpdate
 
 if TYPE_CHECKING:
     from jobhall.client import Client

@@ -11,8 +11,9 @@ from jobhall.cli.phrases import counts_text, event_text, log_text, outcome_text,
 from jobhall.cli.plain_values import moment
 from jobhall.cli.records import batch_rows, job_rows
 from jobhall.cli.tables import Cell, Table, cell_text
-from jobhall.model import Job, JobEvent, LogEntry
+from jobhall.model import Job, LogEntry
 from jobhall.model_batches import Batch
+from jobhall.model_events import JobEvent
 from jobhall.states import EventType
 
 T = TypeVar("T")

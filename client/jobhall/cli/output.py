@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol, Self, TypeVar
 
 from jobhall.cli.tables import Cell, Table
-from jobhall.model import Job, JobEvent, LogEntry
+from jobhall.model import Job, LogEntry
 from jobhall.model_batches import Batch
+from jobhall.model_events import JobEvent
 
 T = TypeVar("T")
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from jobhall.cli.plain_values import moment, plain
 from jobhall.limits import RETRY_MAX_DELAY
-from jobhall.model import FileInfo, Job, JobError, JobEvent, LogEntry, Progress, RetryPolicy
+from jobhall.model import FileInfo, Job, JobError, LogEntry, Progress, RetryPolicy
+from jobhall.model_events import JobEvent
 from jobhall.model_insight import JobCounts
 from jobhall.states import BackoffStrategy, FailureKind, JobState
 from jobhall.worker_info import WorkerInfo

@@ -10,8 +10,9 @@ from typing import Generic, TypeVar
 
 from jobhall.cli.phrases import duration_text, error_text, event_text, progress_text, tasks_text
 from jobhall.cli.plain_values import moment
-from jobhall.model import ItemError, Job, JobEvent, Progress
+from jobhall.model import ItemError, Job, Progress
 from jobhall.model_batches import Batch
+from jobhall.model_events import JobEvent
 from jobhall.model_insight import JobAttempt, QueueStats
 from jobhall.model_types import JobType
 from jobhall.states import JobState
