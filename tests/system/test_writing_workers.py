@@ -44,7 +44,7 @@ def test_a_worker_that_was_cut_off_changes_nothing_once_a_newer_attempt_has_writ
 
 
 def start(processes: Processes, name: str, address: str) -> Program:
-    command = [str(BIN / "jobhall"), "worker", "run", "charges:worker", "--name", name]
+    command = [str(BIN / "jobhall"), "worker", "run", "charges:worker"]
     worker = processes.start(name, command, address=address)
     worker.says("connected")
     return worker
