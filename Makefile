@@ -4,8 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.setup-stamp
 PYTEST := $(BIN)/python -m pytest
-# Tests with real processes mostly wait; those of one file share what is expensive to build.
-SIDE_BY_SIDE := -n 3 --dist loadfile
+# Most tests wait more than they compute; those of one file share what is expensive to build.
+SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools protos check check-protos test system mutants bench demo serve image
@@ -36,9 +36,11 @@ check: $(STAMP) check-protos  ## Format, lint, types, imports, protos, docs
 	$(BIN)/python scripts/check_docs.py
 	$(BIN)/python scripts/states.py --check
 
-test: tools  ## Every test: unit, storage, rpc, docs, then those that mostly wait: system, seeds
-	$(PYTEST) -n 2 tests --ignore=tests/system --ignore=tests/seeds
-	$(PYTEST) $(SIDE_BY_SIDE) tests/system tests/seeds
+# The tests start hundreds of processes: each finds the modules compiled, also where the environment forbids to keep that.
+test system: export PYTHONDONTWRITEBYTECODE :=
+
+test: tools  ## Every test, the proofs in their short form
+	$(PYTEST) $(SIDE_BY_SIDE) tests
 
 system: tools  ## The tests with real processes, the proofs in their long form; many minutes
 	$(PYTEST) $(SIDE_BY_SIDE) tests/system tests/simulation --long

@@ -20,6 +20,7 @@ from jobhall.errors import (
 )
 from jobhall.model import (
     AccessControl,
+    CancelledJob,
     FileInfo,
     ItemError,
     Job,
@@ -34,6 +35,7 @@ from jobhall.model import (
     Timing,
     TraceContext,
 )
+from jobhall.model_admin import ApiKey, AuditEntry, CreatedApiKey, ImportedJob
 from jobhall.model_batches import Batch, BatchPage
 from jobhall.model_events import EventPage, JobAttributes, JobEvent, WatchUpdate
 from jobhall.model_insight import (
@@ -45,6 +47,7 @@ from jobhall.model_insight import (
     QueueStats,
     WaitReason,
 )
+from jobhall.model_tasks import Claim, ClaimedTask, HeartbeatAnswer, Rejection, ReportAnswer, StopRequest
 from jobhall.model_types import JobDefaults, JobType
 from jobhall.retry import CallRetry
 from jobhall.server_info import ServerInfo
@@ -52,24 +55,29 @@ from jobhall.states import (
     AttemptOutcome,
     BackoffStrategy,
     BatchState,
+    CancelCause,
     CompletionPolicy,
     EventType,
     FailureKind,
     JobState,
     LogLevel,
+    ReleaseReason,
     UniquePolicy,
     Visibility,
     WaitReasonKind,
     WorkerState,
 )
-from jobhall.submission import Submission, Submitted
+from jobhall.statuses import OperationStatus, ProcessingStatus, QueueStatus, StatusView, TaskStatus, UploadStatus
+from jobhall.submission import Submission, SubmitAnswer, Submitted
 from jobhall.unchanged import UNCHANGED, Unchanged
 from jobhall.worker_info import RuntimeInfo, WorkerInfo
 
 if TYPE_CHECKING:
     from jobhall.aio import AsyncClient
+    from jobhall.aio_submit_stream import AsyncSubmitStream
     from jobhall.client import Client
     from jobhall.queue import AsyncJobQueue, AsyncJobWorker, JobQueue, JobWorker
+    from jobhall.registry import JobManager, StreamTask, TaskStream
     from jobhall.submit_stream import SubmitStream
     from jobhall.task import StopCause, Task, TaskCancelled, TaskFailed, TaskReleased
     from jobhall.worker import Worker
@@ -80,10 +88,13 @@ __all__ = [
     "UNCHANGED",
     "AccessControl",
     "ApiError",
+    "ApiKey",
     "AsyncClient",
     "AsyncJobQueue",
     "AsyncJobWorker",
+    "AsyncSubmitStream",
     "AttemptOutcome",
+    "AuditEntry",
     "BackoffStrategy",
     "Batch",
     "BatchPage",
@@ -91,12 +102,19 @@ __all__ = [
     "BatchTimeoutError",
     "BulkOutcome",
     "CallRetry",
+    "CancelCause",
+    "CancelledJob",
+    "Claim",
+    "ClaimedTask",
     "Client",
     "CompletionPolicy",
+    "CreatedApiKey",
     "EventPage",
     "EventType",
     "FailureKind",
     "FileInfo",
+    "HeartbeatAnswer",
+    "ImportedJob",
     "ItemError",
     "Job",
     "JobAttempt",
@@ -107,6 +125,7 @@ __all__ = [
     "JobEvent",
     "JobExplanation",
     "JobFailedError",
+    "JobManager",
     "JobPage",
     "JobQueue",
     "JobState",
@@ -119,14 +138,24 @@ __all__ = [
     "LogEntry",
     "LogLevel",
     "LogPage",
+    "OperationStatus",
+    "ProcessingStatus",
     "Progress",
     "QueueStats",
+    "QueueStatus",
+    "Rejection",
+    "ReleaseReason",
+    "ReportAnswer",
     "RetryPolicy",
     "RuntimeInfo",
     "ServerInfo",
     "ServerUnreachableError",
+    "StatusView",
     "StopCause",
+    "StopRequest",
+    "StreamTask",
     "Submission",
+    "SubmitAnswer",
     "SubmitStream",
     "Submitted",
     "Task",
@@ -134,10 +163,13 @@ __all__ = [
     "TaskFailed",
     "TaskInfo",
     "TaskReleased",
+    "TaskStatus",
+    "TaskStream",
     "Timing",
     "TraceContext",
     "Unchanged",
     "UniquePolicy",
+    "UploadStatus",
     "Visibility",
     "WaitReason",
     "WaitReasonKind",
@@ -152,20 +184,30 @@ _LAZY = {
     "AsyncClient": "jobhall.aio",
     "AsyncJobQueue": "jobhall.queue",
     "AsyncJobWorker": "jobhall.queue",
+    "AsyncSubmitStream": "jobhall.aio_submit_stream",
     "Client": "jobhall.client",
+    "JobManager": "jobhall.registry",
     "JobQueue": "jobhall.queue",
     "JobWorker": "jobhall.queue",
     "StopCause": "jobhall.task",
+    "StreamTask": "jobhall.registry",
     "SubmitStream": "jobhall.submit_stream",
     "Task": "jobhall.task",
     "TaskCancelled": "jobhall.task",
     "TaskFailed": "jobhall.task",
     "TaskReleased": "jobhall.task",
+    "TaskStream": "jobhall.registry",
     "Worker": "jobhall.worker",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+def __dir__() -> list[str]:
+    return __all__
+
+
+if not TYPE_CHECKING:  # Else every misspelt name would be there for a type checker.
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_LAZY[name]), name)

@@ -13,13 +13,15 @@ from typing import Self, Unpack
 import grpc.aio
 
 from jobhall import calls_types, calls_workers
+from jobhall.aio_admin import AsyncAdminApi
 from jobhall.aio_batches import AsyncBatchesApi
 from jobhall.aio_driver import AsyncDriver
 from jobhall.aio_jobs import AsyncJobsApi
+from jobhall.aio_workers import AsyncWorkersApi
 from jobhall.calls import Call
 from jobhall.calls_types import Schema
 from jobhall.channel import resolve_endpoint
-from jobhall.filters import TypeSelection, WorkerSelection, settled
+from jobhall.filters import TypeSelection
 from jobhall.model_types import JobDefaults, JobType
 from jobhall.procedures import Procedures
 from jobhall.retry import CallRetry
@@ -27,7 +29,6 @@ from jobhall.server_info import ServerInfo
 from jobhall.spans import seconds
 from jobhall.waiting import Waiting
 from jobhall.waits import Waits
-from jobhall.worker_info import WorkerInfo
 
 
 class AsyncClient:
@@ -45,13 +46,14 @@ class AsyncClient:
         address: str | None = None,
         *,
         token: str | None = None,
+        api_key: str | None = None,
         timeout: float | timedelta = 30.0,
         retry: CallRetry | None = None,
         channel: grpc.aio.Channel | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        endpoint = resolve_endpoint(address, token)
+        endpoint = resolve_endpoint(address, token, api_key)
         policy = retry or CallRetry()
         self._driver = AsyncDriver(endpoint, channel, sleep)
         self._procedures = Procedures(policy, seconds(timeout, field="timeout"), clock)
@@ -60,6 +62,7 @@ class AsyncClient:
         self.batches = AsyncBatchesApi(self._driver, self._procedures, waiting)
         self.types = AsyncJobTypesApi(self._driver, self._procedures)
         self.workers = AsyncWorkersApi(self._driver, self._procedures)
+        self.admin = AsyncAdminApi(self._driver, self._procedures)
 
     @property
     def address(self) -> str:
@@ -67,7 +70,11 @@ class AsyncClient:
         return self._driver.endpoint.address
 
     async def server_info(self) -> ServerInfo:
-        """What the server says of itself: version, engine, schema."""
+        """What the server says of itself: version, engine, schema.
+
+        info = await client.server_info()
+        print(info.version, info.engine)
+        """
         return await self._driver.run(self._procedures.call(calls_workers.server_info()))
 
     async def close(self) -> None:
@@ -101,7 +108,10 @@ class AsyncJobTypesApi:
         defaults: JobDefaults | None = None,
         replace: bool = False,
     ) -> JobType:
-        """Registers a job type, so that jobs of it may be submitted before any worker serves it."""
+        """Registers a job type, so that jobs of it may be submitted before any worker serves it.
+
+        await client.types.register("resize", parameters_schema={"type": "object", "required": ["file"]})
+        """
         call = calls_types.register_job_type(
             name,
             namespace=namespace,
@@ -114,45 +124,39 @@ class AsyncJobTypesApi:
         return await self._call(call)
 
     async def get(self, name: str, *, namespace: str = "") -> JobType:
-        """Reads one job type, the namespace's own or else the one of `@global`; raises JobTypeNotFoundError."""
+        """Reads one job type, the namespace's own or else the one of `@global`; raises JobTypeNotFoundError.
+
+        print((await client.types.get("resize")).parameters_schema)
+        """
         return await self._call(calls_types.get_job_type(name, namespace=namespace))
 
     def list(self, **selection: Unpack[TypeSelection]) -> AsyncIterator[JobType]:
-        """Goes through the job types of the namespace and those of `@global`, by name."""
+        """Goes through the job types of the namespace and those of `@global`, by name.
+
+        print([job_type.name async for job_type in client.types.list()])
+        """
         return self._driver.pages(self._procedures, partial(calls_types.list_job_types, selection))
 
     async def delete(self, name: str, *, namespace: str = "", etag: str = "") -> JobType:
-        """Deletes a job type and returns it as it last was; raises JobTypeInUseError while jobs of it wait or run."""
+        """Deletes a job type and returns it as it last was; raises JobTypeInUseError while jobs of it wait or run.
+
+        await client.types.delete("resize")
+        """
         return await self._call(calls_types.delete_job_type(name, namespace=namespace, etag=etag))
 
     async def pause(self, name: str, *, namespace: str = "") -> JobType:
-        """Hands out no more jobs of the type; submits are accepted, and what runs goes on."""
+        """Hands out no more jobs of the type; submits are accepted, and what runs goes on.
+
+        await client.types.pause("resize")
+        """
         return await self._call(calls_types.pause_job_type(name, namespace=namespace))
 
     async def resume(self, name: str, *, namespace: str = "") -> JobType:
-        """Ends a pause."""
+        """Ends a pause.
+
+        await client.types.resume("resize")
+        """
         return await self._call(calls_types.resume_job_type(name, namespace=namespace))
 
     async def _call(self, call: Call[JobType]) -> JobType:
-        return await self._driver.run(self._procedures.call(call))
-
-
-class AsyncWorkersApi:
-    """`client.workers`: lists the workers that are there, and sends one away."""
-
-    def __init__(self, driver: AsyncDriver, procedures: Procedures) -> None:
-        self._driver = driver
-        self._procedures = procedures
-
-    def list(self, **selection: Unpack[WorkerSelection]) -> AsyncIterator[WorkerInfo]:
-        """Goes through the matching workers, the newest first; those that have left are not there."""
-        return self._driver.pages(self._procedures, partial(calls_workers.list_workers, settled(selection)))
-
-    async def get(self, worker_id: str) -> WorkerInfo:
-        """Reads one worker by its id, which is its session's; raises WorkerNotFoundError."""
-        return await self._driver.run(self._procedures.call(calls_workers.get_worker(worker_id)))
-
-    async def drain(self, worker_id: str, *, timeout: float | timedelta | None = None, reason: str = "") -> WorkerInfo:
-        """Lets a worker finish what it holds, and leave: it gets no more tasks, and its program is told to stop."""
-        call = calls_workers.drain_worker(worker_id, timeout=timeout, reason=reason)
         return await self._driver.run(self._procedures.call(call))

@@ -43,7 +43,11 @@ class AsyncBatchesApi:
         batch_id: str = "",
         validate_only: bool = False,
     ) -> Batch:
-        """Creates a batch, with up to 1000 jobs or none; all or nothing. `job_ids` of the answer names these jobs."""
+        """Creates a batch, with up to 1000 jobs or none; all or nothing. `job_ids` of the answer names these jobs.
+
+        batch = await client.batches.create("photos", jobs=[Submission("resize", "a.png")], closed=True)
+        print(batch.id, batch.job_ids)
+        """
         new = NewBatch(
             name=name,
             namespace=namespace,
@@ -58,11 +62,18 @@ class AsyncBatchesApi:
         return await self._call(calls_batches.create_batch(new, validate_only=validate_only))
 
     async def get(self, batch_id: str) -> Batch:
-        """Reads one batch: its counts, progress and state; raises BatchNotFoundError."""
+        """Reads one batch: its counts, progress and state; raises BatchNotFoundError.
+
+        print((await client.batches.get(batch.id)).progress.percent)
+        """
         return await self._call(calls_batches.get_batch(batch_id))
 
     async def list(self, **options: Unpack[BatchPageOptions]) -> AsyncIterator[Batch]:
-        """Goes through all matching batches, the newest first; reads the pages as it goes."""
+        """Goes through all matching batches, the newest first; reads the pages as it goes.
+
+        async for batch in client.batches.list(states=[BatchState.PROCESSING]):
+            print(batch.name, batch.counts.total)
+        """
         options = settled(options)
         while True:
             page = await self.list_page(**options)
@@ -89,7 +100,10 @@ class AsyncBatchesApi:
         access_control: AccessControl | Unchanged | None = UNCHANGED,
         etag: str = "",
     ) -> Batch:
-        """Changes what is given; None clears. Not `active` holds back what is not handed out yet; what runs goes on."""
+        """Changes what is given; None clears. Not `active` holds back what is not handed out yet; what runs goes on.
+
+        await client.batches.update(batch.id, name="photos of May", active=False)
+        """
         call = calls_batches.update_batch(
             batch_id,
             name=name,
@@ -103,15 +117,24 @@ class AsyncBatchesApi:
         return await self._call(call)
 
     async def close(self, batch_id: str, *, etag: str = "") -> Batch:
-        """Lets the batch take no more jobs, so that it can come to an end."""
+        """Lets the batch take no more jobs, so that it can come to an end.
+
+        await client.batches.close(batch.id)
+        """
         return await self.update(batch_id, closed=True, etag=etag)
 
     async def cancel(self, batch_id: str, *, reason: str = "", etag: str = "") -> Batch:
-        """Closes the batch and cancels all its jobs; some may still stop when this returns."""
+        """Closes the batch and cancels all its jobs; some may still stop when this returns.
+
+        await client.batches.cancel(batch.id, reason="the wrong photos")
+        """
         return await self._call(calls_batches.cancel_batch(batch_id, reason=reason, etag=etag))
 
     async def delete(self, batch_id: str, *, etag: str = "") -> Batch:
-        """Deletes the batch with its jobs, and returns it as it last was; raises BatchRunningError."""
+        """Deletes the batch with its jobs, and returns it as it last was; raises BatchRunningError.
+
+        await client.batches.delete(batch.id)
+        """
         return await self._call(calls_batches.delete_batch(batch_id, etag=etag))
 
     async def wait(
@@ -122,7 +145,10 @@ class AsyncBatchesApi:
         poll_interval: float | timedelta = 2.0,
         on_update: Callable[[Batch], None] | None = None,
     ) -> Batch:
-        """Waits until the batch has ended, COMPLETED or FAILED, and returns it; one that is not closed never ends."""
+        """Waits until the batch has ended, COMPLETED or FAILED, and returns it; one that is not closed never ends.
+
+        batch = await client.batches.wait(batch.id, timeout=600, on_update=lambda seen: print(seen.progress.percent))
+        """
         procedure = self._waiting.for_batch(
             batch_id,
             timeout_seconds=None if timeout is None else seconds(timeout, field="timeout"),

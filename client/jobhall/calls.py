@@ -12,17 +12,17 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from jobhall.errors import FieldInvalidError, MessageTooLargeError
-from jobhall.filters import JobSelection, check_names, filter_text, settled
+from jobhall.filters import JobSelection, check_names, filter_text, filter_texts, settled
 from jobhall.ids import new_id
 from jobhall.limits import MESSAGE_BYTES_MAX
-from jobhall.model import AccessControl, FileInfo, Job, JobPage, Jobs, RetryPolicy, TraceContext
+from jobhall.model import AccessControl, CancelledJob, FileInfo, Job, JobPage, Jobs, RetryPolicy, TraceContext
 from jobhall.model_insight import BulkOutcome
 from jobhall.states import UniquePolicy
-from jobhall.submission import Submission
+from jobhall.submission import Submission, SubmitAnswer
 from jobhall.unchanged import Unchanged, changes
 from jobhall.v1 import job_pb2
 from jobhall.v1 import job_service_pb2 as jobs_pb2
-from jobhall.wire import job_from_wire
+from jobhall.wire import cancelled_from_wire, job_from_wire, submit_answer_from_wire
 from jobhall.wire_submissions import access_control_to_wire, submission_to_wire
 from jobhall.wire_values import duration_to_wire, int32, span_to_wire, when_to_wire
 
@@ -35,7 +35,7 @@ WATCH = "/jobhall.v1.JobService/WatchJobs"
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T_co]):
-    """One unary call; may be sent any number of times, since a submit carries its job_id."""
+    """One unary call."""
 
     path: str
     """`/package.Service/Method`."""
@@ -44,6 +44,8 @@ class Call(Generic[T_co]):
     decode: Callable[[Any], T_co]
     held_seconds: float = 0.0
     """How long the server holds it open when all is well; the deadline allows for it."""
+    repeatable: bool = True
+    """Whether it may be sent again when its answer was lost: all may but one that makes something without an id."""
 
     @property
     def name(self) -> str:
@@ -66,10 +68,11 @@ def unary(
     decode: Callable[[Any], T],
     *,
     held_seconds: float = 0.0,
+    repeatable: bool = True,
 ) -> Call[T]:
     """The call that the request is named after."""
     method = request.DESCRIPTOR.name.removesuffix("Request")
-    return Call(f"/jobhall.v1.{service}/{method}", request, response, decode, held_seconds)
+    return Call(f"/jobhall.v1.{service}/{method}", request, response, decode, held_seconds, repeatable)
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -120,6 +123,14 @@ def submit_job(submission: Submission) -> Call[Job]:
     return _job_call(jobs_pb2.SubmitJobRequest(job=message), jobs_pb2.SubmitJobResponse)
 
 
+def try_submit_job(submission: Submission) -> Call[SubmitAnswer]:
+    """Submits one job under its own or a fresh id; the answer is what became of that."""
+    message = submission_to_wire(submission, job_id=submission.job_id or new_id())
+    return unary(
+        "JobService", jobs_pb2.SubmitJobRequest(job=message), jobs_pb2.SubmitJobResponse, submit_answer_from_wire
+    )
+
+
 def validate_job(submission: Submission) -> Call[Job]:
     """Checks a submit and stores nothing; the answer is the job as it would be."""
     message = submission_to_wire(submission, job_id=submission.job_id)
@@ -153,17 +164,14 @@ def check_size(request: Message) -> None:
 # --- reading ---
 
 
-def get_job(job_id: str, *, include_errors: bool = False, include_checkpoint: bool = False) -> Call[Job]:
-    """Reads one job, all of it."""
+def get_job(
+    job_id: str, *, include_errors: bool = False, include_checkpoint: bool = False, briefly: bool = False
+) -> Call[Job]:
+    """Reads one job, all of it or briefly."""
     request = jobs_pb2.GetJobRequest(
-        job_id=job_id, include_errors=include_errors, include_checkpoint=include_checkpoint
+        job_id=job_id, include_errors=include_errors, include_checkpoint=include_checkpoint, view=_view(briefly)
     )
     return _job_call(request, jobs_pb2.GetJobResponse)
-
-
-def get_job_briefly(job_id: str) -> Call[Job]:
-    """Reads one job without its payloads."""
-    return _job_call(jobs_pb2.GetJobRequest(job_id=job_id, view=job_pb2.JOB_VIEW_BASIC), jobs_pb2.GetJobResponse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +184,9 @@ class JobsAnswer:
 
 def get_jobs(job_ids: Sequence[str], *, include_errors: bool = False, briefly: bool = False) -> Call[JobsAnswer]:
     """Reads up to 1000 jobs by id, all of each or briefly."""
-    view = job_pb2.JOB_VIEW_BASIC if briefly else job_pb2.JOB_VIEW_UNSPECIFIED
     return unary(
         "JobService",
-        jobs_pb2.BatchGetJobsRequest(job_ids=job_ids, include_errors=include_errors, view=view),
+        jobs_pb2.BatchGetJobsRequest(job_ids=job_ids, include_errors=include_errors, view=_view(briefly)),
         jobs_pb2.BatchGetJobsResponse,
         lambda answer: JobsAnswer(
             Jobs(tuple(job_from_wire(job) for job in answer.jobs), tuple(answer.missing_job_ids)),
@@ -188,15 +195,15 @@ def get_jobs(job_ids: Sequence[str], *, include_errors: bool = False, briefly: b
     )
 
 
-def list_jobs(options: PageOptions) -> Call[JobPage]:
-    """Reads one page of a list."""
+def list_jobs(options: PageOptions, *, only: str | None = None) -> Call[JobPage]:
+    """Reads one page of a list; `only` is one of the filter texts that its conditions take."""
     check_names(options, PageOptions)
     request = jobs_pb2.ListJobsRequest(
         namespace=options.get("namespace", ""),
         page_size=int32(options.get("page_size", 0), field="page_size"),
         page_token=options.get("page_token", ""),
         skip=int32(options.get("skip", 0), field="skip"),
-        filter=filter_text(options),
+        filter=filter_text(options) if only is None else only,
         order_by=options.get("order_by", ""),
         view=job_pb2.JOB_VIEW_FULL if options.get("full") else job_pb2.JOB_VIEW_BASIC,
     )
@@ -241,12 +248,12 @@ def update_job(
     return _job_call(request, jobs_pb2.UpdateJobResponse)
 
 
-def cancel_job(job_id: str, *, reason: str, grace: float | timedelta | None, etag: str) -> Call[Job]:
+def cancel_job(job_id: str, *, reason: str, grace: float | timedelta | None, etag: str) -> Call[CancelledJob]:
     """Cancels a job; the answer is CANCELLED, or CANCELLING while its worker stops."""
     request = jobs_pb2.CancelJobRequest(
         job_id=job_id, reason=reason, etag=etag, grace=span_to_wire(grace, field="grace")
     )
-    return _job_call(request, jobs_pb2.CancelJobResponse)
+    return unary("JobService", request, jobs_pb2.CancelJobResponse, cancelled_from_wire)
 
 
 def retry_job(job_id: str, *, etag: str) -> Call[Job]:
@@ -267,48 +274,67 @@ BulkStep = Callable[[int], Call[BulkOutcome]]
 _MAY_BE_NOTHING = ("namespace", "priority_min", "priority_max")
 
 
-def cancel_jobs(selection: JobSelection, *, reason: str, dry_run: bool) -> BulkStep:
-    """Cancels the jobs of a filter."""
-    namespace, text = _chosen(selection)
-    return lambda jobs_max: unary(
-        "JobService",
-        jobs_pb2.CancelJobsRequest(namespace=namespace, filter=text, reason=reason, jobs_max=jobs_max, dry_run=dry_run),
-        jobs_pb2.CancelJobsResponse,
-        lambda answer: BulkOutcome(count=answer.cancelled_count, more=answer.more),
-    )
+def cancel_jobs(selection: JobSelection, *, reason: str, dry_run: bool) -> Sequence[BulkStep]:
+    """Cancels the jobs of a selection, a step for each of its filters."""
+
+    def step(chosen: _Chosen, jobs_max: int) -> Call[BulkOutcome]:
+        return unary(
+            "JobService",
+            jobs_pb2.CancelJobsRequest(**chosen, reason=reason, jobs_max=jobs_max, dry_run=dry_run),
+            jobs_pb2.CancelJobsResponse,
+            lambda answer: BulkOutcome(count=answer.cancelled_count, more=answer.more),
+        )
+
+    return _steps(step, selection)
 
 
-def retry_jobs(selection: JobSelection, *, dry_run: bool) -> BulkStep:
-    """Retries the failed and cancelled jobs of a filter."""
-    namespace, text = _chosen(selection)
-    return lambda jobs_max: unary(
-        "JobService",
-        jobs_pb2.RetryJobsRequest(namespace=namespace, filter=text, jobs_max=jobs_max, dry_run=dry_run),
-        jobs_pb2.RetryJobsResponse,
-        lambda answer: BulkOutcome(count=answer.retried_count, skipped=answer.skipped_count, more=answer.more),
-    )
+def retry_jobs(selection: JobSelection, *, dry_run: bool) -> Sequence[BulkStep]:
+    """Retries the failed and cancelled jobs of a selection."""
+
+    def step(chosen: _Chosen, jobs_max: int) -> Call[BulkOutcome]:
+        return unary(
+            "JobService",
+            jobs_pb2.RetryJobsRequest(**chosen, jobs_max=jobs_max, dry_run=dry_run),
+            jobs_pb2.RetryJobsResponse,
+            lambda answer: BulkOutcome(count=answer.retried_count, skipped=answer.skipped_count, more=answer.more),
+        )
+
+    return _steps(step, selection)
 
 
-def purge_jobs(selection: JobSelection, *, min_age: float | timedelta, dry_run: bool) -> BulkStep:
-    """Deletes the ended jobs of a filter that are old enough."""
-    namespace, text = _chosen(selection)
+def purge_jobs(selection: JobSelection, *, min_age: float | timedelta, dry_run: bool) -> Sequence[BulkStep]:
+    """Deletes the ended jobs of a selection that are old enough."""
     age = span_to_wire(min_age, field="min_age")
-    return lambda jobs_max: unary(
-        "JobService",
-        jobs_pb2.PurgeJobsRequest(namespace=namespace, filter=text, min_age=age, jobs_max=jobs_max, dry_run=dry_run),
-        jobs_pb2.PurgeJobsResponse,
-        lambda answer: BulkOutcome(count=answer.purged_count, more=answer.more),
-    )
+
+    def step(chosen: _Chosen, jobs_max: int) -> Call[BulkOutcome]:
+        return unary(
+            "JobService",
+            jobs_pb2.PurgeJobsRequest(**chosen, min_age=age, jobs_max=jobs_max, dry_run=dry_run),
+            jobs_pb2.PurgeJobsResponse,
+            lambda answer: BulkOutcome(count=answer.purged_count, more=answer.more),
+        )
+
+    return _steps(step, selection)
 
 
-def _chosen(selection: JobSelection) -> tuple[str, str]:
-    """Namespace and filter; FIELD_INVALID of a condition that names nothing, which in a list would be all jobs."""
+class _Chosen(TypedDict):
+    namespace: str
+    filter: str
+
+
+def _steps(step: Callable[[_Chosen, int], Call[BulkOutcome]], selection: JobSelection) -> Sequence[BulkStep]:
+    """FIELD_INVALID of a condition that names nothing, which in a list would be all jobs."""
     check_names(selection, JobSelection)
     selection = settled(selection)
     for name, value in selection.items():
         if value is None or (not value and name not in _MAY_BE_NOTHING):
             raise FieldInvalidError(name, "names nothing; leave it out if all jobs are meant")
-    return selection.get("namespace", ""), filter_text(selection)
+    namespace = selection.get("namespace", "")
+    return [partial(step, _Chosen(namespace=namespace, filter=text)) for text in filter_texts(selection)]
+
+
+def _view(briefly: bool) -> job_pb2.JobView.ValueType:
+    return job_pb2.JOB_VIEW_BASIC if briefly else job_pb2.JOB_VIEW_UNSPECIFIED
 
 
 def _job_call(request: Message, response: type[Message], *, held_seconds: float = 0.0) -> Call[Job]:

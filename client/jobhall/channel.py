@@ -14,6 +14,8 @@ ADDRESS_VARIABLE: Final = "JOBHALL_ADDRESS"
 TOKEN_VARIABLE: Final = "JOBHALL_TOKEN"  # noqa: S105 - the name of a variable
 _SECURE_SCHEMES = ("grpcs://", "https://")
 _PLAIN_SCHEMES = ("grpc://", "http://")
+_GRPC_SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
+"""Names that gRPC itself knows how to look up."""
 _HOST_ALONE = re.compile(r"[\w.-]+")
 _HOST_AND_PORT = re.compile(r"([\w.-]*|\[.*\]):(\d+)", re.ASCII)
 
@@ -48,30 +50,34 @@ class Endpoint:
         return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
 
-def resolve_endpoint(address: str | None = None, token: str | None = None) -> Endpoint:
+def resolve_endpoint(address: str | None = None, token: str | None = None, api_key: str | None = None) -> Endpoint:
     """The endpoint given, else that of JOBHALL_ADDRESS and JOBHALL_TOKEN, else the local default.
 
     An address is `host:port`, with `grpc://` or `http://` before it or not; `grpcs://` or `https://` means TLS. Without
-    TLS a host alone is asked at the default port. FieldInvalidError where no call could ever be made with them.
+    TLS a host alone is asked at the default port. An `api_key` is sent as a token is, and stands in its place.
+    FieldInvalidError where no call could ever be made with them.
     """
-    text = (address or os.environ.get(ADDRESS_VARIABLE) or ADDRESS_DEFAULT).strip().rstrip("/")
+    if token is not None and api_key is not None:
+        raise FieldInvalidError("api_key", "it is sent in the place of a token; give one of the two")
+    given = token if api_key is None else api_key
     # A file's last newline would be no header.
-    shown = (os.environ.get(TOKEN_VARIABLE, "") if token is None else token).strip()
-    for scheme in _SECURE_SCHEMES:
-        if text.startswith(scheme):
-            return _checked(Endpoint(text.removeprefix(scheme), secure=True, token=shown))
-    for scheme in _PLAIN_SCHEMES:
+    shown = (os.environ.get(TOKEN_VARIABLE, "") if given is None else given).strip()
+    if not (shown.isascii() and shown.isprintable()):  # gRPC would write of it to stderr by itself.
+        raise FieldInvalidError(TOKEN_VARIABLE if given is None else "token", "has characters that no header can carry")
+    text = (address or os.environ.get(ADDRESS_VARIABLE) or ADDRESS_DEFAULT).strip().rstrip("/")
+    secure = text.startswith(_SECURE_SCHEMES)
+    for scheme in (*_SECURE_SCHEMES, *_PLAIN_SCHEMES):
         text = text.removeprefix(scheme)
-    if _HOST_ALONE.fullmatch(text):
+    if not secure and _HOST_ALONE.fullmatch(text):
         text = f"{text}:{ADDRESS_DEFAULT.rpartition(':')[2]}"
-    return _checked(Endpoint(text, token=shown))
+    if not _is_address(text, secure=secure):
+        source = "address" if address else ADDRESS_VARIABLE
+        raise FieldInvalidError(source, f"{text!r} is none; write host:port, such as {ADDRESS_DEFAULT}")
+    return Endpoint(text, secure, shown)
 
 
-def _checked(endpoint: Endpoint) -> Endpoint:
-    # gRPC would take the port modulo 65536, and write of the token to stderr by itself.
-    found = _HOST_AND_PORT.fullmatch(endpoint.address)
-    if found and not (found[1] and 0 < int(found[2]) <= PORT_MAX):
-        raise FieldInvalidError("address", f"{endpoint.address!r} is none; write host:port, such as {ADDRESS_DEFAULT}")
-    if not (endpoint.token.isascii() and endpoint.token.isprintable()):
-        raise FieldInvalidError("token", "it has characters that no header can carry")
-    return endpoint
+def _is_address(text: str, *, secure: bool) -> bool:
+    # gRPC would look for a path or a user in the name of the host, and take the port modulo 65536.
+    if found := _HOST_AND_PORT.fullmatch(text):
+        return bool(found[1]) and 0 < int(found[2]) <= PORT_MAX
+    return text.startswith(_GRPC_SCHEMES) or (secure and _HOST_ALONE.fullmatch(text) is not None)

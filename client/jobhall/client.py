@@ -15,10 +15,12 @@ from jobhall import calls_types, calls_workers
 from jobhall.calls import Call
 from jobhall.calls_types import Schema
 from jobhall.channel import resolve_endpoint
+from jobhall.client_admin import AdminApi
 from jobhall.client_batches import BatchesApi
 from jobhall.client_driver import Driver, open_channel
 from jobhall.client_jobs import JobsApi
-from jobhall.filters import TypeSelection, WorkerSelection, settled
+from jobhall.client_workers import WorkersApi
+from jobhall.filters import TypeSelection
 from jobhall.model_types import JobDefaults, JobType
 from jobhall.procedures import Procedures
 from jobhall.retry import CallRetry
@@ -26,15 +28,15 @@ from jobhall.server_info import ServerInfo
 from jobhall.spans import seconds
 from jobhall.waiting import Waiting
 from jobhall.waits import Waits
-from jobhall.worker_info import WorkerInfo
 
 
 class Client:
     """A connection to a jobhall server, for any number of threads.
 
     `address` is `host:port` (default: JOBHALL_ADDRESS, else 127.0.0.1:50051; `https://` before it means TLS), `token`
-    a bearer token (default: JOBHALL_TOKEN), `timeout` bounds each call with all its retries, in seconds. Calls raise
-    the classes of `jobhall.errors`; ServerUnreachableError when nobody answers.
+    a bearer token (default: JOBHALL_TOKEN), or `api_key` what a program has in its place. `timeout` bounds each call
+    with all its retries, in seconds. Calls raise the classes of `jobhall.errors`; ServerUnreachableError when nobody
+    answers.
 
         with Client() as client:
             job = client.jobs.submit("resize", {"file": "cat.png"})
@@ -49,13 +51,14 @@ class Client:
         address: str | None = None,
         *,
         token: str | None = None,
+        api_key: str | None = None,
         timeout: float | timedelta = 30.0,
         retry: CallRetry | None = None,
         channel: grpc.Channel | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        endpoint = resolve_endpoint(address, token)
+        endpoint = resolve_endpoint(address, token, api_key)
         policy = retry or CallRetry()
         self._driver = Driver(endpoint, channel or open_channel(endpoint), sleep)
         self._procedures = Procedures(policy, seconds(timeout, field="timeout"), clock)
@@ -64,6 +67,7 @@ class Client:
         self.batches = BatchesApi(self._driver, self._procedures, waiting)
         self.types = JobTypesApi(self._driver, self._procedures)
         self.workers = WorkersApi(self._driver, self._procedures)
+        self.admin = AdminApi(self._driver, self._procedures)
 
     @property
     def address(self) -> str:
@@ -71,7 +75,11 @@ class Client:
         return self._driver.endpoint.address
 
     def server_info(self) -> ServerInfo:
-        """What the server says of itself: version, engine, schema."""
+        """What the server says of itself: version, engine, schema.
+
+        info = client.server_info()
+        print(info.version, info.engine)
+        """
         return self._driver.run(self._procedures.call(calls_workers.server_info()))
 
     def close(self) -> None:
@@ -126,52 +134,41 @@ class JobTypesApi:
         return self._call(call)
 
     def get(self, name: str, *, namespace: str = "") -> JobType:
-        """Reads one job type, the namespace's own or else the one of `@global`; raises JobTypeNotFoundError."""
+        """Reads one job type, the namespace's own or else the one of `@global`; raises JobTypeNotFoundError.
+
+        print(client.types.get("resize").parameters_schema)
+        """
         return self._call(calls_types.get_job_type(name, namespace=namespace))
 
     def list(self, **selection: Unpack[TypeSelection]) -> Iterator[JobType]:
-        """Goes through the job types of the namespace and those of `@global`, by name."""
+        """Goes through the job types of the namespace and those of `@global`, by name.
+
+        print([job_type.name for job_type in client.types.list()])
+        """
         return self._driver.pages(self._procedures, partial(calls_types.list_job_types, selection))
 
     def delete(self, name: str, *, namespace: str = "", etag: str = "") -> JobType:
         """Deletes a job type and returns it as it last was; raises JobTypeInUseError while jobs of it wait or run.
 
         A worker that serves it registers it again when it next connects.
+
+            client.types.delete("resize")
         """
         return self._call(calls_types.delete_job_type(name, namespace=namespace, etag=etag))
 
     def pause(self, name: str, *, namespace: str = "") -> JobType:
-        """Hands out no more jobs of the type; submits are accepted, and what runs goes on."""
+        """Hands out no more jobs of the type; submits are accepted, and what runs goes on.
+
+        client.types.pause("resize")
+        """
         return self._call(calls_types.pause_job_type(name, namespace=namespace))
 
     def resume(self, name: str, *, namespace: str = "") -> JobType:
-        """Ends a pause."""
+        """Ends a pause.
+
+        client.types.resume("resize")
+        """
         return self._call(calls_types.resume_job_type(name, namespace=namespace))
 
     def _call(self, call: Call[JobType]) -> JobType:
-        return self._driver.run(self._procedures.call(call))
-
-
-class WorkersApi:
-    """`client.workers`: lists the workers that are there, and sends one away."""
-
-    def __init__(self, driver: Driver, procedures: Procedures) -> None:
-        self._driver = driver
-        self._procedures = procedures
-
-    def list(self, **selection: Unpack[WorkerSelection]) -> Iterator[WorkerInfo]:
-        """Goes through the matching workers, the newest first; those that have left are not there."""
-        return self._driver.pages(self._procedures, partial(calls_workers.list_workers, settled(selection)))
-
-    def get(self, worker_id: str) -> WorkerInfo:
-        """Reads one worker by its id, which is its session's; raises WorkerNotFoundError."""
-        return self._driver.run(self._procedures.call(calls_workers.get_worker(worker_id)))
-
-    def drain(self, worker_id: str, *, timeout: float | timedelta | None = None, reason: str = "") -> WorkerInfo:
-        """Lets a worker finish what it holds, and leave: it gets no more tasks, and its program is told to stop.
-
-        What it still holds after `timeout`, seconds or a timedelta (None: what the server is set to), is taken from
-        it and runs elsewhere. Answers at once, with the worker DRAINING; raises WorkerNotFoundError.
-        """
-        call = calls_workers.drain_worker(worker_id, timeout=timeout, reason=reason)
         return self._driver.run(self._procedures.call(call))

@@ -56,6 +56,9 @@ class BatchesApi:
         by ALL_TERMINAL have ended. Without a `batch_id` of your own a fresh one is chosen here, so that the retries of
         this call make one batch. `validate_only` checks everything and stores nothing. Raises BatchIdReusedError, and
         for its jobs what `jobs.submit` raises.
+
+            batch = client.batches.create("photos", jobs=[Submission("resize", "a.png")], closed=True)
+            print(batch.id, batch.job_ids)
         """
         new = NewBatch(
             name=name,
@@ -71,11 +74,18 @@ class BatchesApi:
         return self._call(calls_batches.create_batch(new, validate_only=validate_only))
 
     def get(self, batch_id: str) -> Batch:
-        """Reads one batch: its counts, progress and state; raises BatchNotFoundError."""
+        """Reads one batch: its counts, progress and state; raises BatchNotFoundError.
+
+        print(client.batches.get(batch.id).progress.percent)
+        """
         return self._call(calls_batches.get_batch(batch_id))
 
     def list(self, **options: Unpack[BatchPageOptions]) -> Iterator[Batch]:
-        """Goes through all matching batches, the newest first; reads the pages as it goes."""
+        """Goes through all matching batches, the newest first; reads the pages as it goes.
+
+        for batch in client.batches.list(states=[BatchState.PROCESSING]):
+            print(batch.name, batch.counts.total)
+        """
         options = settled(options)
         while True:
             page = self.list_page(**options)
@@ -105,6 +115,8 @@ class BatchesApi:
 
         With an `etag` the change is made only if the batch still has it, else EtagMismatchError. Raises
         BatchClosedError where it is to be opened again.
+
+            client.batches.update(batch.id, name="photos of May", active=False)
         """
         call = calls_batches.update_batch(
             batch_id,
@@ -119,15 +131,24 @@ class BatchesApi:
         return self._call(call)
 
     def close(self, batch_id: str, *, etag: str = "") -> Batch:
-        """Lets the batch take no more jobs, so that it can come to an end."""
+        """Lets the batch take no more jobs, so that it can come to an end.
+
+        client.batches.close(batch.id)
+        """
         return self.update(batch_id, closed=True, etag=etag)
 
     def cancel(self, batch_id: str, *, reason: str = "", etag: str = "") -> Batch:
-        """Closes the batch and cancels all its jobs; some may still stop when this returns."""
+        """Closes the batch and cancels all its jobs; some may still stop when this returns.
+
+        client.batches.cancel(batch.id, reason="the wrong photos")
+        """
         return self._call(calls_batches.cancel_batch(batch_id, reason=reason, etag=etag))
 
     def delete(self, batch_id: str, *, etag: str = "") -> Batch:
-        """Deletes the batch with its jobs, and returns it as it last was; raises BatchRunningError."""
+        """Deletes the batch with its jobs, and returns it as it last was; raises BatchRunningError.
+
+        client.batches.delete(batch.id)
+        """
         return self._call(calls_batches.delete_batch(batch_id, etag=etag))
 
     def wait(
@@ -143,6 +164,8 @@ class BatchesApi:
         Raises BatchTimeoutError after `timeout` seconds (None: never). A watch tells when it has ended; besides it is
         looked at, often at first, and then every `poll_interval`, at most ten times a second, and `on_update` is called
         with what is seen each time.
+
+            batch = client.batches.wait(batch.id, timeout=600, on_update=lambda seen: print(seen.progress.percent))
         """
         procedure = self._waiting.for_batch(
             batch_id,

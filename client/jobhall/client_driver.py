@@ -28,7 +28,7 @@ class Driver:
 
     def __init__(self, endpoint: Endpoint, channel: grpc.Channel, sleep: Callable[[float], None]) -> None:
         self.endpoint = endpoint
-        self._channel = channel
+        self.channel = channel
         self._sleep = sleep
         self._methods: dict[str, grpc.UnaryUnaryMultiCallable[Any, Any]] = {}
         self._closed = threading.Event()
@@ -61,7 +61,7 @@ class Driver:
 
     def watch(self, place: WatchPlace) -> Generator[WatchUpdate, None, None]:
         """The updates of a watch, over as many streams as that takes."""
-        open_stream = self._channel.unary_stream(
+        open_stream = self.channel.unary_stream(
             WATCH,
             request_serializer=jobs_pb2.WatchJobsRequest.SerializeToString,
             response_deserializer=jobs_pb2.WatchJobsResponse.FromString,
@@ -100,7 +100,7 @@ class Driver:
     def close(self) -> None:
         """Closes the channel; what is under way fails."""
         self._closed.set()
-        self._channel.close()
+        self.channel.close()
         self._listeners.close()
         self._followers.join()
 
@@ -117,7 +117,7 @@ class Driver:
     def _send(self, call: Call[Any], timeout_seconds: float) -> Any:
         method = self._methods.get(call.path)
         if method is None:
-            method = self._methods[call.path] = self._channel.unary_unary(
+            method = self._methods[call.path] = self.channel.unary_unary(
                 call.path,
                 request_serializer=type(call.request).SerializeToString,
                 response_deserializer=call.response.FromString,

@@ -1,10 +1,11 @@
-"""The errors that only a client raises: waiting was in vain, or nobody answered."""
+"""The errors that only a client raises: waiting was in vain, nobody answered, or a dict is no model."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from jobhall.api_error import ApiError, Code, JobhallError
+from jobhall.api_error import ApiError, Code, FieldViolation, JobhallError
 
 if TYPE_CHECKING:
     from jobhall.model import Job
@@ -60,3 +61,15 @@ class ServerUnreachableError(ApiError):
             "or name the right one with JOBHALL_ADDRESS",
             metadata={"address": address},
         )
+
+
+class PlainFormError(JobhallError, ValueError):
+    """A dict is not the plain form of the model that it was to be; `violations` has all that is wrong with it."""
+
+    def __init__(self, model: str, violations: Sequence[FieldViolation]) -> None:
+        self.model = model
+        self.violations = tuple(violations)
+        super().__init__(model, self.violations)
+
+    def __str__(self) -> str:
+        return f"no {self.model}: " + "; ".join(f"{it.field}: {it.description}" for it in self.violations)

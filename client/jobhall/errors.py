@@ -14,6 +14,7 @@ from jobhall.api_error import JobhallError as JobhallError
 from jobhall.client_errors import BatchTimeoutError as BatchTimeoutError
 from jobhall.client_errors import JobFailedError as JobFailedError
 from jobhall.client_errors import JobTimeoutError as JobTimeoutError
+from jobhall.client_errors import PlainFormError as PlainFormError
 from jobhall.client_errors import ServerUnreachableError as ServerUnreachableError
 
 # --- malformed, or over a limit ---
@@ -148,7 +149,7 @@ class JobIdReusedError(ApiError):
     code, reason = Code.ALREADY_EXISTS, "JOB_ID_REUSED"
 
     def __init__(self, job_id: str) -> None:
-        message = f"job_id {job_id!r} was used for another submit; choose a fresh UUID for each job"
+        message = f"job_id {job_id!r} is taken by another job; choose a fresh UUID for each"
         super().__init__(message, metadata={"job_id": job_id})
 
 

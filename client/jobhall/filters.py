@@ -1,4 +1,4 @@
-"""Which jobs, batches or workers a list names: keywords to the filter text of the contract (a subset of AIP-160)."""
+"""Which jobs, batches, workers or the like a list names: keywords to filter text of the contract (after AIP-160)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, TypedDict, TypeVar, cast
 
 from jobhall.errors import FieldInvalidError
 from jobhall.states import BatchState, FailureKind, JobState, WorkerState
+from jobhall.statuses import StatusView, alternatives
 
 
 class JobSelection(TypedDict, total=False):
@@ -16,6 +17,8 @@ class JobSelection(TypedDict, total=False):
     namespace: str
     """Where; empty means `default`, `-` everywhere."""
     states: Iterable[JobState]
+    status: StatusView | Iterable[StatusView]
+    """In place of states: one or several of one view, as OperationStatus.FAILURE."""
     job_types: Iterable[str]
     owner: str
     labels: dict[str, str]
@@ -86,6 +89,39 @@ class WorkerSelection(TypedDict, total=False):
     """More conditions, as filter text."""
 
 
+class ApiKeySelection(TypedDict, total=False):
+    """Conditions on API keys; all that are given must hold."""
+
+    name: str
+    subject: str
+    organization_id: str
+    revoked: bool
+    filter: str
+    """More conditions, as filter text."""
+    order_by: str
+    """`create_time desc` where it is left out, `create_time` or `name`."""
+
+
+class AuditSelection(TypedDict, total=False):
+    """Conditions on entries of the audit; all that are given must hold."""
+
+    subject: str
+    method: str
+    """`jobhall.v1.JobService/CancelJob`."""
+    namespace: str
+    resource_id: str
+    code: str
+    """`OK`, or gRPC's status code by name."""
+    happened_after: datetime
+    """This moment or later."""
+    happened_before: datetime
+    """Earlier than this moment."""
+    filter: str
+    """More conditions, as filter text."""
+    order_by: str
+    """`time desc` where it is left out, or `time`."""
+
+
 T = TypeVar("T")
 Options = TypeVar("Options", bound=Mapping[str, object])
 
@@ -110,11 +146,31 @@ def settled(options: Options) -> Options:
 
 
 def filter_text(selection: JobSelection) -> str:
-    """The selection's conditions as filter text, its own text first: an error says at which character it is wrong."""
+    """The selection's conditions as filter text; FIELD_INVALID where that takes more than one."""
+    first, *others = filter_texts(selection)
+    if others:
+        raise FieldInvalidError("status", f"takes {1 + len(others)} lists; list_jobs goes through them, a page cannot")
+    return first
+
+
+def filter_texts(selection: JobSelection) -> list[str]:
+    """The same for any status: no job matches two of them."""
+    if "status" not in selection:
+        return [_filter_text(selection, _state_names(selection), selection.get("error_kind"))]
+    if "states" in selection:
+        raise FieldInvalidError("status", "stands for states; give one of the two")
     kind = selection.get("error_kind")
+    asked = [it for it in alternatives(selection["status"]) if not kind or it.kind in (None, kind)]
+    if not asked:
+        raise FieldInvalidError("error_kind", "is of another status than the one that is asked for")
+    return [_filter_text(selection, [it.name for it in sorted(one.states)], kind or one.kind) for one in asked]
+
+
+def _filter_text(selection: JobSelection, states: list[str], kind: FailureKind | None) -> str:
+    # The caller's own text comes first: an error says at which character it is wrong.
     return _joined(
         selection.get("filter", ""),
-        _any_of("state", _state_names(selection)),
+        _any_of("state", states),
         _any_of("job_type", [_quoted(name) for name in each(selection.get("job_types", ()), field="job_types")]),
         *_label_terms(selection.get("labels", {})),
         *_equal_terms(selection, "owner", "path", "batch_id", "unique_key"),
@@ -151,6 +207,24 @@ def worker_filter_text(selection: WorkerSelection) -> str:
         _any_of("type", [_quoted(name) for name in each(selection.get("job_types", ()), field="job_types")]),
         *_label_terms(selection.get("labels", {})),
         *_equal_terms(selection, "name"),
+    )
+
+
+def api_key_filter_text(selection: ApiKeySelection) -> str:
+    """The same of API keys."""
+    return _joined(
+        selection.get("filter", ""),
+        *_equal_terms(selection, "name", "subject", "organization_id"),
+        *_truth_terms(selection, "revoked"),
+    )
+
+
+def audit_filter_text(selection: AuditSelection) -> str:
+    """The same of the audit."""
+    return _joined(
+        selection.get("filter", ""),
+        *_equal_terms(selection, "subject", "method", "namespace", "resource_id", "code"),
+        *_bound_terms(selection, "time", "happened_after", "happened_before"),
     )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, overload
 
 from jobhall.limits import RETRY_INITIAL_DELAY, RETRY_JITTER, RETRY_MULTIPLIER
+from jobhall.plain import Plain
 from jobhall.spans import span_text
 from jobhall.states import BackoffStrategy, FailureKind, JobState, LogLevel, Visibility
 
@@ -15,7 +16,7 @@ _MB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccessControl:
+class AccessControl(Plain):
     """Who may do what with a job or batch; the owner may always do all. The lists hold subjects, at most 100 each."""
 
     visibility: Visibility = Visibility.PRIVATE
@@ -25,7 +26,7 @@ class AccessControl:
 
 
 @dataclass(frozen=True, slots=True)
-class FileInfo:
+class FileInfo(Plain):
     """The file that a job works on, for people and lists; the server never opens it."""
 
     name: str
@@ -39,7 +40,7 @@ class FileInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class TraceContext:
+class TraceContext(Plain):
     """W3C trace context: the two headers, as they are."""
 
     traceparent: str
@@ -47,7 +48,7 @@ class TraceContext:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+class RetryPolicy(Plain):
     """When a failed attempt at a job is followed by another; how often, `max_attempts` says."""
 
     strategy: BackoffStrategy = BackoffStrategy.EXPONENTIAL
@@ -64,7 +65,7 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(Plain):
     """How far a task has come, as its worker says; succeeded + failed ≤ processed ≤ total."""
 
     step: str = ""
@@ -100,7 +101,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
+class Timing(Plain):
     """Rates and estimates, computed by the server when it answered."""
 
     queue_duration: timedelta | None = None
@@ -130,7 +131,7 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobError:
+class JobError(Plain):
     """Why a job, or its last attempt, failed."""
 
     kind: FailureKind
@@ -144,7 +145,7 @@ class JobError:
 
 
 @dataclass(frozen=True, slots=True)
-class ItemError:
+class ItemError(Plain):
     """One item of a job that went badly while the job went on."""
 
     index: int
@@ -155,7 +156,7 @@ class ItemError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogEntry:
+class LogEntry(Plain):
     """One line of a task's log."""
 
     message: str
@@ -170,7 +171,7 @@ class LogEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskInfo:
+class TaskInfo(Plain):
     """The task that holds a job now."""
 
     attempt: int
@@ -183,12 +184,12 @@ class TaskInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Plain):
     """A job as the server told it.
 
-    Lists, watches and `submit_many` tell it briefly: its ids, type, state, times, attempts and revision, of the
-    progress percent, step and message; the rest is empty there, and `get_jobs` brings it. `parameters` and `result`
-    are the decoded JSON, or bytes where bytes were given.
+    Lists, watches and `submit_many` tell it briefly: its ids, type, state, times, attempts and revision, of its error
+    kind and code, of the progress percent, step and message; the rest is empty there, and `get_jobs` brings it.
+    `parameters` and `result` are the decoded JSON, or bytes where bytes were given.
     """
 
     id: str
@@ -226,6 +227,8 @@ class Job:
     max_attempts: int = 0
     worker_losses: int = 0
     """How many workers in a row were lost while they held it."""
+    fence: int = 0
+    """Of its latest claim, whether that was accepted or not; 0 before the first."""
     retry_policy: RetryPolicy | None = None
     """What holds for it, the defaults spelled out."""
     run_timeout: timedelta | None = None
@@ -251,6 +254,7 @@ class Job:
     """The first 100, where they were asked for."""
     checkpoint: Any = None
     """The last one, decoded as `parameters` are; where it was asked for."""
+    checkpoint_content_type: str = ""
 
     @property
     def done(self) -> bool:
@@ -262,9 +266,69 @@ class Job:
         """Whether the job has completed."""
         return self.state is JobState.COMPLETED
 
+    @property
+    def operation(self) -> str:
+        """What it does: its type."""
+        return self.job_type
+
+    @property
+    def last_updated_at(self) -> datetime | None:
+        """When its state, or what may be changed of it, changed last; progress does not count."""
+        return self.updated_at
+
+    @property
+    def response(self) -> Mapping[str, Any]:
+        """What came of it, always a mapping; empty while it goes on, and where there is no result, or none was told.
+
+        The result, where it is no object as `result`; of a failed job `failure_reason` and `error_details`, of a
+        cancelled one `failure_reason`.
+        """
+        if self.succeeded:
+            result = {} if self.result is None else self.result
+            return result if isinstance(result, Mapping) else {"result": result}
+        if self.state is JobState.CANCELLED:
+            return {"failure_reason": self.error_message}
+        if self.state is not JobState.FAILED or self.error is None:
+            return {}
+        return {"failure_reason": self.error_message, "error_details": self.error_details}
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether it, an attempt or an item went badly, or it was cancelled."""
+        ended_badly = self.state in (JobState.FAILED, JobState.CANCELLED)
+        return ended_badly or self.error is not None or self.error_count > 0
+
+    @property
+    def error_message(self) -> str | None:
+        """Why it failed or was cancelled; of one that is tried again, why the attempt before failed; else None."""
+        if self.error is not None:
+            return self.error.message or self.error.code or self.error.kind.name
+        return (self.cancel_reason or "cancelled") if self.state is JobState.CANCELLED else None
+
+    @property
+    def error_details(self) -> Mapping[str, Any] | None:
+        """What the application added to its failure, and, with `include_errors`, its item errors as `errors`."""
+        details = dict(self.error.details or {}) if self.error is not None else {}
+        if self.item_errors:
+            details.setdefault("errors", [error.to_dict() for error in self.item_errors])
+        return details or None
+
+    @property
+    def error_count(self) -> int:
+        """How many of its items went badly, in the latest attempt."""
+        return self.item_error_count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelledJob(Job):
+    """A job that was just cancelled, as it then was: CANCELLED, or CANCELLING while its worker stops."""
+
+    worker_told: bool = False
+    """Whether a worker holds it and was told to stop."""
+
 
 @dataclass(frozen=True, slots=True)
-class Jobs(Sequence[Job]):
+class Jobs(Sequence[Job], Plain):
     """Jobs that were asked for by id, in that order; those not found, or not to be seen, are named apart."""
 
     jobs: tuple[Job, ...] = ()
@@ -285,7 +349,7 @@ class Jobs(Sequence[Job]):
 
 
 @dataclass(frozen=True, slots=True)
-class JobPage:
+class JobPage(Plain):
     """One page of a list; an empty token means that it is the last."""
 
     jobs: tuple[Job, ...]
@@ -293,7 +357,7 @@ class JobPage:
 
 
 @dataclass(frozen=True, slots=True)
-class LogPage:
+class LogPage(Plain):
     """One page of the log of an attempt; an empty token means that it is the last."""
 
     entries: tuple[LogEntry, ...]

@@ -7,12 +7,13 @@ from datetime import datetime
 
 from jobhall.model import AccessControl, Progress
 from jobhall.model_insight import JobCounts
+from jobhall.plain import Plain
 from jobhall.states import BatchState, CompletionPolicy
 from jobhall.submission import Submission
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Batch(Plain):
     """Jobs grouped together: their counts, their progress and what follows from these."""
 
     id: str
@@ -56,7 +57,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchPage:
+class BatchPage(Plain):
     """One page of a list; an empty token means that it is the last."""
 
     batches: tuple[Batch, ...]

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from jobhall.model import AccessControl, Job, LogEntry, Progress
+from jobhall.plain import Plain
 from jobhall.states import EventType, FailureKind, JobState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobAttributes:
+class JobAttributes(Plain):
     """What filters and access rules name of a job, as it was before a change."""
 
     owner: str = ""
@@ -24,7 +25,7 @@ class JobAttributes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobEvent:
+class JobEvent(Plain):
     """One entry of the ordered log of state changes, or for this watcher alone its PROGRESS, LOG, ENTERED and LEFT."""
 
     event_type: EventType
@@ -57,7 +58,7 @@ class JobEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class EventPage:
+class EventPage(Plain):
     """One page of the log of events; `cursor` is the place after it, for the next page or for a watch.
 
     It may be short, or empty, and yet not be the last: only `end_reached` says that.
@@ -69,7 +70,7 @@ class EventPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatchUpdate:
+class WatchUpdate(Plain):
     """One message of a watch: keep its cursor and a later watch goes on after it. May be empty but for that."""
 
     cursor: str

@@ -7,11 +7,12 @@ from dataclasses import astuple, dataclass, field
 from datetime import datetime, timedelta
 
 from jobhall.model import JobError, Progress
+from jobhall.plain import Plain
 from jobhall.states import AttemptOutcome, JobState, WaitReasonKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobAttempt:
+class JobAttempt(Plain):
     """One accepted start of a job, kept as history."""
 
     attempt: int
@@ -33,7 +34,7 @@ class JobAttempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobCounts:
+class JobCounts(Plain):
     """Counts of jobs by state."""
 
     scheduled: int = 0
@@ -62,7 +63,7 @@ class JobCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueStats:
+class QueueStats(Plain):
     """Counts and ages of one queue, that is, of one type in one namespace."""
 
     namespace: str
@@ -78,7 +79,7 @@ class QueueStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobStats:
+class JobStats(Plain):
     """Counts over everything asked for, and the same for each queue."""
 
     total: JobCounts
@@ -88,7 +89,7 @@ class JobStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WaitReason:
+class WaitReason(Plain):
     """One reason why a job waits, for programs and for people."""
 
     kind: WaitReasonKind
@@ -101,7 +102,7 @@ class WaitReason:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobExplanation:
+class JobExplanation(Plain):
     """Why a job is not running."""
 
     job_id: str
@@ -115,7 +116,7 @@ class JobExplanation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BulkOutcome:
+class BulkOutcome(Plain):
     """How many jobs of a filter were cancelled, retried or purged; in a dry run, how many would be."""
 
     count: int

@@ -8,10 +8,11 @@ from typing import Any
 
 from jobhall.model import RetryPolicy
 from jobhall.model_insight import JobCounts
+from jobhall.plain import Plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobDefaults:
+class JobDefaults(Plain):
     """What a submit of a type means where it does not say; spans are seconds or timedeltas, and come back as these."""
 
     priority: int | None = None
@@ -26,7 +27,7 @@ class JobDefaults:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobType:
+class JobType(Plain):
     """A registered job type."""
 
     name: str

@@ -15,6 +15,7 @@ from jobhall.limits import BATCH_GET_MAX, BULK_JOBS_MAX
 from jobhall.model import Job, Jobs
 from jobhall.model_insight import BulkOutcome
 from jobhall.retry import CallRetry, passes
+from jobhall.submission import Submission, SubmitAnswer
 from jobhall.waits import Waiter, Waits
 
 
@@ -70,10 +71,19 @@ class Procedures:
             outcome = yield Send(call, max(0.001, deadline - self.clock()))
             if not isinstance(outcome, ApiError):
                 return call.decode(outcome)
+            if not call.repeatable:
+                raise outcome
             delay = self.policy.delay_seconds(outcome, attempt=attempt, remaining_seconds=deadline - self.clock())
             if delay is None:
                 raise outcome
             yield Pause(delay)
+
+    def try_submit(self, submission: Submission) -> Procedure[SubmitAnswer]:
+        """Submits one job; what is refused, or never answered, is an answer too."""
+        try:
+            return (yield from self.call(calls.try_submit_job(submission)))
+        except ApiError as error:
+            return SubmitAnswer(status_code=error.status_code, failure_reason=error.message)
 
     def patiently(self, call: Call[T]) -> Procedure[T]:
         """The same for one who was answered before, and follows: outages of any length are waited out."""
@@ -87,9 +97,12 @@ class Procedures:
             failures += 1
             yield Pause(self.policy.backoff_seconds(failures))
 
-    def get_jobs(self, job_ids: Sequence[str], *, include_errors: bool) -> Procedure[Jobs]:
+    def get_jobs(
+        self, job_ids: Sequence[str], *, include_errors: bool = False, briefly: bool = False
+    ) -> Procedure[Jobs]:
         """Reads any number of jobs, in as many calls as that takes."""
-        return self._get_jobs(job_ids, self.call, partial(calls.get_jobs, include_errors=include_errors))
+        call = partial(calls.get_jobs, include_errors=include_errors, briefly=briefly)
+        return self._get_jobs(job_ids, self.call, call)
 
     def get_ended(self, job_ids: Sequence[str]) -> Procedure[Jobs]:
         """The same for one who watches them."""
@@ -116,10 +129,26 @@ class Procedures:
             waiting = [*answer.remaining_ids, *later]
         return Jobs(tuple(found), tuple(missing))
 
-    def bulk(self, step: BulkStep, *, jobs_max: int | None, dry_run: bool) -> Procedure[BulkOutcome]:
-        """Changes all jobs of a filter, or so many, in as many steps as that takes; a dry run is one step."""
+    def bulk(self, steps: Sequence[BulkStep], *, jobs_max: int | None, dry_run: bool) -> Procedure[BulkOutcome]:
+        """Changes all jobs of a selection, or so many, one of its filters after the other."""
         if jobs_max is not None and jobs_max < 1:
             raise FieldInvalidError("jobs_max", f"is {jobs_max}; leave it out to change all")
+        total = BulkOutcome(count=0)
+        for step in steps:
+            left = None if jobs_max is None else jobs_max - total.count
+            if left == 0:
+                # Whether there are others of this filter is not known; to call again tells.
+                return replace(total, more=True)
+            outcome = yield from self._bulk(step, jobs_max=left, dry_run=dry_run)
+            total = BulkOutcome(
+                count=total.count + outcome.count,
+                skipped=total.skipped + outcome.skipped,
+                more=total.more or outcome.more,
+            )
+        return total
+
+    def _bulk(self, step: BulkStep, *, jobs_max: int | None, dry_run: bool) -> Procedure[BulkOutcome]:
+        """The same of one filter, in as many steps as that takes; a dry run is one step."""
         count = 0
         while True:
             room = BULK_JOBS_MAX if jobs_max is None else min(BULK_JOBS_MAX, jobs_max - count)

@@ -13,8 +13,8 @@ from jobhall.limits import WATCH_SILENCE_MAX
 _AGAIN_CODES = frozenset({Code.UNAVAILABLE, Code.CANCELLED})
 """Nobody answered, the server is stopping or its database away; or it cancelled the call, as a full one does.
 
-Every call may be sent twice: a submit carries a job_id chosen here, a verb on many jobs goes on with the next of them,
-and all others are idempotent by nature.
+A call may be sent twice unless it says otherwise (`Call.repeatable`): a submit carries a job_id chosen here, a verb on
+many jobs goes on with the next of them, a report names its lease, and most others are idempotent by nature.
 """
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from jobhall.plain import Plain
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerInfo:
+class ServerInfo(Plain):
     """What a server says of itself."""
 
     version: str

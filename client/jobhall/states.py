@@ -209,3 +209,27 @@ class WorkerState(IntEnum):
     """Its stream is gone; it has the session's time to live to come back."""
     DRAINING = 3
     """An operator sent it away: it gets no more tasks, and leaves when it holds none."""
+
+
+class CancelCause(IntEnum):
+    """What made the server ask for a task to be stopped."""
+
+    UNSPECIFIED = 0
+    REQUESTED = 1
+    """Somebody cancelled the job."""
+    RUN_TIMEOUT = 2
+    """run_timeout passed; only a late completion is still taken."""
+    PROGRESS_TIMEOUT = 3
+    """progress_timeout passed; the same."""
+
+
+class ReleaseReason(IntEnum):
+    """Why a worker gives a task back."""
+
+    UNSPECIFIED = 0
+    STOPPING = 1
+    """It is stopping."""
+    NO_CAPACITY = 2
+    """It could not start the task in time."""
+    NOT_MINE = 3
+    """It will not run this job, which is not given to its session again."""

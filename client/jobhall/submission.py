@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jobhall.model import AccessControl, FileInfo, RetryPolicy, TraceContext
+from jobhall.plain import Plain
 from jobhall.states import UniquePolicy
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(Plain):
     """A job to submit; only the type is required.
 
     Spans are seconds or timedeltas. A time may be a timedelta too: it counts from now, by this machine's clock.
@@ -62,10 +63,24 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(Plain):
     """What is known of a job the moment it is durable."""
 
     job_id: str
     revision: int = 1
+    existing: bool = False
+    """Whether the job_id or the unique_key named a job that was there already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitAnswer(Plain):
+    """What became of a submit, whether it was taken or not."""
+
+    status_code: int
+    """As HTTP has it: 200, or that of the error."""
+    job_id: str | None = None
+    """None where it was refused."""
+    failure_reason: str | None = None
+    """Why it was refused, or never answered."""
     existing: bool = False
     """Whether the job_id or the unique_key named a job that was there already."""

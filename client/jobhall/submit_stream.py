@@ -1,40 +1,38 @@
-"""The fast path of submitting: concurrent submits merged into few messages of SubmitJobStream."""
+"""The fast path of submitting, for threads: concurrent submits merged into few messages; `aio_submit_stream` is its
+twin.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-import grpc.aio
+import grpc
 
 from jobhall.calls import SUBMIT_STREAM, SubmitOptions
 from jobhall.channel import Endpoint
 from jobhall.errors import ApiError, Code
 from jobhall.ids import new_id
-from jobhall.limits import MESSAGE_BYTES_MAX, STREAM_SUBMIT_MAX, STREAM_SUBMIT_UNACKED_MAX
+from jobhall.limits import STREAM_SUBMIT_UNACKED_MAX
 from jobhall.retry import CallRetry
 from jobhall.submission import Submission, Submitted
-from jobhall.v1 import job_pb2
+from jobhall.submit_queue import SubmitQueue, settle, stream_closed
 from jobhall.v1 import job_service_pb2 as jobs_pb2
-from jobhall.wire import outcome_from_wire
 from jobhall.wire_errors import error_from_call
 from jobhall.wire_submissions import submission_to_wire
 
-_Stream = grpc.aio.StreamStreamCall[Any, Any]
-_Waiting = tuple[job_pb2.JobSubmission, "asyncio.Future[Submitted]"]
-
 
 class SubmitStream:
-    """Submits jobs one by one, from any number of tasks of one loop, over one stream.
+    """Submits jobs one by one, from any number of threads, over one stream.
 
-    What is submitted in one turn of the loop travels in one message. After a disconnect whatever was not answered is
-    sent again, under the same ids. Leaving the block waits for all answers.
+    What is submitted while a message is on its way travels in the next one. After a disconnect whatever was not
+    answered is sent again, under the same ids. Leaving the block waits for all answers.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, endpoint: Endpoint, policy: CallRetry) -> None:
+    def __init__(self, channel: grpc.Channel, endpoint: Endpoint, policy: CallRetry) -> None:
         self._open = channel.stream_stream(
             SUBMIT_STREAM,
             request_serializer=jobs_pb2.SubmitJobStreamRequest.SerializeToString,
@@ -42,158 +40,134 @@ class SubmitStream:
         )
         self._endpoint = endpoint
         self._policy = policy
-        self._queue = SubmitQueue()
-        self._runner: asyncio.Task[None] | None = None
+        self._changed = threading.Condition()
+        """Guards the queue; told when there is something to send, room for more, or an end."""
+        self._filled = threading.Event()
+        self._queue: SubmitQueue[Future[Submitted]] = SubmitQueue(self._filled)
+        self._closed = threading.Event()
+        self._stream: Any = None
+        self._runner: threading.Thread | None = None
 
-    async def submit(self, job_type: str, parameters: Any = None, **options: Unpack[SubmitOptions]) -> Submitted:
-        """Submits a job; when this returns the job is durable. Arguments and errors as those of `jobs.submit`."""
-        return await self.submit_soon(Submission(job_type, parameters, **options))
+    def submit(self, job_type: str, parameters: Any = None, **options: Unpack[SubmitOptions]) -> Submitted:
+        """Submits a job; when this returns the job is durable. Arguments and errors as those of `jobs.submit`.
 
-    def submit_soon(self, submission: Submission) -> asyncio.Future[Submitted]:
-        """Queues a submit and returns at once; the future tells when the job is durable, or why it was refused."""
-        if self._runner is None or self._runner.done():
-            raise RuntimeError("the submit stream is not open: use it in `async with`")
+        It waits for the answer: to be quick, submit from many threads, or use `submit_soon`.
+        """
+        return self.submit_soon(Submission(job_type, parameters, **options)).result()
+
+    def submit_soon(self, submission: Submission) -> Future[Submitted]:
+        """Queues a submit; the future tells when the job is durable, or why it was refused.
+
+        It returns at once, unless 10,000 submits wait for their answers; then it waits for room.
+        """
         message = submission_to_wire(submission, job_id=submission.job_id or new_id())
-        return self._queue.put(message)
+        future: Future[Submitted] = Future()
+        # What is on its way cannot be called back.
+        future.set_running_or_notify_cancel()
+        with self._changed:
+            if threading.current_thread() is not self._runner:
+                # A callback of a future submits from the thread that makes the room.
+                self._changed.wait_for(self._has_room)
+            if self._runner is None or self._closed.is_set():
+                raise RuntimeError("the submit stream is not open: use it in `with`")
+            self._queue.put(message, future)
+            self._changed.notify_all()
+        return future
 
-    async def drain(self) -> None:
+    def drain(self) -> None:
         """Waits until every submit so far is answered, well or badly."""
-        if pending := self._queue.futures():
-            await asyncio.wait(pending)
+        with self._changed:
+            pending = self._queue.futures()
+        wait(pending)
 
-    async def __aenter__(self) -> Self:
-        self._runner = asyncio.create_task(self._run(), name="jobhall submit stream")
-        # Nobody waits for an answer that cannot come, whatever ended the task, and be it before its first step.
-        self._runner.add_done_callback(lambda _: self._queue.give_up(_stream_closed()))
+    def __enter__(self) -> Self:
+        self._runner = threading.Thread(target=self._run, name="jobhall-submits", daemon=True)
+        self._runner.start()
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._runner is not None
         try:
             if error is None:
-                await self.drain()
+                self.drain()
         finally:
-            self._runner.cancel()
-            await asyncio.wait([self._runner])
+            self._closed.set()
+            self._wake()
+            if (stream := self._stream) is not None:
+                stream.cancel()
+            self._runner.join()
 
-    async def _run(self) -> None:
+    def _run(self) -> None:
         """Keeps a stream open while there is something to send; one that broke is opened again after a while."""
         failures = 0
-        while True:
-            await self._queue.filled.wait()
-            answered = self._queue.answered
-            error = await self._run_one_stream()
-            failures = 1 if self._queue.answered > answered else failures + 1
-            self._queue.rewind()
-            delay = self._policy.delay_seconds(error, attempt=failures, remaining_seconds=None)
-            if delay is None:
-                self._queue.give_up(error)
-                failures = 0
-            else:
-                await asyncio.sleep(delay)
-
-    async def _run_one_stream(self) -> ApiError:
-        stream = self._open(metadata=self._endpoint.metadata)
-        writer = asyncio.create_task(self._write(stream), name="jobhall submit writer")
         try:
-            async for response in stream:
-                self._queue.take(response.outcomes)
-        except grpc.aio.AioRpcError as failure:
+            while self._something_to_send(self._closed):
+                answered = self._queue.answered
+                error = self._run_one_stream()
+                failures = 1 if self._queue.answered > answered else failures + 1
+                with self._changed:
+                    self._queue.rewind()
+                delay = self._policy.delay_seconds(error, attempt=failures, remaining_seconds=None)
+                if delay is None:
+                    self._give_up(error)
+                    failures = 0
+                else:
+                    self._closed.wait(delay)
+        finally:
+            # Nobody waits for an answer that cannot come, whatever ended the thread.
+            self._closed.set()
+            self._give_up(stream_closed())
+
+    def _run_one_stream(self) -> ApiError:
+        over = threading.Event()
+        try:
+            self._stream = stream = self._open(self._requests(over), metadata=self._endpoint.metadata)
+        except ValueError:
+            # What gRPC says of a channel that was closed, and with it the client.
+            self._closed.set()
+            return stream_closed()
+        if self._closed.is_set():
+            stream.cancel()
+        try:
+            for response in stream:
+                with self._changed:
+                    answers = self._queue.take(response.outcomes)
+                    self._changed.notify_all()
+                settle(answers)
+        except grpc.RpcError as failure:
             return error_from_call(failure, address=self._endpoint.address)
         finally:
-            writer.cancel()
+            over.set()
+            self._wake()
             stream.cancel()
-            await asyncio.wait([writer])
         return ApiError("the server ended the submit stream", code=Code.UNAVAILABLE)
 
-    async def _write(self, stream: _Stream) -> None:
-        while True:
-            await self._queue.filled.wait()
-            request = self._queue.next_request()
-            if request is None:
-                continue
-            try:
-                await stream.write(request)
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                return  # The stream broke, and its reader is told why.
+    def _requests(self, over: threading.Event) -> Iterator[jobs_pb2.SubmitJobStreamRequest]:
+        """What gRPC's own thread writes, message by message, until the stream is over."""
+        while self._something_to_send(over):
+            with self._changed:
+                request = None if over.is_set() else self._queue.next_request()
+            if request is not None:
+                yield request
 
+    def _something_to_send(self, end: threading.Event) -> bool:
+        """Waits for it; False where the end came first."""
+        with self._changed:
+            self._changed.wait_for(lambda: end.is_set() or self._filled.is_set())
+        return not end.is_set()
 
-def _stream_closed() -> ApiError:
-    return ApiError("the submit stream was closed", code=Code.CANCELLED)
+    def _has_room(self) -> bool:
+        return len(self._queue) < STREAM_SUBMIT_UNACKED_MAX or self._closed.is_set()
 
-
-@dataclass(slots=True)
-class SubmitQueue:
-    """The submits that wait and those that were sent, numbered as the stream wants it."""
-
-    filled: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while something may be sent."""
-    answered: int = 0
-    _waiting: deque[_Waiting] = field(default_factory=deque)
-    _sent: dict[int, _Waiting] = field(default_factory=dict)
-    _next_seq: int = 1
-
-    def put(self, message: job_pb2.JobSubmission) -> asyncio.Future[Submitted]:
-        future: asyncio.Future[Submitted] = asyncio.get_running_loop().create_future()
-        self._waiting.append((message, future))
-        self.filled.set()
-        return future
-
-    def next_request(self) -> jobs_pb2.SubmitJobStreamRequest | None:
-        """The next message: all that waits, within the bounds of a message and of what may be unanswered."""
-        request = jobs_pb2.SubmitJobStreamRequest(first_seq=self._next_seq)
-        room = min(STREAM_SUBMIT_MAX, STREAM_SUBMIT_UNACKED_MAX - len(self._sent))
-        room_bytes = MESSAGE_BYTES_MAX
-        batch: list[job_pb2.JobSubmission] = []
-        while self._waiting and len(batch) < room:
-            entry = self._waiting[0]
-            room_bytes -= entry[0].ByteSize() + 8
-            if room_bytes < 0 and batch:
-                break
-            self._waiting.popleft()
-            self._sent[self._next_seq] = entry
-            self._next_seq += 1
-            batch.append(entry[0])
-        if not self._waiting or not batch:
-            self.filled.clear()
-        if not batch:
-            return None
-        request.jobs.extend(batch)
-        return request
-
-    def take(self, outcomes: Any) -> None:
-        for message in outcomes:
-            _, future = self._sent.pop(message.seq)
-            self.answered += 1
-            if future.done():  # Its caller was cancelled.
-                continue
-            outcome = outcome_from_wire(message)
-            if isinstance(outcome, ApiError):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-        if self._waiting:
-            self.filled.set()
-
-    def rewind(self) -> None:
-        """What was sent and not answered waits again, in its order; the next stream counts from 1."""
-        self._waiting.extendleft(reversed(self._sent.values()))
-        self._sent.clear()
-        self._next_seq = 1
-        if self._waiting:
-            self.filled.set()
-        else:
-            self.filled.clear()
-
-    def give_up(self, error: ApiError) -> None:
-        for future in self.futures():
+    def _give_up(self, error: ApiError) -> None:
+        with self._changed:
+            futures = self._queue.give_up()
+            self._changed.notify_all()
+        for future in futures:
             future.set_exception(error)
-        self._waiting.clear()
-        self._sent.clear()
-        self.filled.clear()
 
-    def futures(self) -> list[asyncio.Future[Submitted]]:
-        entries = [*self._sent.values(), *self._waiting]
-        return [future for _, future in entries if not future.done()]
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()

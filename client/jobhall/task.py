@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
 from enum import Enum
 from functools import cached_property
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from jobhall.clipping import clip
-from jobhall.errors import FieldInvalidError, JobhallError
+from jobhall.errors import JobhallError
 from jobhall.limits import (
     CODE_BYTES_MAX,
     ITEM_ERRORS_KEPT_MAX,
-    LOG_FIELDS_BYTES_MAX,
-    LOG_LINE_BYTES_MAX,
     LOG_LINES_KEPT_MAX,
     NAMESPACE_DEFAULT,
     PROGRESS_DETAILS_BYTES_MAX,
@@ -24,17 +22,20 @@ from jobhall.limits import (
     TEXT_BYTES_MAX,
     UNIT_BYTES_MAX,
 )
-from jobhall.model import FileInfo, ItemError, LogEntry, Progress, TraceContext
+from jobhall.log_lines import log_level, log_line
+from jobhall.model import FileInfo, ItemError, Progress, TraceContext
 from jobhall.states import LogLevel
-from jobhall.v1.job_pb2 import LogEntry as LogEntryMessage
+from jobhall.tracking import Counting, track, track_async
 from jobhall.v1.task_pb2 import TaskCheckpoint, TaskUpdate
-from jobhall.wire import item_error_to_wire, log_entry_to_wire, progress_from_wire, progress_to_wire
+from jobhall.wire import item_error_to_wire, progress_from_wire, progress_to_wire
 from jobhall.wire_submissions import file_info_from_wire, trace_context_from_wire
 from jobhall.wire_values import duration_from_wire, payload_from_wire, payload_to_wire, time_from_wire
 
 if TYPE_CHECKING:
     from jobhall.worker.handover import Handover
     from jobhall.worker.held import HeldTask
+
+_T = TypeVar("_T")
 
 
 class TaskFailed(JobhallError):  # noqa: N818 - reads as what the handler says: raise jobhall.TaskFailed(...)
@@ -118,14 +119,17 @@ class Task:
 
     @property
     def job_id(self) -> str:
+        """The job that this is an attempt at."""
         return self._assignment.job_id
 
     @property
     def job_type(self) -> str:
+        """What kind of work it is, without `public:` or `private:`."""
         return self._assignment.job_type
 
     @property
     def namespace(self) -> str:
+        """Where the job lives."""
         return self._assignment.namespace or NAMESPACE_DEFAULT
 
     @property
@@ -135,6 +139,7 @@ class Task:
 
     @property
     def max_attempts(self) -> int:
+        """How many attempts there may be."""
         return self._assignment.max_attempts
 
     @property
@@ -144,6 +149,7 @@ class Task:
 
     @property
     def labels(self) -> dict[str, str]:
+        """Those of the job."""
         return dict(self._assignment.labels)
 
     @property
@@ -158,6 +164,7 @@ class Task:
 
     @property
     def priority(self) -> int:
+        """Of the job: from -100 to 100, higher first."""
         return self._assignment.priority
 
     @property
@@ -314,8 +321,51 @@ class Task:
             # Nobody took them for a long time; how many are missing will be said in their place.
             self._held.lines_dropped += 1
             return
-        lines.append(_line(text, _level(level), fields))
+        lines.append(log_line(text, log_level(level), fields))
         self._report()
+
+    @overload
+    def track(
+        self,
+        iterable: Iterable[_T],
+        *,
+        total: int | None = None,
+        unit: str | None = None,
+        step: str | None = None,
+        start: int = 0,
+    ) -> Iterator[_T]: ...
+
+    @overload
+    def track(
+        self,
+        iterable: AsyncIterable[_T],
+        *,
+        total: int | None = None,
+        unit: str | None = None,
+        step: str | None = None,
+        start: int = 0,
+    ) -> AsyncIterator[_T]: ...
+
+    def track(
+        self,
+        iterable: Iterable[_T] | AsyncIterable[_T],
+        *,
+        total: int | None = None,
+        unit: str | None = None,
+        step: str | None = None,
+        start: int = 0,
+    ) -> Iterator[_T] | AsyncIterator[_T]:
+        """The items one by one, with progress said of them: `for row in task.track(rows, unit="rows"):`.
+
+        An item counts as processed when the next one is asked for. `total` is what `len` says where it can; `start` is
+        how many were done before, as by an earlier attempt, and counts in it. However many items there are, a few
+        reports a second go out, and one at the end. Raises TaskCancelled in place of the next item when the task is to
+        stop. What is iterated asynchronously goes with `async for`.
+        """
+        counting = Counting(self, self._check_cancelled, total=total, unit=unit, step=step, start=start)
+        if isinstance(iterable, AsyncIterable):
+            return track_async(iterable, counting)
+        return track(iterable, counting)
 
     def _check_cancelled(self) -> None:
         if self._held.cancel_reason is not None:
@@ -354,38 +404,3 @@ def _check_progress(progress: Progress) -> None:
 def _check_bytes(name: str, message: Any, bytes_max: int) -> None:
     if (size := message.ByteSize()) > bytes_max:
         raise ValueError(f"{name}: {size} bytes; at most {bytes_max} are taken")
-
-
-def _line(text: str | bytes, level: LogLevel, fields: Mapping[str, Any]) -> LogEntryMessage:
-    message, raw = _decoded(text)
-    now = datetime.now(UTC)
-    message = clip(message, LOG_LINE_BYTES_MAX)
-    try:
-        line = log_entry_to_wire(LogEntry(message=message, level=level, written_at=now, raw=raw, fields=fields or None))
-    except FieldInvalidError:
-        # A line of log is no reason to fail a job.
-        plain = {str(key): str(value) for key, value in fields.items()}
-        line = log_entry_to_wire(LogEntry(message=message, level=level, written_at=now, raw=raw, fields=plain))
-    if line.fields.ByteSize() > LOG_FIELDS_BYTES_MAX:
-        line.ClearField("fields")
-    return line
-
-
-def _decoded(text: str | bytes) -> tuple[str, bytes]:
-    """The text, and the bytes where they are not UTF-8."""
-    if isinstance(text, str):
-        return text, b""
-    try:
-        return text.decode(), b""
-    except UnicodeDecodeError:
-        return text.decode(errors="replace"), text[:LOG_LINE_BYTES_MAX]
-
-
-def _level(level: str | LogLevel) -> LogLevel:
-    if isinstance(level, LogLevel):
-        return level
-    try:
-        return LogLevel[level.upper()]
-    except KeyError:
-        known = ", ".join(known.name.lower() for known in LogLevel if known)
-        raise ValueError(f"log: level {level!r} is none of {known}") from None

@@ -280,13 +280,9 @@ def _completed(outcome: Outcome) -> Job:
     if job.succeeded:
         return job
     details: dict[str, Any] = {"job_id": job.id, "state": job.state.name}
-    if job.error is None:
-        why = job.cancel_reason or "cancelled"
-        details["failure_reason"] = why
-    else:
-        why = job.error.message or job.error.code or job.error.kind.name
+    details["failure_reason"] = why = job.error_message
+    if job.error is not None:
         details |= {
-            "failure_reason": why,
             "kind": job.error.kind.name,
             "code": job.error.code,
             "attempt": job.error.attempt,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TypeVar
 
 from jobhall.errors import ApiError
-from jobhall.model import AccessControl, ItemError, Job, JobError, LogEntry, Progress, TaskInfo, Timing
+from jobhall.model import AccessControl, CancelledJob, ItemError, Job, JobError, LogEntry, Progress, TaskInfo, Timing
 from jobhall.model_events import JobAttributes, JobEvent, WatchUpdate
 from jobhall.states import EventType, FailureKind, JobState, LogLevel
-from jobhall.submission import Submitted
+from jobhall.submission import SubmitAnswer, Submitted
 from jobhall.v1 import event_pb2, job_pb2, job_service_pb2
 from jobhall.wire_errors import error_from_status
 from jobhall.wire_submissions import (
@@ -26,6 +28,8 @@ from jobhall.wire_values import (
     time_from_wire,
     time_to_wire,
 )
+
+J = TypeVar("J", bound=Job)
 
 # --- to the wire ---
 
@@ -71,9 +75,24 @@ def log_entry_to_wire(entry: LogEntry) -> job_pb2.LogEntry:
 
 def job_from_wire(message: job_pb2.Job) -> Job:
     """The job, as much of it as the answer's view carried."""
+    return _job(message, Job)
+
+
+def submit_answer_from_wire(answer: job_service_pb2.SubmitJobResponse) -> SubmitAnswer:
+    """What became of a submit that was taken."""
+    return SubmitAnswer(status_code=200, job_id=answer.job.id, existing=answer.existing)
+
+
+def cancelled_from_wire(answer: job_service_pb2.CancelJobResponse) -> CancelledJob:
+    """The job that was cancelled, and whether its worker was told."""
+    return _job(answer.job, partial(CancelledJob, worker_told=answer.worker_told))
+
+
+def _job(message: job_pb2.Job, kind: Callable[..., J]) -> J:
     parameters, parameters_content_type = payload_from_wire(message.parameters)
     result, result_content_type = payload_from_wire(message.result)
-    return Job(
+    checkpoint, checkpoint_content_type = payload_from_wire(message.checkpoint)
+    return kind(
         id=message.id,
         namespace=message.namespace,
         job_type=message.job_type,
@@ -103,6 +122,7 @@ def job_from_wire(message: job_pb2.Job) -> Job:
         attempt=message.attempt,
         max_attempts=message.max_attempts,
         worker_losses=message.worker_losses,
+        fence=message.fence,
         retry_policy=retry_policy_from_wire(message.retry_policy) if message.HasField("retry_policy") else None,
         run_timeout=duration_from_wire(message, "run_timeout"),
         progress_timeout=duration_from_wire(message, "progress_timeout"),
@@ -119,7 +139,8 @@ def job_from_wire(message: job_pb2.Job) -> Job:
         etag=message.etag,
         item_error_count=message.item_error_count,
         item_errors=tuple(item_error_from_wire(error) for error in message.item_errors),
-        checkpoint=payload_from_wire(message.checkpoint)[0],
+        checkpoint=checkpoint,
+        checkpoint_content_type=checkpoint_content_type,
     )
 
 

@@ -14,6 +14,7 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobhall.errors import FieldInvalidError, PayloadTooLargeError
+from jobhall.json_faults import fault_in
 from jobhall.limits import CONTENT_TYPE_BYTES, CONTENT_TYPE_JSON, PAYLOAD_BYTES_MAX
 from jobhall.spans import seconds
 from jobhall.v1.job_pb2 import Payload
@@ -42,16 +43,15 @@ def payload_to_wire(content: object, *, field: str, content_type: str = "") -> P
 
 
 def json_text(content: object, *, field: str) -> str:
-    """The content as JSON; FIELD_INVALID says what in it JSON cannot say."""
+    """The content as JSON; FIELD_INVALID says where in it stands what JSON cannot say, and what to write instead."""
     try:
         text = _encode_json(content)
         if not text.isascii():
             text.encode()
-    except (TypeError, UnicodeEncodeError) as error:
-        raise FieldInvalidError(field, f"cannot be written as JSON: {error}") from error
-    except (ValueError, RecursionError) as error:
-        why = "NaN and infinities have no JSON form" if "Out of range" in str(error) else str(error)
-        raise FieldInvalidError(field, f"cannot be written as JSON: {why}") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        fault = fault_in(content, field=field)
+        place, why = (fault.place, fault.description) if fault else (field, f"cannot be written as JSON: {error}")
+        raise FieldInvalidError(place, why) from error
     return text
 
 

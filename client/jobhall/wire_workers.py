@@ -46,6 +46,19 @@ def server_info_from_wire(message: admin_service_pb2.ServerInfo) -> ServerInfo:
     )
 
 
+def runtime_to_wire(runtime: RuntimeInfo) -> worker_pb2.RuntimeInfo:
+    """What a worker says that it runs on."""
+    return worker_pb2.RuntimeInfo(
+        language=runtime.language,
+        language_version=runtime.language_version,
+        sdk_name=runtime.sdk_name,
+        sdk_version=runtime.sdk_version,
+        hostname=runtime.hostname,
+        process_id=runtime.process_id,
+        platform=runtime.platform,
+    )
+
+
 def _runtime_from_wire(message: worker_pb2.RuntimeInfo) -> RuntimeInfo:
     return RuntimeInfo(
         language=message.language,

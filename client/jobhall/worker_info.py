@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
+from jobhall.plain import Plain
 from jobhall.states import WorkerState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeInfo:
+class RuntimeInfo(Plain):
     """What a worker runs on, in its own words."""
 
     language: str = ""
@@ -25,7 +26,7 @@ class RuntimeInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerInfo:
+class WorkerInfo(Plain):
     """A worker that is there: one session of a named program that runs tasks."""
 
     id: str
@@ -54,3 +55,10 @@ class WorkerInfo:
     """Replica of the server that its stream is at."""
     unary: bool = False
     """Whether it works without a stream, by the unary twins."""
+
+    def is_alive(self, threshold: timedelta, *, now: datetime | None = None) -> bool:
+        """Whether the server heard of it less than `threshold` ago; `now` is this machine's time where it is left out.
+
+        What the server makes of silence is its own setting, `session_ttl_seconds`: then the worker is in no list.
+        """
+        return self.last_seen_at is not None and (now or datetime.now(UTC)) - self.last_seen_at < threshold

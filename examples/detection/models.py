@@ -8,20 +8,7 @@ from typing import Any, Literal, Self
 
 import jobhall
 from examples.detection.records import from_dict, to_dict
-from jobhall import JobState
-
-Status = Literal["pending", "running", "complete", "failed", "cancelled"]
-STATUSES: dict[JobState, Status] = {
-    JobState.SCHEDULED: "pending",
-    JobState.PENDING: "pending",
-    JobState.CLAIMED: "running",
-    JobState.RUNNING: "running",
-    JobState.CANCELLING: "running",
-    JobState.COMPLETED: "complete",
-    JobState.FAILED: "failed",
-    JobState.CANCELLED: "cancelled",
-}
-"""jobhall tells eight states apart; these five are enough for somebody who waits for an answer."""
+from jobhall import QueueStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +49,8 @@ class JobFacts:
     """What holds for a job of any type."""
 
     id: str
-    status: Status
+    status: QueueStatus
+    """jobhall tells eight states apart; these five are enough for somebody who waits for an answer."""
     user_id: str
     created: datetime
     started_at: datetime | None = None
@@ -78,12 +66,12 @@ class JobFacts:
         assert job.created_at is not None
         return {
             "id": job.id,
-            "status": STATUSES[job.state],
+            "status": QueueStatus.of(job),
             "user_id": job.owner,
             "created": job.created_at,
             "started_at": job.started_at,
             "completed_at": job.ended_at,
-            "error": (job.error.message if job.error else job.cancel_reason) or None,
+            "error": job.error_message,
             "retry_count": max(job.attempt - 1, 0),
             "max_retries": job.max_attempts - 1,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from datetime import datetime
+from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -59,6 +60,8 @@ def _read(hint: Any, value: Any, name: str) -> Any:
         return tuple(_read(get_args(hint)[0], each, name) for each in value)
     if get_origin(hint) is Literal and value in get_args(hint):
         return value
+    if isinstance(hint, type) and issubclass(hint, Enum) and value in list(hint):
+        return hint(value)
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)  # JSON has one kind of number, and what comes back from jobhall's details is a float.
     if hint in (int, str) and type(value) is hint:

@@ -35,6 +35,8 @@ class App:
         self.database: Database = parse_database_url(self._database_url)
         self.address = ""
         """host:port, with the port that it really has; set once it serves."""
+        self.hall: Hall | None = None
+        """What it serves; set once it does."""
         self._authenticator = authenticator
         self._clock = clock
         self._stack = AsyncExitStack()
@@ -66,7 +68,7 @@ class App:
                 wait=self.settings.wait,
             )
         )
-        hall = await stack.enter_async_context(Hall.open(store, _hall_settings(self.settings), self._clock))
+        self.hall = hall = await stack.enter_async_context(Hall.open(store, _hall_settings(self.settings), self._clock))
         about = About(
             started_at=self._clock.now_us(),
             engine=store.engine.name,

@@ -9,7 +9,7 @@ from tests.support.tools import available, needed_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PROGRAMS_OF_OTHERS = ("grpcurl", "node", "npm")
+PROGRAMS_OF_OTHERS = ("grpcurl", "jq", "node", "npm")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)

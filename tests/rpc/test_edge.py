@@ -20,6 +20,7 @@ from jobhall_server.rpc.policy import POLICY, PolicyMissingError, Role, check_co
 from tests.support.authenticators import ByToken, Raising
 from tests.support.calls import RawWorker, get, refusal, register, submit
 from tests.support.servers import Running, running_server
+from tests.support.waiting import eventually_async
 
 INFO = admin_service_pb2.GetServerInfoRequest()
 
@@ -122,8 +123,10 @@ async def test_a_stream_that_is_read_as_grpc_stops_is_no_bug(
         raise cygrpc._ServerStoppedError("Server already stopped.")
 
     authenticator.act = stopped
-    with pytest.raises(grpc.aio.AioRpcError):
-        await server.jobs.WatchJobs(pb.WatchJobsRequest(), timeout=5).read()
+    call: Any = server.jobs.WatchJobs(pb.WatchJobsRequest())
+    await eventually_async(lambda: '"event": "rpc"' in server_log.getvalue(), within=5, what="the call is logged")
+    # Nobody answers any more.
+    call.cancel()
 
     lines = [json.loads(line) for line in server_log.getvalue().splitlines()]
     assert [line["code"] for line in lines if line["event"] == "rpc"] == ["CANCELLED"]

@@ -79,17 +79,24 @@ async def test_a_consumer_that_is_killed_between_any_two_updates_resumes_the_exa
 
 async def test_a_snapshot_and_what_follows_make_one_history_of_each_job(client: AsyncClient) -> None:
     """A watch with a snapshot is opened again and again while jobs change: no event is older than its job."""
-    history = asyncio.create_task(make_history(client, 20))
-    while not history.done():
-        known: dict[str, int] = {}
-        async with aclosing(client.jobs.watch(include_snapshot=True, event_types=STATE_EVENTS)) as watch:
-            async for update in islice_async(watch, 6):
-                for event in update.events:
-                    # Of a job that had ended, and was retried after the snapshot, nothing is known before.
-                    assert known.get(event.job_id, event.revision - 1) == event.revision - 1
-                    known[event.job_id] = event.revision
-                known.update((job.id, job.revision) for job in update.jobs)
-    await history
+    enough = asyncio.Event()
+
+    async def go_on() -> None:
+        while not enough.is_set():
+            await make_history(client, 1)
+
+    async with asyncio.TaskGroup() as changing:
+        changing.create_task(go_on())
+        for _ in range(10):
+            known: dict[str, int] = {}
+            async with aclosing(client.jobs.watch(include_snapshot=True, event_types=STATE_EVENTS)) as watch:
+                async for update in islice_async(watch, 6):
+                    for event in update.events:
+                        # Of a job that had ended, and was retried after the snapshot, nothing is known before.
+                        assert known.get(event.job_id, event.revision - 1) == event.revision - 1
+                        known[event.job_id] = event.revision
+                    known.update((job.id, job.revision) for job in update.jobs)
+        enough.set()
 
 
 async def islice_async(updates: AsyncIterator[WatchUpdate], count: int) -> AsyncIterator[WatchUpdate]:

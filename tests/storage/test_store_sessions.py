@@ -209,6 +209,22 @@ async def test_after_a_pause_nothing_is_over_before_time_was_served_again(floor:
     assert sorted(longer.sessions) == [session.key, unary.key]
 
 
+async def test_a_clock_that_is_set_ahead_is_no_pause_when_that_was_said_before(floor: Floor, clock: SetClock) -> None:
+    """A test that sets the clock ahead by an hour means an hour in which the server was there."""
+    session, unary = await floor.session(), await floor.session(ttl_us=20 * SECOND)
+    before = floor.store.replica_key
+    await save(floor, session, lambda found, now: found.detached(now))
+    await save(floor, unary, lambda found, now: found.detached(now))
+
+    assert await floor.store.renew(ahead_us=3600 * SECOND)
+    assert await expired(floor) == Expired()
+    clock.at += 3600 * SECOND
+
+    assert sorted((await expired(floor)).sessions) == [session.key, unary.key]
+    assert await floor.store.renew()
+    assert floor.store.replica_key == before
+
+
 async def test_a_session_that_drains_is_named_when_it_was_to_be_gone(floor: Floor, clock: SetClock) -> None:
     await serve(floor, clock, 20)
     session, other = await floor.session(), await floor.session()

@@ -22,6 +22,7 @@ from jobhall_server.storage.engines import Synchronous
 from jobhall_server.storage.store import Store as SqlStore
 from tests.support.memory.store import MemoryStore
 from tests.support.memory.tables import Tables
+from tests.support.schemas import lay_schema
 from tests.support.stores import FILE_NAME, SetClock
 
 T = TypeVar("T")
@@ -57,6 +58,7 @@ class PlannedStore:
         folder = Path(tempfile.mkdtemp(prefix="jobhall-"))
         _ = self._open.callback(shutil.rmtree, folder)
         path = folder / FILE_NAME
+        lay_schema(path)
         store = SqlStore.open(f"sqlite:///{path}", clock=self.clock, synchronous=Synchronous.OFF)
         self._store = self._wait(self._open.enter_async_context(store))
         self._books = _File(self._open.enter_context(closing(sqlite3.connect(path))))

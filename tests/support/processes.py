@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
+from tests.support.schemas import lay_schema
 from tests.support.tools import BIN
 from tests.support.waiting import eventually
 
@@ -110,8 +111,11 @@ class Processes:
     ) -> Server:
         """A server on a database file in the folder, once it says where it listens.
 
-        `under` is a command that runs it, such as strace; the server's pid is that command's then.
+        `under` is a command that runs it, such as strace; the server's pid is that command's then. Without it the file
+        has its schema by a copy already; `start_server`, the documents and the demo begin without a file.
         """
+        if not under:
+            lay_schema(self.folder / database)
         server = self.start_server(database, listen=listen, under=under, **settings)
         self.await_ready(server)
         return server

@@ -14,10 +14,10 @@ from jobhall.states import EventType, JobState
 from jobhall_server.domain.session import SessionState
 from jobhall_server.storage.connections import open_connections
 from jobhall_server.storage.engines import open_write_engine, parse_database_url
-from jobhall_server.storage.migrations import migrate
 from jobhall_server.storage.reader import Reader
 from jobhall_server.storage.schema import Tables, tables
 from jobhall_server.storage.schema_groups import OF_THE_SERVICE
+from tests.support.schemas import lay_schema
 
 THIS_REPLICA = 1
 NOW = 1_800_000_000_000_000
@@ -29,8 +29,8 @@ class Rows:
 
     def __init__(self, path: Path, *, prefix: str) -> None:
         self.database = parse_database_url(f"sqlite:///{quote(str(path))}")
+        lay_schema(path, prefix=prefix)
         self.engine = open_write_engine(self.database)
-        migrate(self.engine, prefix=prefix)
         self.tables: Tables = tables(prefix)
         self.now = NOW
         self.put(self.tables.service, key=1, log_id="log", created_at=0, resumed_at=0, last_at=NOW)

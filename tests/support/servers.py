@@ -24,8 +24,10 @@ from jobhall_server.app import App
 from jobhall_server.hall.clock import Clock
 from jobhall_server.rpc.caller import Authenticator
 from jobhall_server.settings import Settings
+from tests.support.schemas import lay_schema
 from tests.support.waiting import eventually_async
 
+FILE_NAME = "jobhall.db"
 GONE_SECONDS = 10.0
 
 
@@ -47,7 +49,7 @@ class Running:
 
 def settings_in(folder: Path, **settings: Any) -> Settings:
     """Settings for a server on a free port with its database in `folder`, quick to stop."""
-    url = f"sqlite:///{folder / 'jobhall.db'}"
+    url = f"sqlite:///{folder / FILE_NAME}"
     return Settings(**{"listen": "127.0.0.1:0", "database_url": url, "drain_seconds": 1.0, **settings})
 
 
@@ -57,6 +59,7 @@ async def running_server(
 ) -> AsyncIterator[Running]:
     """A real server in the test's loop; when it has stopped, nothing of it may be left over."""
     chosen = settings_in(folder, **settings)
+    lay_schema(folder / FILE_NAME, prefix=chosen.table_prefix)
     async with (
         nothing_left_over(folder),
         app.build(chosen, authenticator=authenticator, clock=clock) as server,

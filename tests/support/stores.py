@@ -23,6 +23,7 @@ from jobhall_server.storage.schema import PREFIX_DEFAULT
 from jobhall_server.storage.store import Store as SqlStore
 from tests.support.memory.store import MemoryStore
 from tests.support.memory.tables import Tables
+from tests.support.schemas import lay_schema
 from tests.support.stored import Stored
 
 T = TypeVar("T")
@@ -71,6 +72,7 @@ async def open_store(
         yield kept
         kept.close()
         return
+    lay_schema(folder / FILE_NAME, prefix=prefix)
     url = f"sqlite:///{quote(str(folder / FILE_NAME))}"
     fatal = on_fatal or _unexpected
     opening = SqlStore.open(url, prefix=prefix, clock=clock or SetClock(), synchronous=synchronous, on_fatal=fatal)

@@ -126,8 +126,10 @@ def test_a_cancel_is_forced_when_its_grace_is_over(hall: Hall) -> None:
 
     stopping = hall.run("cancel", job_id, "--reason", "enough", "--grace", "300ms")
 
-    assert stopping.stdout == f"cancelled {job_id} CANCELLING\n"
+    assert stopping.stdout == f"cancelled {job_id} CANCELLING its worker was told to stop\n"
     assert in_state(hall, job_id, "CANCELLED")["cancelled"].startswith("enough")
+    again = hall.run("cancel", job_id, "--json")
+    assert json.loads(again.stdout)["worker_told"] is False
     gate.touch()
 
 

@@ -23,7 +23,8 @@ from tests.support.watching.audience import Audience
 ENOUGH = 1000
 PATIENT = jobhall.CallRetry(attempts_max=ENOUGH, delay_max=timedelta(seconds=0.3))
 SETTINGS: dict[str, Any] = {"session_ttl_seconds": 1.0, "heartbeat_seconds": 0.3, "worker_losses_max": ENOUGH}
-TEAMS: tuple[dict[str, str], ...] = ({}, {"team": "red"}, {"team": "blue"})
+RED = {"team": "red"}
+TEAMS: tuple[dict[str, str], ...] = ({}, RED, {"team": "blue"})
 END_SECONDS = 60.0
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150), pytest.mark.long_timeout(900)]
@@ -55,8 +56,9 @@ async def test_in_a_storm_of_kills_no_watcher_misses_anything_or_hears_it_twice(
                 max_attempts=ENOUGH,
             )
             async with load:
-                meddler = asyncio.create_task(meddle(client, load.acknowledged, random.Random(seed)))
-                await asyncio.to_thread(storm.rage, over(seconds, load, jobs))
+                reddened: set[str] = set()
+                meddler = asyncio.create_task(meddle(client, load.acknowledged, reddened, random.Random(seed)))
+                await asyncio.to_thread(storm.rage, over(seconds, load, jobs, reddened))
                 meddler.cancel()
                 await asyncio.wait([meddler])
             stored = Stored(storm.server.database)
@@ -83,8 +85,8 @@ async def test_in_a_storm_of_kills_no_watcher_misses_anything_or_hears_it_twice(
     assert min(counts.values()) > jobs / 10
 
 
-async def meddle(client: jobhall.AsyncClient, job_ids: list[str], chance: random.Random) -> None:
-    """One job after the other gets other labels, is cancelled, run again or deleted."""
+async def meddle(client: jobhall.AsyncClient, job_ids: list[str], reddened: set[str], chance: random.Random) -> None:
+    """One job after the other gets other labels, is cancelled, run again or deleted; tells which ones became red."""
     while True:
         await asyncio.sleep(chance.uniform(0, 0.1))  # sleeps: its pace
         if not job_ids:
@@ -93,7 +95,10 @@ async def meddle(client: jobhall.AsyncClient, job_ids: list[str], chance: random
         try:
             match chance.choice(("label", "label", "label", "cancel", "retry", "delete")):
                 case "label":
-                    await client.jobs.update_job(job_id, labels=chance.choice(TEAMS))
+                    labels = chance.choice(TEAMS)
+                    await client.jobs.update_job(job_id, labels=labels)
+                    if labels == RED:
+                        reddened.add(job_id)
                 case "cancel":
                     await client.jobs.cancel_job(job_id)
                 case "retry":
@@ -116,12 +121,12 @@ async def hears_how_it_ended(client: jobhall.AsyncClient, stored: Stored) -> Non
     assert told == states
 
 
-def over(seconds: float, load: Load, jobs: int) -> Callable[[], bool]:
-    """When the time is over and so many jobs were submitted."""
+def over(seconds: float, load: Load, jobs: int, reddened: set[str]) -> Callable[[], bool]:
+    """When the time is over, so many jobs were submitted, and the watchers of the red ones heard of enough of them."""
     until = time.monotonic() + seconds
 
     def is_over() -> bool:
         load.check()
-        return time.monotonic() >= until and len(load.acknowledged) >= jobs
+        return time.monotonic() >= until and len(load.acknowledged) >= jobs and len(reddened) > jobs / 10
 
     return is_over

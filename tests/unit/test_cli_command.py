@@ -37,7 +37,7 @@ def sell(task):
 
 
 JOBS = set(re.findall(r"\w+", "submit get ls attempts errors logs explain stats watch events top"))
-JOBS |= {"update", "cancel", "retry", "rm", "purge"}
+JOBS |= {"update", "cancel", "retry", "rm", "purge", "export", "import"}
 NOUNS = {
     "worker": "run ls get drain",
     "type": "ls get register rm pause resume",

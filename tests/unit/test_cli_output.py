@@ -59,9 +59,9 @@ def test_json_has_every_field_by_the_dataclass_names(capsys: pytest.CaptureFixtu
     document = json.loads(capsys.readouterr().out)
     assert set(Job.__dataclass_fields__) == set(document)
     assert document["state"] == "COMPLETED"
-    assert document["created_at"] == "2026-01-31T12:00:00.250Z"
+    assert document["created_at"] == "2026-01-31T12:00:00.250000Z"
     assert document["timing"]["run_duration"] == 4.2
-    assert document["result"] == "AAE="
+    assert document["result"] == {"base64": "AAE="}
     assert document["item_errors"][0]["key"] == "ACME"
 
 

@@ -95,7 +95,7 @@ def test_a_fault_of_a_job_is_named_by_its_place() -> None:
     with fake_server() as server, pytest.raises(FieldInvalidError) as caught:
         server.client.batches.create(jobs=[Submission("resize"), Submission("resize", {"width": float("nan")})])
 
-    assert caught.value.violations[0].field == "jobs[1].parameters"
+    assert caught.value.violations[0].field == "jobs[1].parameters.width"
 
 
 # --- changing and reading ---

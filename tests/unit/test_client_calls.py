@@ -7,7 +7,16 @@ from typing import Any
 import grpc
 import pytest
 
-from jobhall import CallRetry, JobFailedError, JobState, JobTimeoutError, ServerUnreachableError, Submission
+from jobhall import (
+    AsyncClient,
+    CallRetry,
+    Client,
+    JobFailedError,
+    JobState,
+    JobTimeoutError,
+    ServerUnreachableError,
+    Submission,
+)
 from jobhall.calls import SubmitOptions
 from jobhall.channel import resolve_endpoint
 from jobhall.errors import CursorExpiredError, FieldInvalidError, MessageTooLargeError
@@ -259,10 +268,34 @@ def test_an_address_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatc
     assert "t0k3n" not in repr(endpoint)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:65536", "127.0.0.1:0", ":50051", "https://jobs.example:70000"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1:65536",
+        "127.0.0.1:0",
+        ":50051",
+        "https://jobs.example:70000",
+        "https://jobs.example/jobs",
+        "https://ada@jobs.example:443",
+        "ftp://jobs.example",
+        "jobs.example:http",
+        "jobs example:50051",
+        "::1",
+    ],
+)
 def test_an_address_that_no_server_can_have_is_refused_before_any_call(address: str) -> None:
     with pytest.raises(FieldInvalidError, match=r"^address: .* is none; write host:port, such as 127\.0\.0\.1:50051"):
         resolve_endpoint(address)
+
+
+def test_what_is_wrong_in_the_environment_is_named_as_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOBHALL_ADDRESS", "jobs.example:http")
+    with pytest.raises(FieldInvalidError, match=r"^JOBHALL_ADDRESS: 'jobs\.example:http' is none"):
+        resolve_endpoint()
+
+    monkeypatch.setenv("JOBHALL_TOKEN", "se\ncret")
+    with pytest.raises(FieldInvalidError, match=r"^JOBHALL_TOKEN: "):
+        resolve_endpoint("jobs.example:1")
 
 
 @pytest.mark.parametrize("address", ["[::1]:50051", "unix:/run/jobhall.sock", "dns:///jobs.example:443", "h:65535"])
@@ -275,6 +308,21 @@ def test_a_token_that_no_header_can_carry_is_refused_and_not_shown() -> None:
         resolve_endpoint(token="se\ncret")
 
     assert "cret" not in str(caught.value)
+
+
+def test_an_api_key_is_sent_as_a_token_is_and_goes_before_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOBHALL_TOKEN", "t0k3n")
+
+    endpoint = resolve_endpoint("jobs.example:1", api_key="k3y")
+
+    assert endpoint.metadata == (("authorization", "Bearer k3y"),)
+    assert "k3y" not in repr(endpoint)
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+def test_a_token_and_an_api_key_at_once_are_one_too_many(client: type[Client | AsyncClient]) -> None:
+    with pytest.raises(FieldInvalidError, match=r"^api_key: .*give one of the two"):
+        client("jobs.example:1", token="t0k3n", api_key="k3y")
 
 
 def test_without_any_address_the_server_is_the_local_one() -> None:

@@ -15,6 +15,7 @@ from examples.detection.models import DetectionJob, DetectionParameters, Detecti
 from examples.detection.records import RecordError, from_dict, to_dict
 from examples.generation.models import STAGES, GenerationJob, GenerationProgress, GenerationResult
 from examples.generation.writing import TEMPLATES, LanguageUnknownError, Templates
+from jobhall import QueueStatus
 
 NAMES = {"Person": {"Ada Lovelace": ["Ada", "Ada Lovelace"]}, "Place": {"London": ["London"]}}
 TIMES = st.datetimes(timezones=st.just(UTC))
@@ -89,7 +90,7 @@ def test_a_count_is_a_whole_number(count: object) -> None:
 def test_a_time_that_is_none_is_refused() -> None:
     job = DetectionJob(
         id="1",
-        status="pending",
+        status=QueueStatus.PENDING,
         user_id="",
         created=datetime(2026, 1, 1, tzinfo=UTC),
         retry_count=0,

@@ -1,7 +1,9 @@
 """The model: what can be read off a job, and that a value stays as it was made."""
 
 import dataclasses
-from datetime import timedelta
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,9 +13,13 @@ import jobhall
 from jobhall import (
     Batch,
     BatchState,
+    CancelledJob,
+    FailureKind,
     FileInfo,
+    ItemError,
     Job,
     JobCounts,
+    JobError,
     JobPage,
     Jobs,
     JobState,
@@ -34,9 +40,110 @@ def test_a_job_is_done_in_its_terminal_states_and_has_succeeded_in_one(state: Jo
     assert job(state).succeeded == (state is JobState.COMPLETED)
 
 
+# --- what came of a job, and what went wrong ---
+
+
+def test_a_job_has_an_operation_and_a_time_of_its_last_update() -> None:
+    changed = datetime(2026, 1, 31, tzinfo=UTC)
+
+    one = dataclasses.replace(job(JobState.PENDING), updated_at=changed)
+
+    assert (one.operation, one.last_updated_at) == ("resize", changed)
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_a_response_is_a_mapping_in_every_state(state: JobState) -> None:
+    empty = job(state)
+
+    assert empty.response == ({"failure_reason": "cancelled"} if state is JobState.CANCELLED else {})
+
+
+@pytest.mark.parametrize(
+    ("result", "response"),
+    [
+        ({"ds_id": 456}, {"ds_id": 456}),
+        ({}, {}),
+        (None, {}),
+        ([1, 2], {"result": [1, 2]}),
+        (b"png", {"result": b"png"}),
+    ],
+)
+def test_the_response_of_a_completed_job_is_its_result(result: Any, response: dict[str, Any]) -> None:
+    assert dataclasses.replace(job(JobState.COMPLETED), result=result).response == response
+
+
+@pytest.mark.parametrize(
+    ("error", "response"),
+    [
+        (
+            JobError(kind=FailureKind.APPLICATION, code="NO_TABLE", message="is no table", details={"line": 3}),
+            {"failure_reason": "is no table", "error_details": {"line": 3}},
+        ),
+        (
+            JobError(kind=FailureKind.APPLICATION, code="NO_TABLE"),
+            {"failure_reason": "NO_TABLE", "error_details": None},
+        ),
+        (JobError(kind=FailureKind.TIMEOUT), {"failure_reason": "TIMEOUT", "error_details": None}),
+    ],
+)
+def test_the_response_of_a_failed_job_says_why(error: JobError, response: dict[str, Any]) -> None:
+    assert dataclasses.replace(job(JobState.FAILED), error=error).response == response
+
+
+def test_a_job_that_is_tried_again_has_an_error_and_no_response() -> None:
+    again = dataclasses.replace(job(JobState.SCHEDULED), error=JobError(kind=FailureKind.TIMEOUT, message="too slow"))
+
+    assert (again.has_errors, again.error_message, again.response) == (True, "too slow", {})
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_a_job_has_errors_where_it_or_an_item_went_badly(state: JobState) -> None:
+    assert job(state).has_errors == (state in {JobState.FAILED, JobState.CANCELLED})
+    assert dataclasses.replace(job(state), item_error_count=1).has_errors
+
+
+def test_item_errors_stand_in_the_details_beside_what_the_application_said() -> None:
+    items = (ItemError(45, "row 45", "INVALID", "no number"),)
+    told = {"index": 45, "key": "row 45", "code": "INVALID", "message": "no number"}
+    fault = JobError(kind=FailureKind.APPLICATION, details={"model": "v3"})
+    bad = dataclasses.replace(job(JobState.FAILED), error=fault, item_errors=items, item_error_count=15)
+
+    assert bad.error_details == {"errors": [told], "model": "v3"}
+    assert bad.error_count == 15
+    assert dataclasses.replace(bad, error=None).error_details == {"errors": [told]}
+    assert dataclasses.replace(bad, item_errors=()).error_details == {"model": "v3"}
+    assert job(JobState.COMPLETED).error_details is None
+
+
+def test_a_cancelled_job_says_why() -> None:
+    cancelled = dataclasses.replace(job(JobState.CANCELLED), cancel_reason="wrong file")
+
+    assert (cancelled.error_message, cancelled.response) == ("wrong file", {"failure_reason": "wrong file"})
+
+
+def test_a_job_that_was_just_cancelled_is_a_job_that_also_says_whether_its_worker_was_told() -> None:
+    cancelled = CancelledJob(
+        id="j1", namespace="default", job_type="resize", state=JobState.CANCELLING, worker_told=True
+    )
+
+    assert isinstance(cancelled, Job)
+    assert cancelled.to_dict()["worker_told"] is True
+    assert CancelledJob.from_dict(cancelled.to_dict()) == cancelled
+
+
+# --- counts and times ---
+
+
 def test_what_is_still_to_do_is_known_where_the_total_is() -> None:
     assert Progress(items_total=1000, items_processed=985).items_remaining == 15
     assert Progress(items_processed=3).items_remaining is None
+
+
+@given(st.integers(0, 2**53), st.integers(0, 2**53))
+def test_what_is_done_and_what_is_still_to_do_are_all(processed: int, left: int) -> None:
+    progress = Progress(items_total=processed + left, items_processed=processed)
+
+    assert progress.items_remaining == left
 
 
 def test_the_error_rate_is_known_from_the_first_item_on() -> None:
@@ -75,6 +182,20 @@ def test_a_file_s_size_in_mb_is_known_where_its_size_is() -> None:
 )
 def test_a_span_reads_in_its_two_largest_units(seconds: float, text: str) -> None:
     assert span_text(timedelta(seconds=seconds)) == text
+
+
+UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+
+
+@given(st.floats(0, 10**9))
+def test_a_span_read_back_is_the_span_to_its_second_largest_unit(seconds: float) -> None:
+    parts = re.findall(r"([0-9.]+)([dhms])", span_text(timedelta(seconds=seconds)))
+    read = sum(float(count) * UNITS[unit] for count, unit in parts)
+    finest = UNITS[parts[-1][1]]
+    exact = 0.1 if seconds < 9.95 else finest if len(parts) == 2 else UNITS[parts[0][1]]
+
+    assert 1 <= len(parts) <= 2
+    assert abs(read - seconds) <= max(exact, 0.5)
 
 
 def test_what_is_not_known_of_a_job_s_times_reads_as_nothing() -> None:

@@ -16,7 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobhall import errors, states
-from jobhall.v1 import batch_pb2, error_pb2, event_pb2, job_pb2, job_service_pb2, worker_pb2, worker_service_pb2
+from jobhall.v1 import (
+    batch_pb2,
+    error_pb2,
+    event_pb2,
+    job_pb2,
+    job_service_pb2,
+    task_pb2,
+    worker_pb2,
+    worker_service_pb2,
+)
 
 PROTOS = Path(__file__).resolve().parents[2] / "protos" / "jobhall" / "v1"
 FILES: list[FileDescriptor] = [
@@ -30,6 +39,8 @@ WORDS = [
     (states.BackoffStrategy, job_pb2.BackoffStrategy),
     (states.WorkerState, worker_pb2.WorkerState),
     (states.Visibility, job_pb2.Visibility),
+    (states.CancelCause, task_pb2.CancelCause),
+    (states.ReleaseReason, task_pb2.ReleaseReason),
     (states.UniquePolicy, job_pb2.UniquePolicy),
     (states.AttemptOutcome, job_pb2.AttemptOutcome),
     (states.BatchState, batch_pb2.BatchState),

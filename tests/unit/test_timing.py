@@ -78,6 +78,45 @@ def test_a_rate_is_what_was_processed_by_the_time_that_it_ran() -> None:
     assert known.remaining_us == 30 * SECOND
 
 
+@given(
+    st.integers(0, 2**40),
+    st.integers(0, 2**40),
+    st.integers(1, 2**50),
+    st.sampled_from(sorted(HELD_STATES)),
+)
+def test_an_active_job_s_percentage_rate_and_estimate_are_those_of_its_rows_and_its_time(
+    processed: int, left: int, run_us: int, state: JobState
+) -> None:
+    total = processed + left
+    progress = Progress(total=total, processed=processed)
+    job = job_view(state, created_at=0, started_at=NOW, progress=progress)
+
+    known = timing(job, NOW + run_us)
+
+    assert progress.percent_done == (pytest.approx(processed / total * 100) if total else None)
+    assert known.run_us == run_us
+    if processed:
+        rows_per_second = processed / (run_us / SECOND)
+        assert known.items_per_second == pytest.approx(rows_per_second)
+        assert known.remaining_us == pytest.approx(left / rows_per_second * SECOND, abs=1)
+    else:
+        assert (known.items_per_second, known.remaining_us) == (None, None)
+
+
+@given(st.integers(1, 2**40), st.integers(0, 2**40), st.integers(1, 2**50), st.sampled_from(sorted(TERMINAL_STATES)))
+def test_an_ended_job_keeps_its_rate_and_needs_no_estimate(
+    processed: int, since: int, run_us: int, state: JobState
+) -> None:
+    progress = Progress(total=2 * processed, processed=processed)
+    job = job_view(state, created_at=0, started_at=NOW, ended_at=NOW + run_us, progress=progress)
+
+    known, later = timing(job, NOW + run_us), timing(job, NOW + run_us + since)
+
+    assert known == later
+    assert known.items_per_second == pytest.approx(processed * SECOND / run_us)
+    assert known.remaining_us is None
+
+
 def test_the_recent_rate_is_shown_for_ten_seconds_after_the_word_that_it_came_with() -> None:
     def recent(reported_at: int, state: JobState = JobState.RUNNING) -> float | None:
         progress = Progress(processed=5, reported_at=reported_at, recent_per_second=3.0)
@@ -127,7 +166,8 @@ def test_a_pace_remembers_a_few_words_however_many_come() -> None:
 def test_a_job_is_removed_so_long_after_its_end_as_it_says_itself_or_its_server_says(state: JobState) -> None:
     ended_at = NOW if state in TERMINAL_STATES else None
     silent, own, at_once = (
-        job_view(state, ended_at=ended_at, retention_us=retention_us) for retention_us in (None, 5 * SECOND, 0)
+        job_view(state, ended_at=ended_at, terminal_at=ended_at, retention_us=retention_us)
+        for retention_us in (None, 5 * SECOND, 0)
     )
 
     answers = [purge_at(silent, 7 * SECOND), purge_at(silent, None), purge_at(own, 7 * SECOND), purge_at(at_once, None)]

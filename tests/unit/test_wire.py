@@ -193,20 +193,20 @@ def test_a_submission_says_everything_and_nothing_else(submission: Submission) -
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("content", "place", "why"),
     [
-        ({"a": math.nan}, "NaN"),
-        ([math.inf], "NaN"),
-        ({"when": datetime(2026, 1, 1, tzinfo=UTC)}, "datetime"),
-        ({1, 2}, "set"),
-        ("\ud800", "surrogates"),
+        ({"a": math.nan}, ".a", "NaN"),
+        ([math.inf], "[0]", "NaN"),
+        ({"when": datetime(2026, 1, 1, tzinfo=UTC)}, ".when", "datetime"),
+        ({1, 2}, "", "set"),
+        ("\ud800", "", "surrogates"),
     ],
 )
-def test_what_json_cannot_say_is_refused_with_the_field_and_the_reason(content: Any, why: str) -> None:
+def test_what_json_cannot_say_is_refused_with_its_place_and_the_reason(content: Any, place: str, why: str) -> None:
     with pytest.raises(FieldInvalidError, match=why) as caught:
         payload_to_wire(content, field="job.parameters")
 
-    assert caught.value.violations[0].field == "job.parameters"
+    assert caught.value.violations[0].field == f"job.parameters{place}"
 
 
 def test_a_payload_that_holds_itself_is_refused() -> None:

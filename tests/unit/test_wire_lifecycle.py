@@ -24,11 +24,12 @@ from jobhall import (
 )
 from jobhall.calls import SubmitOptions
 from jobhall.errors import FieldInvalidError
-from jobhall.v1 import batch_pb2, job_pb2, job_service_pb2, job_type_pb2
+from jobhall.v1 import batch_pb2, job_pb2, job_service_pb2, job_type_pb2, worker_service_pb2
 from jobhall.wire import item_error_from_wire, job_from_wire, log_entry_from_wire
 from jobhall.wire_batches import batch_from_wire
 from jobhall.wire_insight import attempt_from_wire, explanation_from_wire, stats_from_wire
 from jobhall.wire_submissions import submission_from_wire, submission_to_wire
+from jobhall.wire_tasks import claim_from_wire, heartbeat_from_wire
 from jobhall.wire_types import defaults_to_wire, job_type_from_wire
 from jobhall.wire_values import when_to_wire
 
@@ -79,6 +80,8 @@ READERS: list[tuple[type[Message], Callable[[Any], Any]]] = [
     (job_type_pb2.JobType, job_type_from_wire),
     (job_service_pb2.GetJobStatsResponse, stats_from_wire),
     (job_service_pb2.JobExplanation, explanation_from_wire),
+    (worker_service_pb2.ClaimTasksResponse, claim_from_wire),
+    (worker_service_pb2.HeartbeatResponse, heartbeat_from_wire),
 ]
 NOT_READ = {"number"}
 """Of a progress: it counts the reports of one task, and is nobody's business but its server's."""
@@ -208,7 +211,7 @@ def _fill(message: Any, field: FieldDescriptor) -> None:
         target = getattr(message, field.name)
         filled(target.add() if field.is_repeated else target)
     elif field.is_repeated:
-        getattr(message, field.name).append("some")
+        getattr(message, field.name).append(b"some" if field.type == FieldDescriptor.TYPE_BYTES else "some")
     else:
         setattr(message, field.name, _SAMPLES.get(field.type, 3))
 

@@ -17,6 +17,8 @@ from jobhall.cli.context import Context
 from jobhall.cli.counting import stats
 from jobhall.cli.exits import Exit, UsageError, exit_for
 from jobhall.cli.exits import explain as explain_error
+from jobhall.cli.exporting import export
+from jobhall.cli.importing import import_
 from jobhall.cli.inspecting import attempts, errors, explain, logs
 from jobhall.cli.job_types import job_type
 from jobhall.cli.output import choose_output
@@ -68,6 +70,8 @@ _COMMANDS: dict[str, Any] = {
     "retry": retry,
     "rm": rm,
     "purge": purge,
+    "export": export,
+    "import": import_,
     "type": job_type,
     "batch": batch,
     "worker": worker,

@@ -13,6 +13,7 @@ from jobhall.cli.board_jobs import BoardJob, JobRow, created_by_id
 from jobhall.model import Job
 from jobhall.model_events import JobEvent
 from jobhall.model_insight import JobCounts
+from jobhall.plain import Plain
 from jobhall.states import HELD_STATES, TERMINAL_STATES, EventType, JobState
 from jobhall.worker_info import WorkerInfo
 
@@ -35,7 +36,7 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class Figures(Plain):
     """What the server counted; None where nobody counts it for such a choice of jobs."""
 
     counts: JobCounts
@@ -47,7 +48,7 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class View(Plain):
     """The board at one moment: the rows that fit, and how many jobs that have not ended do not."""
 
     at: datetime

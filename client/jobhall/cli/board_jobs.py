@@ -8,6 +8,7 @@ from uuid import UUID
 
 from jobhall.model import Job, Progress
 from jobhall.model_events import JobEvent
+from jobhall.plain import Plain
 from jobhall.states import EventType, JobState
 
 _WINDOW_SECONDS = 5.0
@@ -16,7 +17,7 @@ _CENTURY = timedelta(days=36525)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobRow:
+class JobRow(Plain):
     """A job as the board shows it."""
 
     id: str

@@ -14,7 +14,7 @@ from jobhall.cli.context import Context, Etag, Injected
 from jobhall.cli.exits import Exit, UsageError, exit_for
 from jobhall.cli.times import read_span
 from jobhall.errors import ApiError, ServerUnreachableError
-from jobhall.model import Job
+from jobhall.model import CancelledJob, Job
 from jobhall.model_batches import Batch
 from jobhall.worker_info import WorkerInfo
 
@@ -141,7 +141,8 @@ def change_each(
             context.complain(error)
             worst = worst or exit_for(error)
         else:
-            context.output.said(it, verb, it.id, it.state)
+            told = ["its worker was told to stop"] if isinstance(it, CancelledJob) and it.worker_told else []
+            context.output.said(it, verb, it.id, it.state, *told)
     return worst
 
 

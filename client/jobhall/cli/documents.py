@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
 from jobhall.cli.phrases import warn_of_reset
-from jobhall.cli.plain_values import json_line
 from jobhall.cli.tables import Cell, Table
 from jobhall.model import Job, LogEntry
 from jobhall.model_batches import Batch
 from jobhall.model_events import JobEvent
+from jobhall.plain import Plain
 
 T = TypeVar("T")
+
+
+def json_line(it: Plain | dict[str, Any]) -> str:
+    """The model as one line of JSON, as `to_dict` says it."""
+    plain = it.to_dict() if isinstance(it, Plain) else it
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
 
 
 class Documents:
@@ -56,10 +63,10 @@ class EventDocuments:
     """A line for each event, with the place to go on from; that alone where nothing happened."""
 
     def show(self, job: Job, *, cursor: str = "") -> None:
-        _write({"job": job, "cursor": cursor})
+        _write({"job": job.to_dict(), "cursor": cursor})
 
     def tell(self, event: JobEvent, *, cursor: str = "") -> None:
-        _write({"event": event, "cursor": cursor})
+        _write({"event": event.to_dict(), "cursor": cursor})
 
     def mark(self, cursor: str) -> None:
         _write({"cursor": cursor})
@@ -75,5 +82,5 @@ class EventDocuments:
         return None
 
 
-def _write(value: Any) -> None:
-    print(json_line(value), flush=True)
+def _write(it: Any) -> None:
+    print(json_line(it), flush=True)

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
-from jobhall.cli.phrases import counts_text, event_text, log_text, outcome_text, warn_of_reset
-from jobhall.cli.plain_values import moment
+from jobhall.cli.phrases import counts_text, event_text, log_text, moment, outcome_text, warn_of_reset
 from jobhall.cli.records import batch_rows, job_rows
 from jobhall.cli.tables import Cell, Table, cell_text
 from jobhall.model import Job, LogEntry

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from jobhall.cli.plain_values import moment, plain
 from jobhall.limits import RETRY_MAX_DELAY
 from jobhall.model import FileInfo, Job, JobError, LogEntry, Progress, RetryPolicy
 from jobhall.model_events import JobEvent
@@ -105,6 +104,11 @@ def counts_text(counts: JobCounts) -> str:
     return ", ".join(f"{count} {state.name.lower()}" for state in JobState if state and (count := counts.of(state)))
 
 
+def amount(count: int, noun: str, plural: str = "") -> str:
+    """`1 job`, `2 jobs`, `3 batches`."""
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def tasks_text(worker: WorkerInfo) -> str:
     """`3/8`: what it holds, and how much it can."""
     return f"{worker.held_count}/{worker.capacity}"
@@ -140,6 +144,11 @@ def age_text(span: timedelta) -> str:
     return f"{max(total, 0) // 1:.0f} s"
 
 
+def moment(value: datetime) -> str:
+    """A time in UTC, to the millisecond."""
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def warn_of_reset() -> None:
     """Says loudly that a cursor led nowhere any more."""
     what = "EVENTS MAY BE MISSING: the log does not lead on from the cursor"
@@ -161,7 +170,7 @@ def shown(value: Any) -> str:
         return moment(value)
     if isinstance(value, float):
         return f"{value:.1f}"
-    return str(plain(value))
+    return str(value)
 
 
 def _failure(kind: FailureKind, code: str, joint: str) -> str:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from jobhall.cli.arguments import read_labels, read_states
-from jobhall.cli.bulk import Filter
-from jobhall.cli.context import Injected, Labels, Namespace
+from jobhall.cli.context import Injected
 from jobhall.cli.exits import Exit
+from jobhall.cli.job_choice import JobChoice
 from jobhall.cli.lists import Limit, page_size_of, show_list
 from jobhall.cli.tables import JOBS
-from jobhall.cli.times import read_moment
-
-if TYPE_CHECKING:
-    from jobhall.calls import PageOptions
 
 
 def get(
@@ -40,18 +34,7 @@ def get(
 
 def ls(
     *,
-    namespace: Namespace = "",
-    state: Annotated[
-        tuple[str, ...], Parameter(name=["--state", "-s"], help="Only these, such as failed or pending,running.")
-    ] = (),
-    job_type: Annotated[tuple[str, ...], Parameter(name=["--type", "-t"], help="Only this type; repeat it.")] = (),
-    owner: Annotated[str, Parameter(help="Only this subject's.")] = "",
-    label: Labels = (),
-    path: Annotated[str, Parameter(help="Only those that concern this resource.")] = "",
-    since: Annotated[str | None, Parameter(help="Submitted since: 2h ago (s, m, h, d, w), or a time.")] = None,
-    until: Annotated[str | None, Parameter(help="Submitted before: the same.")] = None,
-    batch: Annotated[str, Parameter(help="Only those of the batch of this id.")] = "",
-    filter: Filter = "",  # noqa: A002 - the option's name
+    choice: JobChoice | None = None,
     order_by: Annotated[
         Literal["create-time", "update-time", "create-time-desc", "update-time-desc"] | None,
         Parameter(help="create-time-desc, the newest first, if not given."),
@@ -71,24 +54,8 @@ def ls(
       jobhall ls --filter 'error_code = RATE_LIMITED AND priority > 0'
       jobhall ls --json --state failed | jq .parameters
     """
-    now = datetime.now(UTC)
-    options: PageOptions = {
-        "namespace": namespace,
-        "states": read_states(state),
-        "job_types": job_type,
-        "owner": owner,
-        "labels": read_labels(label),
-        "path": path,
-        "batch_id": batch,
-        "filter": filter,
-        "order_by": _order(order_by),
-        "page_size": page_size_of(limit),
-        "full": context.as_json,
-    }
-    if (moment := read_moment(since, option="--since", now=now)) is not None:
-        options["created_after"] = moment
-    if (moment := read_moment(until, option="--until", now=now)) is not None:
-        options["created_before"] = moment
+    options = (choice or JobChoice()).options()
+    options |= {"order_by": _order(order_by), "page_size": page_size_of(limit), "full": context.as_json}
     with context.connect() as client:
         show_list(JOBS, client.jobs.list_jobs(**options), context, limit=limit)
     return Exit.OK

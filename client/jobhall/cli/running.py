@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from jobhall.channel import ADDRESS_VARIABLE, TOKEN_VARIABLE
 from jobhall.cli.context import Injected
 from jobhall.cli.exits import Exit, UsageError, WorkerBrokenError
+from jobhall.limits import CAPACITY_MAX
 
 if TYPE_CHECKING:
     from jobhall.worker import Worker
@@ -27,6 +28,10 @@ def run(
         str | None,
         Parameter(help="HOST:PORT: there GET /healthz answers 200 while tasks can come, else 503."),
     ] = None,
+    processes: Annotated[
+        int | None,
+        Parameter(help="Run its handlers in so many processes, one task at a time in each."),
+    ] = None,
     context: Injected,
 ) -> Exit:
     """Runs a worker: WORKER of MODULE, looked for in the current directory first.
@@ -38,6 +43,7 @@ def run(
 
       jobhall worker run tasks:worker
       jobhall --address hall.example:50051 worker run app.jobs:worker
+      jobhall worker run tasks:worker --processes 4
       jobhall worker run tasks:worker --health-listen 127.0.0.1:8080
     """
     # Before the module is imported: a worker may look at them when it is made.
@@ -49,6 +55,10 @@ def run(
     # Who runs a worker wants to see it connect; a module that set up logging of its own keeps it.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     loaded.health_listen = health_listen or loaded.health_listen
+    if processes is not None:
+        if not 1 <= processes <= CAPACITY_MAX:
+            raise UsageError(f"--processes is {processes}; it goes from 1 to {CAPACITY_MAX}")
+        loaded.processes = processes
     print(f"worker {loaded.name} serves {', '.join(loaded.job_types)}; Ctrl-C stops it", file=sys.stderr, flush=True)
     loaded.run()
     return Exit.OK

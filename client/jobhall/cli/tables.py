@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Generic, TypeVar
 
-from jobhall.cli.phrases import duration_text, error_text, event_text, progress_text, tasks_text
-from jobhall.cli.plain_values import moment
+from jobhall.cli.phrases import duration_text, error_text, event_text, moment, progress_text, tasks_text
 from jobhall.model import ItemError, Job, Progress
 from jobhall.model_batches import Batch
 from jobhall.model_events import JobEvent
 from jobhall.model_insight import JobAttempt, QueueStats
 from jobhall.model_types import JobType
+from jobhall.plain import Plain
 from jobhall.states import JobState
 from jobhall.worker_info import WorkerInfo
 
@@ -52,7 +52,7 @@ class Table(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class LoggedEvent:
+class LoggedEvent(Plain):
     """An entry of the log of what happened, with the place to go on from."""
 
     event: JobEvent

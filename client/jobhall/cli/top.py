@@ -13,10 +13,10 @@ from jobhall.cli.board_drawing import Heading, draw
 from jobhall.cli.board_feed import BoardFeed
 from jobhall.cli.conditions import Conditions
 from jobhall.cli.context import Injected
+from jobhall.cli.documents import json_line
 from jobhall.cli.exits import Exit
 from jobhall.cli.lists import Limit, entries_max_of
 from jobhall.cli.output import on_terminal
-from jobhall.cli.plain_values import json_line
 
 
 def top(

@@ -5,7 +5,8 @@ from jobhall.queue.aio_worker import AsyncJobWorker
 from jobhall.queue.errors import JobCancelRequestedError, JobNotHeldError, JobUnavailableError
 from jobhall.queue.job_queue import JobQueue
 from jobhall.queue.job_worker import JobWorker
-from jobhall.queue.views import ProgressFields, QueueJob, QueueProgress, QueueStatus, StatusCounts
+from jobhall.queue.views import ProgressFields, QueueJob, QueueProgress, StatusCounts
+from jobhall.statuses import QueueStatus
 
 __all__ = [
     "AsyncJobQueue",

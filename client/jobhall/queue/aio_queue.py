@@ -18,9 +18,10 @@ from jobhall.queue.aio_keeper import AsyncLeaseKeeper
 from jobhall.queue.job_queue import LIST_LIMIT, MAX_RETRIES, QUEUE_NAME, RETENTION_PERIOD
 from jobhall.queue.leases import Leases
 from jobhall.queue.verbs import Verbs, registered_types
-from jobhall.queue.views import ProgressFields, QueueJob, QueueStatus, StatusCounts
+from jobhall.queue.views import ProgressFields, QueueJob, StatusCounts
 from jobhall.retry import CallRetry
 from jobhall.spans import seconds
+from jobhall.statuses import QueueStatus
 
 
 class AsyncJobQueue:

@@ -17,9 +17,10 @@ from jobhall.procedures import Procedures
 from jobhall.queue.keeper import LeaseKeeper
 from jobhall.queue.leases import Leases
 from jobhall.queue.verbs import Verbs, registered_types
-from jobhall.queue.views import ProgressFields, QueueJob, QueueStatus, StatusCounts
+from jobhall.queue.views import ProgressFields, QueueJob, StatusCounts
 from jobhall.retry import CallRetry
 from jobhall.spans import seconds
+from jobhall.statuses import QueueStatus
 
 MAX_RETRIES: Final = 3
 RETENTION_PERIOD: Final = timedelta(hours=24)

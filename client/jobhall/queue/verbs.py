@@ -21,7 +21,6 @@ from jobhall.queue.views import (
     USER_LABEL,
     ProgressFields,
     QueueJob,
-    QueueStatus,
     StatusCounts,
     counts_by_status,
     task_progress,
@@ -29,6 +28,7 @@ from jobhall.queue.views import (
     view_of_task,
 )
 from jobhall.states import TERMINAL_STATES, JobState
+from jobhall.statuses import QueueStatus
 from jobhall.submission import Submission
 from jobhall.task import StopCause
 from jobhall.v1 import task_pb2
@@ -130,8 +130,8 @@ class Verbs:
     def cleanup_old_jobs(self, age: float | timedelta | None) -> Procedure[int]:
         """Deletes the jobs that ended so long ago; how many there were."""
         selection = JobSelection(namespace=self._namespace, states=sorted(TERMINAL_STATES))
-        step = calls.purge_jobs(selection, min_age=self._retention if age is None else age, dry_run=False)
-        return (yield from self._procedures.bulk(step, jobs_max=None, dry_run=False)).count
+        steps = calls.purge_jobs(selection, min_age=self._retention if age is None else age, dry_run=False)
+        return (yield from self._procedures.bulk(steps, jobs_max=None, dry_run=False)).count
 
     def cancel_job(self, job_id: str, reason: str) -> Procedure[None]:
         """Cancels a job; where this queue holds it, it is CANCELLED at once."""
@@ -214,7 +214,7 @@ class Verbs:
         if lease is not None:
             yield from self._leases.end(lease, released(task_pb2.RELEASE_REASON_UNSPECIFIED, "set to pending"))
             return
-        job = yield from self._procedures.call(calls.get_job_briefly(job_id))
+        job = yield from self._procedures.call(calls.get_job(job_id, briefly=True))
         if job.state.held:
             raise _not_held(job)
         # Of a job that waits this changes nothing, one that has completed is refused.
@@ -224,7 +224,7 @@ class Verbs:
         lease = self._leases.get(job_id)
         if lease is not None:
             return lease
-        raise _not_held((yield from self._procedures.call(calls.get_job_briefly(job_id))))
+        raise _not_held((yield from self._procedures.call(calls.get_job(job_id, briefly=True))))
 
 
 def registered_types(procedures: Procedures, namespace: str) -> Procedure[list[str]]:

@@ -5,42 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, TypedDict
 
 from jobhall.limits import NAMESPACE_DEFAULT
 from jobhall.model import Job, Progress
 from jobhall.model_insight import JobCounts
-from jobhall.states import HELD_STATES, WAITING_STATES, JobState
+from jobhall.states import WAITING_STATES, JobState
+from jobhall.statuses import QueueStatus
 from jobhall.task import Task
 
 USER_LABEL = "user_id"
 """The label that holds a job's user."""
 
 
-class QueueStatus(StrEnum):
-    """Where a job is, in five words; each stands for one state of the server or several."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    COMPLETE = "complete"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def states(self) -> frozenset[JobState]:
-        """The states that it stands for."""
-        return _STATES[self]
-
-
-_STATES = {
-    QueueStatus.PENDING: WAITING_STATES,
-    QueueStatus.RUNNING: HELD_STATES,
-    QueueStatus.COMPLETE: frozenset({JobState.COMPLETED}),
-    QueueStatus.FAILED: frozenset({JobState.FAILED}),
-    QueueStatus.CANCELLED: frozenset({JobState.CANCELLED}),
-}
-_STATUS = {state: status for status, states in _STATES.items() for state in states}
+_STATUS = {state: status for status in QueueStatus for state in status.states}
 
 
 class ProgressFields(TypedDict, total=False):

@@ -415,19 +415,22 @@ class ImportedJob(_message.Message):
     ITEM_ERRORS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """The job as it was; current_task and etag are not looked at. A held one becomes PENDING."""
+        """The job as it was, in its FULL view with its checkpoint. id, job_type and state are required, and what the state
+        calls for. Not looked at: timing, update_time, purge_time, etag, item_errors, and of current_task all but its fence.
+        Without an owner it is the caller's; without create_time it was made now.
+        """
 
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Attempt]:
-        """Its attempts."""
+        """Its attempts, those of before a RetryJob too, each with its fence."""
 
     @_builtins.property
     def log_entries(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.LogEntry]:
-        """Its log lines, with attempt and number."""
+        """Its log lines, with attempt and number. Where several attempts have that number, it is the latest of them."""
 
     @_builtins.property
     def item_errors(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.ItemError]:
-        """Item errors of its latest attempt."""
+        """Item errors of its latest attempt, in order; at most 1000."""
 
     def __init__(
         self,

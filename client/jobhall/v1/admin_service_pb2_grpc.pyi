@@ -67,11 +67,26 @@ class AdminServiceStub:
     """
     ImportJobs: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ImportJobsRequest, _admin_service_pb2.ImportJobsResponse]
     """Brings jobs in from elsewhere, such as another jobhall or an export on disk, in whatever state they are and with
-    all that belongs to them; all or none. Each gets one IMPORTED event. Jobs that a worker held there become PENDING
-    here.
+    all that belongs to them; all or none. Each gets one IMPORTED event, which is its update_time and raises its
+    revision by one.
 
-    ALREADY_EXISTS JOB_ID_REUSED: a job of that id is here already; nothing is overwritten.
+    WHAT STAYS is what the job and its attempts say of themselves: ids, owner, rights, times, attempts, errors, results,
+    logs, checkpoint, labels, batch, rules. Fences go on growing from its fence, so that other systems which were given
+    one can go on comparing. Parameters are not checked against the schema of the type: they were accepted elsewhere.
+
+    WHAT CHANGES: a job that a worker held comes as if that worker had given it back when the import was made. CLAIMED
+    and RUNNING ones become PENDING, the attempt under way is kept as RELEASED and is not counted; CANCELLING ones
+    become CANCELLED. What waits has its turn behind what waits here already, in the order of the request. What has
+    ended is kept for its retention from the import on, since its end may be long ago. A unique_key is held by a job
+    that has not ended. Ids of sessions say nothing here and are not kept.
+
+    A job has to be coherent: of what cannot have been so, every field is named by its path, `jobs[3].job.end_time`.
+
+    ALREADY_EXISTS JOB_ID_REUSED: a job of that id is here already, nothing is overwritten; metadata `job_id`. Also the
+    second time that an import is sent.
+    ALREADY_EXISTS UNIQUE_KEY_TAKEN: metadata `unique_key`, `job_id`.
     NOT_FOUND JOB_TYPE_NOT_FOUND: register the types first.
+    NOT_FOUND BATCH_NOT_FOUND: create the batches first, under their ids; closed ones take imported jobs, too.
     INVALID_ARGUMENT PAYLOAD_TOO_LARGE.
     """
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetServerInfoRequest, _admin_service_pb2.GetServerInfoResponse]
@@ -116,11 +131,26 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
     ImportJobs: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ImportJobsRequest, _admin_service_pb2.ImportJobsResponse]  # type: ignore[assignment]
     """Brings jobs in from elsewhere, such as another jobhall or an export on disk, in whatever state they are and with
-    all that belongs to them; all or none. Each gets one IMPORTED event. Jobs that a worker held there become PENDING
-    here.
+    all that belongs to them; all or none. Each gets one IMPORTED event, which is its update_time and raises its
+    revision by one.
 
-    ALREADY_EXISTS JOB_ID_REUSED: a job of that id is here already; nothing is overwritten.
+    WHAT STAYS is what the job and its attempts say of themselves: ids, owner, rights, times, attempts, errors, results,
+    logs, checkpoint, labels, batch, rules. Fences go on growing from its fence, so that other systems which were given
+    one can go on comparing. Parameters are not checked against the schema of the type: they were accepted elsewhere.
+
+    WHAT CHANGES: a job that a worker held comes as if that worker had given it back when the import was made. CLAIMED
+    and RUNNING ones become PENDING, the attempt under way is kept as RELEASED and is not counted; CANCELLING ones
+    become CANCELLED. What waits has its turn behind what waits here already, in the order of the request. What has
+    ended is kept for its retention from the import on, since its end may be long ago. A unique_key is held by a job
+    that has not ended. Ids of sessions say nothing here and are not kept.
+
+    A job has to be coherent: of what cannot have been so, every field is named by its path, `jobs[3].job.end_time`.
+
+    ALREADY_EXISTS JOB_ID_REUSED: a job of that id is here already, nothing is overwritten; metadata `job_id`. Also the
+    second time that an import is sent.
+    ALREADY_EXISTS UNIQUE_KEY_TAKEN: metadata `unique_key`, `job_id`.
     NOT_FOUND JOB_TYPE_NOT_FOUND: register the types first.
+    NOT_FOUND BATCH_NOT_FOUND: create the batches first, under their ids; closed ones take imported jobs, too.
     INVALID_ARGUMENT PAYLOAD_TOO_LARGE.
     """
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetServerInfoRequest, _admin_service_pb2.GetServerInfoResponse]  # type: ignore[assignment]
@@ -192,11 +222,26 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ImportJobsResponse, _abc.Awaitable[_admin_service_pb2.ImportJobsResponse]]:
         """Brings jobs in from elsewhere, such as another jobhall or an export on disk, in whatever state they are and with
-        all that belongs to them; all or none. Each gets one IMPORTED event. Jobs that a worker held there become PENDING
-        here.
+        all that belongs to them; all or none. Each gets one IMPORTED event, which is its update_time and raises its
+        revision by one.
 
-        ALREADY_EXISTS JOB_ID_REUSED: a job of that id is here already; nothing is overwritten.
+        WHAT STAYS is what the job and its attempts say of themselves: ids, owner, rights, times, attempts, errors, results,
+        logs, checkpoint, labels, batch, rules. Fences go on growing from its fence, so that other systems which were given
+        one can go on comparing. Parameters are not checked against the schema of the type: they were accepted elsewhere.
+
+        WHAT CHANGES: a job that a worker held comes as if that worker had given it back when the import was made. CLAIMED
+        and RUNNING ones become PENDING, the attempt under way is kept as RELEASED and is not counted; CANCELLING ones
+        become CANCELLED. What waits has its turn behind what waits here already, in the order of the request. What has
+        ended is kept for its retention from the import on, since its end may be long ago. A unique_key is held by a job
+        that has not ended. Ids of sessions say nothing here and are not kept.
+
+        A job has to be coherent: of what cannot have been so, every field is named by its path, `jobs[3].job.end_time`.
+
+        ALREADY_EXISTS JOB_ID_REUSED: a job of that id is here already, nothing is overwritten; metadata `job_id`. Also the
+        second time that an import is sent.
+        ALREADY_EXISTS UNIQUE_KEY_TAKEN: metadata `unique_key`, `job_id`.
         NOT_FOUND JOB_TYPE_NOT_FOUND: register the types first.
+        NOT_FOUND BATCH_NOT_FOUND: create the batches first, under their ids; closed ones take imported jobs, too.
         INVALID_ARGUMENT PAYLOAD_TOO_LARGE.
         """
 

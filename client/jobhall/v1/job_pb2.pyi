@@ -157,8 +157,8 @@ class _JobViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobView.Value
     JOB_VIEW_UNSPECIFIED: _JobView.ValueType  # 0
     """The RPC's own default, named at its request."""
     JOB_VIEW_BASIC: _JobView.ValueType  # 1
-    """id, namespace, job_type, state, times, attempt, max_attempts, revision, etag, and of progress only percent, step
-    and message.
+    """id, namespace, job_type, state, times, attempt, max_attempts, revision, etag, of progress only percent, step and
+    message, and of error only kind and code.
     """
     JOB_VIEW_FULL: _JobView.ValueType  # 2
     """Everything but item_errors and checkpoint, which have flags of their own."""
@@ -169,8 +169,8 @@ class JobView(_JobView, metaclass=_JobViewEnumTypeWrapper):
 JOB_VIEW_UNSPECIFIED: JobView.ValueType  # 0
 """The RPC's own default, named at its request."""
 JOB_VIEW_BASIC: JobView.ValueType  # 1
-"""id, namespace, job_type, state, times, attempt, max_attempts, revision, etag, and of progress only percent, step
-and message.
+"""id, namespace, job_type, state, times, attempt, max_attempts, revision, etag, of progress only percent, step and
+message, and of error only kind and code.
 """
 JOB_VIEW_FULL: JobView.ValueType  # 2
 """Everything but item_errors and checkpoint, which have flags of their own."""
@@ -1146,6 +1146,7 @@ class Job(_message.Message):
     RETENTION_FIELD_NUMBER: _builtins.int
     JOB_TYPE_NAMESPACE_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id: a UUIDv7, or the UUID that the client chose; lower case, with dashes."""
     namespace: _builtins.str
@@ -1186,6 +1187,8 @@ class Job(_message.Message):
     """How many item errors the latest attempt reported, kept or not."""
     job_type_namespace: _builtins.str
     """Where its type is registered: its own namespace or `@global`."""
+    fence: _builtins.int
+    """Fence of its latest claim, whether that was accepted or not; 0 before the first."""
     @_builtins.property
     def parameters(self) -> Global___Payload:
         """Its input."""
@@ -1331,10 +1334,11 @@ class Job(_message.Message):
         retention: _duration_pb2.Duration | None = ...,
         job_type_namespace: _builtins.str = ...,
         checkpoint: Global___Payload | None = ...,
+        fence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["access_control", b"access_control", "checkpoint", b"checkpoint", "claim_time", b"claim_time", "create_time", b"create_time", "current_task", b"current_task", "end_time", b"end_time", "error", b"error", "file_info", b"file_info", "parameters", b"parameters", "progress", b"progress", "progress_timeout", b"progress_timeout", "purge_time", b"purge_time", "result", b"result", "retention", b"retention", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "start_deadline", b"start_deadline", "start_time", b"start_time", "timing", b"timing", "trace_context", b"trace_context", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_control", b"access_control", "attempt", b"attempt", "batch_id", b"batch_id", "cancel_reason", b"cancel_reason", "cancelled_by", b"cancelled_by", "checkpoint", b"checkpoint", "claim_time", b"claim_time", "create_time", b"create_time", "created_by", b"created_by", "current_task", b"current_task", "end_time", b"end_time", "error", b"error", "etag", b"etag", "file_info", b"file_info", "id", b"id", "item_error_count", b"item_error_count", "item_errors", b"item_errors", "job_type", b"job_type", "job_type_namespace", b"job_type_namespace", "labels", b"labels", "max_attempts", b"max_attempts", "namespace", b"namespace", "organization_id", b"organization_id", "owner", b"owner", "parameters", b"parameters", "path", b"path", "priority", b"priority", "progress", b"progress", "progress_timeout", b"progress_timeout", "purge_time", b"purge_time", "result", b"result", "retention", b"retention", "retry_policy", b"retry_policy", "revision", b"revision", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "start_deadline", b"start_deadline", "start_time", b"start_time", "state", b"state", "timing", b"timing", "trace_context", b"trace_context", "unique_key", b"unique_key", "update_time", b"update_time", "worker_losses", b"worker_losses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_control", b"access_control", "attempt", b"attempt", "batch_id", b"batch_id", "cancel_reason", b"cancel_reason", "cancelled_by", b"cancelled_by", "checkpoint", b"checkpoint", "claim_time", b"claim_time", "create_time", b"create_time", "created_by", b"created_by", "current_task", b"current_task", "end_time", b"end_time", "error", b"error", "etag", b"etag", "fence", b"fence", "file_info", b"file_info", "id", b"id", "item_error_count", b"item_error_count", "item_errors", b"item_errors", "job_type", b"job_type", "job_type_namespace", b"job_type_namespace", "labels", b"labels", "max_attempts", b"max_attempts", "namespace", b"namespace", "organization_id", b"organization_id", "owner", b"owner", "parameters", b"parameters", "path", b"path", "priority", b"priority", "progress", b"progress", "progress_timeout", b"progress_timeout", "purge_time", b"purge_time", "result", b"result", "retention", b"retention", "retry_policy", b"retry_policy", "revision", b"revision", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "start_deadline", b"start_deadline", "start_time", b"start_time", "state", b"state", "timing", b"timing", "trace_context", b"trace_context", "unique_key", b"unique_key", "update_time", b"update_time", "worker_losses", b"worker_losses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

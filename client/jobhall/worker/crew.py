@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from jobhall.worker.handover import Handover
 from jobhall.worker.held import Handler, HeldTask
 from jobhall.worker.runners import LoopRunners, Runners, ThreadRunners
+
+
+class Hands(Protocol):
+    """What the I/O thread asks of whom it hands tasks to."""
+
+    def hand(self, tasks: Sequence[HeldTask]) -> None:
+        """Tasks to start, in this order."""
+
+    def over(self, tasks: Iterable[HeldTask]) -> None:
+        """Their runners are free again."""
+
+    def stop(self, tasks: Iterable[HeldTask]) -> None:
+        """Their handlers are to be told that they are to stop."""
+
+    def close(self) -> None:
+        """Ends the runners; what is in user code and does not end by being told is left behind."""
 
 
 class Crew:
@@ -17,16 +34,25 @@ class Crew:
     once; otherwise they wait here, and each end lets the next one go.
     """
 
-    def __init__(self, handlers: Mapping[str, Handler], handover: Handover, *, concurrency: int) -> None:
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        handover: Handover,
+        *,
+        concurrency: int,
+        processes: Runners | None = None,
+    ) -> None:
         self._concurrency = concurrency
         self._limits = {name: handler.concurrency for name, handler in handlers.items() if handler.concurrency}
         kinds = {handler.is_async for handler in handlers.values()}
-        self._runners: dict[bool, Runners] = {}
-        if False in kinds:
+        self._runners: dict[bool, Runners] = {} if processes is None else dict.fromkeys(kinds, processes)
+        """Who runs the plain handlers, and who the async ones; processes run both."""
+        if processes is None and False in kinds:
             self._runners[False] = ThreadRunners(handover, threads_max=concurrency)
-        if True in kinds:
+        if processes is None and True in kinds:
             self._runners[True] = LoopRunners(handover, runners_max=concurrency)
-        self._at_once = not self._limits and len(kinds) == 1
+        self._all = set(self._runners.values())
+        self._at_once = not self._limits and len(self._all) == 1
         self._waiting: deque[HeldTask] = deque()
         self._parked: dict[str, deque[HeldTask]] = {name: deque() for name in self._limits}
         """Those whose handler is at its limit."""
@@ -36,7 +62,7 @@ class Crew:
     def hand(self, tasks: Sequence[HeldTask]) -> None:
         """Tasks to start, in this order."""
         if self._at_once:
-            for runners in self._runners.values():
+            for runners in self._all:
                 runners.put(tasks)
         else:
             self._waiting.extend(tasks)
@@ -57,7 +83,7 @@ class Crew:
 
     def close(self) -> None:
         """Ends the runners; what is in user code and does not end by being told is left behind."""
-        for runners in self._runners.values():
+        for runners in self._all:
             runners.close()
 
     def _let_go(self) -> None:

@@ -49,6 +49,14 @@ class Handover:
         if not self._rung:
             self.ring()
 
+    def give_back(self, task: HeldTask, outcome: Outcome) -> bool:
+        """Whether the task was not begun, and now never will be: the outcome says why."""
+        if not self.withdraw(task):
+            return False
+        self.ended.append((task, outcome))
+        self.ring()
+        return True
+
     def report(self, task: HeldTask) -> None:
         """The task has something to report."""
         self.reported.append(task)

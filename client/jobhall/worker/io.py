@@ -18,12 +18,12 @@ from jobhall.v1.worker_service_pb2_grpc import WorkerServiceStub
 from jobhall.worker.access import Access, open_channel
 from jobhall.worker.backoff import reconnect_seconds
 from jobhall.worker.conversation import Call, listen, speak
-from jobhall.worker.crew import Crew
+from jobhall.worker.crew import Hands
 from jobhall.worker.departure import FAREWELL_SECONDS, Departure
 from jobhall.worker.ends import After, after
 from jobhall.worker.flush import flush
 from jobhall.worker.handover import Handover
-from jobhall.worker.stream import Effects, WorkerStream
+from jobhall.worker.stream import Effects, Introduction, WorkerStream
 from jobhall.worker.watchdog import BEAT_SECONDS, Watchdog, stack_of, watch
 
 _log = logging.getLogger("jobhall.worker")
@@ -49,7 +49,7 @@ class WorkerIO:
         access: Access,
         stream: WorkerStream,
         handover: Handover,
-        make_crew: Callable[[], Crew],
+        make_crew: Callable[[], Hands],
         *,
         title: str,
     ) -> None:
@@ -64,7 +64,7 @@ class WorkerIO:
         self._thread = threading.Thread(target=self._run, name="jobhall-io", daemon=True)
         self._watchdog = Watchdog(title=title, stack=lambda: stack_of(self._thread), now=monotonic())
         self._departure = Departure(stop=self._stop_running, abandon=self._abandon_running, be_gone=self._be_gone)
-        self._crew: Crew
+        self._crew: Hands
         self._tries = 0
         """Streams opened since the last Welcome."""
         self._was_welcome = False
@@ -95,6 +95,10 @@ class WorkerIO:
     def leave(self, *, drain_seconds: float) -> None:
         """Asks for no more work, lets handlers end for so long, reports, stops. From any thread, and again to hurry."""
         self._call(lambda: self._leave(drain_seconds))
+
+    def introduce(self, introduction: Introduction) -> None:
+        """Says hello anew, in a stream of its own, since it serves other types from now on. From any thread."""
+        self._call(lambda: self._introduce(introduction))
 
     def unready(self) -> str:
         """Why no task could come now, for people; empty where one could. From any thread."""
@@ -285,7 +289,8 @@ class WorkerIO:
                 return _BROKEN if reader.cancelled() else reader.result()
             if self._stream.silent(now):
                 return ServerUnreachableError(self._access.address, "it has been silent for too long")
-            if self._gone or (self._move_at is not None and now >= self._move_at):
+            moves = self._move_at is not None and now >= self._move_at and self.connected.is_set()
+            if self._gone or moves:
                 return None
             if writer.done():
                 writer.result()
@@ -315,6 +320,10 @@ class WorkerIO:
     def _collect(self) -> None:
         self._handover.hear()
         self._crew.over(self._stream.collect(self._loop.time()))
+
+    def _introduce(self, introduction: Introduction) -> None:
+        self._stream.introduction = introduction
+        self._move_at = self._loop.time()
 
     # --- leaving ---
 

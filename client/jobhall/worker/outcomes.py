@@ -95,6 +95,14 @@ def released(reason: task_pb2.ReleaseReason.ValueType, message: str = "", *, del
     )
 
 
+def process_lost(task: HeldTask, *, how: str, exit_code: int | None) -> Outcome:
+    """The process of its handler ended under it: as it was asked to, else a failure that tells how."""
+    if task.cancel_reason is not None:
+        return stopped(task)
+    _log.warning("%s failed: PROCESS_LOST: %s", task, how)
+    return _failed(code="PROCESS_LOST", message=how, details={"exit_code": exit_code})
+
+
 def refused(error: ApiError) -> Outcome:
     """The failure that stands for an outcome that the server would not take."""
     return _failed(code=error.reason, message=f"the server refused the outcome: {error.message}", retryable=False)

@@ -8,7 +8,7 @@ import logging
 import threading
 import types
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Final, Protocol
@@ -43,8 +43,15 @@ class ThreadRunners:
     A plain handler cannot be interrupted: it learns that it is to stop by `task.cancelled` or its next report.
     """
 
-    def __init__(self, handover: Handover, *, threads_max: int) -> None:
+    def __init__(
+        self,
+        handover: Handover,
+        *,
+        threads_max: int,
+        run_task: Callable[[HeldTask, Handover], Outcome] | None = None,
+    ) -> None:
         self._handover = handover
+        self._run_task = run_task or run_plain
         self._threads_max = threads_max
         self._queue: SimpleQueue[HeldTask | None] = SimpleQueue()
         self._open: deque[None] = deque()
@@ -76,11 +83,12 @@ class ThreadRunners:
         handover = self._handover
         while (task := self._queue.get()) is not None:
             if handover.begin(task):
-                handover.end(task, _outcome(task, handover))
+                handover.end(task, self._run_task(task, handover))
             self._open.pop()
 
 
-def _outcome(task: HeldTask, handover: Handover) -> Outcome:
+def run_plain(task: HeldTask, handover: Handover) -> Outcome:
+    """Calls the task's plain handler; how that ended."""
     try:
         # In a context of its own: what a handler sets in it is not there for the next one.
         result = contextvars.copy_context().run(task.handler.function, Task(task, handover))
@@ -195,7 +203,7 @@ class LoopRunners:
                 self._loop.call_soon(self._spread)
             if handover.begin(task):
                 task.runner = me
-                outcome = await _outcome_async(task, handover)
+                outcome = await run_async(task, handover)
                 task.runner = None
                 handover.end(task, outcome)
                 if me.cancelling():
@@ -215,7 +223,8 @@ async def _forget_cancellation(runner: asyncio.Task[None]) -> None:
 
 
 @types.coroutine
-def _outcome_async(task: HeldTask, handover: Handover) -> Generator[Any, None, Outcome]:
+def run_async(task: HeldTask, handover: Handover) -> Generator[Any, None, Outcome]:
+    """The same of an async one, to be awaited."""
     # In a context of its own, as above. An asyncio task has but one, and that is the runner's: so the handler's steps
     # are run here.
     run = contextvars.copy_context().run
@@ -237,5 +246,5 @@ def _outcome_async(task: HeldTask, handover: Handover) -> Generator[Any, None, O
     except GeneratorExit:
         # The loop is gone; to go on here would be an error of its own.
         raise
-    except BaseException as error:  # noqa: BLE001 - as in _outcome
+    except BaseException as error:  # noqa: BLE001 - as in run_plain
         return outcome_of_error(task, error)

@@ -65,7 +65,7 @@ class WorkerStream:
     def __init__(
         self, introduction: Introduction, handlers: Mapping[str, Handler], handover: Handover, credit: Credit
     ) -> None:
-        self._introduction = introduction
+        self.introduction = introduction
         self._credit = credit
         self._reports = Reports()
         self._holdings = Holdings(handlers, handover, self._reports)
@@ -100,7 +100,7 @@ class WorkerStream:
         self._assignments_seen = self._assignments_said = self._beats = 0
         self._reports.reconnect(self._holdings.tasks)
         self._capacity_sent = self._credit.capacity(zombies=self._holdings.zombies)
-        about = self._introduction
+        about = self.introduction
         hello = worker_service_pb2.Hello(
             namespaces=about.namespaces,
             worker_name=about.worker_name,

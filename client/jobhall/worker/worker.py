@@ -5,30 +5,32 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-import platform
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from types import FrameType, TracebackType
+from types import FrameType, MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from jobhall.limits import CAPACITY_MAX, DRAIN_TIMEOUT, NAMESPACE_DEFAULT
 from jobhall.task import Task
-from jobhall.v1.worker_pb2 import RuntimeInfo
 from jobhall.worker.access import Access, TokenSource
 from jobhall.worker.credit import Credit
 from jobhall.worker.crew import Crew
 from jobhall.worker.handover import Handover
 from jobhall.worker.held import Handler, plain
 from jobhall.worker.io import WorkerIO
+from jobhall.worker.runtime import runtime_info
 from jobhall.worker.stream import Introduction, WorkerStream
 
 if TYPE_CHECKING:
     from jobhall.worker.health import HealthEndpoint
+    from jobhall.worker.process_runners import ProcessRunners
 
+CONCURRENCY_DEFAULT: Final = 8
 PREFETCH_DEFAULT: Final = 1000
+KILL_AFTER_SECONDS: Final = 10.0
 _SIGNAL_SECONDS: Final = 0.5
 """At the latest after this the worker does what a signal asks for."""
 _Function = TypeVar("_Function", bound=Callable[[Task], Any])
@@ -42,11 +44,23 @@ class Worker:
     connection has a third thread, so nothing that a handler does or fails to do costs it its lease. Async handlers
     share a loop among themselves: one that blocks holds up its neighbours.
 
+    `processes`: handlers of both kinds run in so many processes, one task at a time in each: for code that holds the
+    interpreter, may crash, or must be killed when its time is over. `concurrency` is that number then. Handlers have to
+    stand at the top level of a module, and a script has to guard `worker.run()` by `if __name__ == "__main__":`.
+
     `address` and `token` default to JOBHALL_ADDRESS and JOBHALL_TOKEN; a token that does not last is given as a
     function, which is asked for it before each stream. `namespace` is one, several, or "-" for all; `concurrency` is
     how many tasks run at once; `prefetch` bounds how many more may wait here. How many really do follows from how long
     handlers take: about a tenth of a second's work, so that no task waits here long. `health_listen` is a HOST:PORT
     where probes may ask whether it is healthy.
+
+        worker = Worker(concurrency=4)
+
+        @worker.handler("resize")
+        def resize(task: Task) -> dict[str, int]:
+            return {"width": task.parameters["width"] // 2}
+
+        worker.run()
     """
 
     def __init__(
@@ -56,14 +70,24 @@ class Worker:
         token: TokenSource = None,
         name: str | None = None,
         namespace: str | Iterable[str] = NAMESPACE_DEFAULT,
-        concurrency: int = 8,
+        concurrency: int | None = None,
+        processes: int | None = None,
         prefetch: int = PREFETCH_DEFAULT,
         labels: Mapping[str, str] | None = None,
         drain_seconds: float = DRAIN_TIMEOUT.total_seconds(),
+        kill_after_seconds: float = KILL_AFTER_SECONDS,
         health_listen: str | None = None,
     ) -> None:
-        if not 1 <= concurrency <= CAPACITY_MAX:
-            raise ValueError(f"concurrency is {concurrency}; it goes from 1 to {CAPACITY_MAX}")
+        self._concurrency = CONCURRENCY_DEFAULT if concurrency is None else concurrency
+        self.processes = processes
+        """How many processes run handlers, and None: none but this one; read by `run` and `start`."""
+        if concurrency is not None and processes is not None and concurrency != processes:
+            raise ValueError(
+                f"concurrency is {concurrency}, processes is {processes}; each process runs one task at once"
+            )
+        if not 1 <= self.concurrency <= CAPACITY_MAX:
+            name = "concurrency" if processes is None else "processes"
+            raise ValueError(f"{name} is {self.concurrency}; it goes from 1 to {CAPACITY_MAX}")
         if not 0 <= prefetch <= CAPACITY_MAX:
             raise ValueError(f"prefetch is {prefetch}; it goes from 0 to {CAPACITY_MAX}")
         self.address = address
@@ -71,11 +95,12 @@ class Worker:
         self.token = token
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
         self.namespaces = (namespace,) if isinstance(namespace, str) else tuple(namespace)
-        self.concurrency = concurrency
         self.prefetch = prefetch
         self.labels = dict(labels or {})
         self.drain_seconds = drain_seconds
         """How long `stop` lets handlers go on; then they are cancelled, and their tasks given back."""
+        self.kill_after_seconds = kill_after_seconds
+        """How long a handler in a process may take to stop when it is told to; then it is interrupted, then killed."""
         self.health_listen = health_listen
         """Where to answer `GET /healthz`; read by `run` and `start`, which raise JobhallError if they cannot."""
         self._handlers: dict[str, Handler] = {}
@@ -84,9 +109,19 @@ class Worker:
         self._endpoint: HealthEndpoint | None = None
 
     @property
+    def concurrency(self) -> int:
+        """How many tasks run at once: as many as there are processes, where there are any."""
+        return self._concurrency if self.processes is None else self.processes
+
+    @property
     def job_types(self) -> tuple[str, ...]:
         """The types that have a handler."""
         return tuple(self._handlers)
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        """What was registered for each type, `public:` and `private:` included."""
+        return MappingProxyType(self._handlers)
 
     @property
     def connected(self) -> bool:
@@ -160,15 +195,18 @@ class Worker:
             limits={name: handler.concurrency for name, handler in self._handlers.items() if handler.concurrency},
         )
         access = Access(self.address, self.token)
-        if self.health_listen:
-            from jobhall.worker.health import HealthEndpoint
-
-            self._endpoint = HealthEndpoint(self.health_listen, self._unready)
+        processes = self._start_processes(handlers, handover)
+        try:
+            self._answer_probes()
+        except BaseException:
+            if processes is not None:
+                processes.close()
+            raise
         self._io = WorkerIO(
             access,
             WorkerStream(self._introduction(), handlers, handover, credit),
             handover,
-            lambda: Crew(handlers, handover, concurrency=self.concurrency),
+            lambda: Crew(handlers, handover, concurrency=self.concurrency, processes=processes),
             title=f"worker {self.name}",
         )
         self._io.start()
@@ -198,13 +236,43 @@ class Worker:
         self.stop()
 
     async def __aenter__(self) -> Self:
-        self.start()
+        if self.processes is None:
+            self.start()
+        else:
+            # It waits for their imports.
+            await asyncio.to_thread(self.start)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await asyncio.to_thread(self.stop)
+
+    def _start_processes(self, handlers: Mapping[str, Handler], handover: Handover) -> ProcessRunners | None:
+        # Those who have no processes need not wait for what only they import.
+        if "multiprocessing" in sys.modules:
+            from jobhall.worker.process_seat import within_a_process_for_handlers
+
+            if within_a_process_for_handlers():
+                raise RuntimeError(
+                    "each process for handlers imports the module that runs the worker: put the call that runs it under"
+                    " `if __name__ == '__main__':`"
+                )
+        if self.processes is None:
+            return None
+        from jobhall.worker.process_runners import ProcessRunners
+
+        processes = ProcessRunners(
+            handlers, handover, processes=self.processes, kill_after_seconds=self.kill_after_seconds
+        )
+        processes.start()
+        return processes
+
+    def _answer_probes(self) -> None:
+        if self.health_listen:
+            from jobhall.worker.health import HealthEndpoint
+
+            self._endpoint = HealthEndpoint(self.health_listen, self._unready)
 
     def _wait(self) -> None:
         assert self._io is not None
@@ -221,22 +289,12 @@ class Worker:
         return "not started" if self._io is None else self._io.unready()
 
     def _introduction(self) -> Introduction:
-        from jobhall import __version__
-
         return Introduction(
             worker_name=self.name,
             namespaces=self.namespaces,
             job_types=self.job_types,
             labels=self.labels,
-            runtime=RuntimeInfo(
-                language="python",
-                language_version=platform.python_version(),
-                sdk_name="jobhall",
-                sdk_version=__version__,
-                hostname=socket.gethostname(),
-                process_id=os.getpid(),
-                platform=f"{sys.platform}-{platform.machine()}",
-            ),
+            runtime=runtime_info(),
         )
 
     def _handle_signals(self) -> dict[int, Any]:

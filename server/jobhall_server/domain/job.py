@@ -261,3 +261,5 @@ class JobView(NamedTuple):
     trace: str | None = None
     checkpoint: Payload | None = None
     held_back: bool = False
+    terminal_at: int | None = None
+    """When it became terminal here, be it by its import: from then on its retention counts."""

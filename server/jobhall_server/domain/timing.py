@@ -86,4 +86,4 @@ def purge_at(job: JobView, kept_us: int | None) -> int | None:
     for ever).
     """
     own = kept_us if job.retention_us is None else job.retention_us
-    return None if own is None or job.ended_at is None or not job.state.terminal else job.ended_at + own
+    return None if own is None or job.terminal_at is None else job.terminal_at + own

@@ -78,6 +78,11 @@ class BatchLoop:
                     async with asyncio.timeout(LOOK_EVERY_SECONDS):
                         await self._wake.wait()
 
+    async def catch_up(self) -> None:
+        """Do all that there is to do now."""
+        while await self._pass():
+            continue
+
     async def _pass(self) -> bool:
         """One step for each batch that has something to be done; whether there is more to do at once."""
         waiting = list(self._waiting)

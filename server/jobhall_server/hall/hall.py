@@ -20,6 +20,7 @@ from jobhall_server.hall.clock import Clock
 from jobhall_server.hall.feed import Feed
 from jobhall_server.hall.frames import StreamSettings
 from jobhall_server.hall.history import History
+from jobhall_server.hall.imports import Imports
 from jobhall_server.hall.job_types import JobTypes
 from jobhall_server.hall.jobs import Jobs
 from jobhall_server.hall.management import Management
@@ -28,7 +29,13 @@ from jobhall_server.hall.reconciliation import Reconciliation
 from jobhall_server.hall.registry import Registry
 from jobhall_server.hall.repairs import Repairs
 from jobhall_server.hall.result_checks import ResultChecks
-from jobhall_server.hall.retention import CUT_EVERY_SECONDS, cut_what_is_old, keep_purging, kept_us
+from jobhall_server.hall.retention import (
+    CUT_EVERY_SECONDS,
+    cut_what_is_old,
+    keep_purging,
+    kept_us,
+    purge_what_is_over,
+)
 from jobhall_server.hall.roster import Roster
 from jobhall_server.hall.store import Store
 from jobhall_server.hall.type_rules import Pace
@@ -85,6 +92,7 @@ class Hall:
         self.batches = Batches(self)
         self.batch_loop = BatchLoop(self)
         self.history = History(self)
+        self.imports = Imports(self)
         self.management = Management(self)
         self.job_types = JobTypes(self)
         self.result_checks = ResultChecks(self)
@@ -141,6 +149,21 @@ class Hall:
         self._spawned.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    async def leap(self, ahead_us: int, move: Callable[[], None]) -> None:
+        """Let `move` set the clock ahead by so much, as if this process had served all the while, and do at once what
+        the loops would find due then.
+        """
+        async with self._renewing:
+            await self.store.renew(ahead_us=ahead_us)
+            move()
+        while await reap(self):
+            continue
+        await self.batch_loop.catch_up()
+        self.dispatcher.poll()
+        await self.dispatcher.settle()
+        await purge_what_is_over(self.store, self.settings.retention, self.clock, pause_seconds=0)
+        await self._cut()
 
     def _seats(self) -> list[Seat]:
         return [*self.workers.seats(), *self.unary.seats()]

@@ -60,7 +60,9 @@ class PurgeOld(Unit[int]):
         return purge(group, (job for job in jobs if job is not None), self._looked_at)
 
 
-async def purge_what_is_over(store: Store, keep: Retention, clock: Clock) -> int:
+async def purge_what_is_over(
+    store: Store, keep: Retention, clock: Clock, *, pause_seconds: float = STEP_REST_SECONDS
+) -> int:
     """One round along all jobs: delete those that were kept long enough after their end; answers how many."""
     purged = 0
     place: int | None = 0
@@ -69,9 +71,9 @@ async def purge_what_is_over(store: Store, keep: Retention, clock: Clock) -> int
         step = await store.reads.jobs_to_purge(keep, after_key=place)
         for start in range(0, len(step.job_keys), STEP_JOBS):
             purged += await store.run(PurgeOld(step.job_keys[start : start + STEP_JOBS], looked_at), refusable=True)
-            await asyncio.sleep(STEP_REST_SECONDS)
+            await asyncio.sleep(pause_seconds)
         if not step.job_keys:
-            await asyncio.sleep(STEP_REST_SECONDS)
+            await asyncio.sleep(pause_seconds)
         place = step.next_key
     return purged
 

@@ -8,7 +8,16 @@ from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 from jobhall_server.domain.access import unique_scope
 from jobhall_server.domain.batch import BatchRecord, NewBatch
 from jobhall_server.domain.change import Change, Values
-from jobhall_server.domain.job import ItemError, JobFailure, JobRecord, Lease, NewJob, Payload
+from jobhall_server.domain.job import (
+    AttemptView,
+    ItemError,
+    JobFailure,
+    JobRecord,
+    JobView,
+    Lease,
+    NewJob,
+    Payload,
+)
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import NewSession, SessionRecord
 from jobhall_server.hall.reads import Reads
@@ -85,6 +94,18 @@ class Holder(NamedTuple):
     until: int | None
 
 
+class Home(NamedTuple):
+    """Where a job from elsewhere belongs here."""
+
+    queue_key: int
+    namespace_key: int
+    batch_key: int | None = None
+    held_back: bool = False
+    """Its batch is not active."""
+    type_version: int = 0
+    """Of its type's schemas; 0 where it has none."""
+
+
 class Group(Protocol):
     """One transaction of the writer, as a unit sees it. Nothing here blocks; what it changes is saved at the end."""
 
@@ -118,6 +139,11 @@ class Group(Protocol):
     def insert_job(self, new: NewJob) -> int:
         """Add a job in the state of its `entry`, with its SUBMITTED event; answers its key. Its unique key is its own
         from now on, and its batch counts it.
+        """
+
+    def import_job(self, job: JobView, attempts: Sequence[AttemptView], home: Home) -> JobRecord:
+        """Add a job from elsewhere as it is, with its ended attempts and what each told last, and its IMPORTED event;
+        its batch counts it. What else belongs to it is kept by the methods below.
         """
 
     def delete_job(self, job: JobRecord, *, purged: bool = False) -> None:
@@ -271,9 +297,10 @@ class Store(Protocol):
     def replica_key(self) -> int:
         """This process's own row among the replicas; another one after `register_anew`."""
 
-    async def renew(self) -> bool:
+    async def renew(self, *, ahead_us: int = 0) -> bool:
         """Renew that row and the shared served time (every 5 s); False, and nothing renewed, when the row is gone or
-        older than 10 s: others may have taken this process for dead.
+        older than 10 s: others may have taken this process for dead. With `ahead_us` as of that much later, for whoever
+        is about to set the clock ahead.
         """
 
     async def register_anew(self) -> None:

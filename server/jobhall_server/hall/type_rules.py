@@ -38,11 +38,10 @@ def settled(submission: Submission, job_type: JobTypeView) -> Submission:
     if job_type.parameters_schema is not None:
         schema, field = job_type.parameters_schema, f"{submission.field}.parameters"
         check(submission.parameters, schema, field, version=job_type.version)
-    checked = job_type.parameters_schema is not None or job_type.result_schema is not None
     defaults = defaults_of(job_type.defaults)
     rules = defaults.rules
     return submission._replace(
-        type_version=job_type.version if checked else 0,
+        type_version=job_type.schema_version,
         priority=defaults.priority if submission.priority is None else submission.priority,
         max_attempts=submission.max_attempts or defaults.max_attempts,
         retry=submission.retry or rules.retry,

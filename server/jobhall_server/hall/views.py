@@ -149,6 +149,11 @@ class JobTypeView:
         """Whether it leaves its jobs as they are submitted: no schemas, no defaults."""
         return self.parameters_schema is self.result_schema is self.defaults is None
 
+    @property
+    def schema_version(self) -> int:
+        """The version of its schemas; 0 where it has none."""
+        return 0 if self.parameters_schema is self.result_schema is None else self.version
+
 
 @dataclass(frozen=True, slots=True)
 class QueueView:

@@ -1,4 +1,4 @@
-"""AdminService: what this server is."""
+"""AdminService: what this server is, and jobs from elsewhere."""
 
 # The names and signatures of methods are those of the generated base class.
 # ruff: noqa: N802, ARG002
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import jobhall
+from jobhall.errors import ApiError, Code
 from jobhall.limits import (
     BATCH_SUBMIT_MAX,
     MESSAGE_BYTES_MAX,
@@ -20,7 +21,10 @@ from jobhall.v1 import admin_service_pb2
 from jobhall.v1.admin_service_pb2_grpc import AdminServiceServicer
 from jobhall_server.hall.hall import Hall
 from jobhall_server.hall.views import Retention
+from jobhall_server.rpc.caller import principal
 from jobhall_server.rpc.convert import duration, timestamp
+from jobhall_server.rpc.convert_imports import imported_jobs_in
+from jobhall_server.rpc.convert_jobs import basic_job_out
 from jobhall_server.rpc.interceptor import Context
 
 
@@ -36,11 +40,18 @@ class About:
 
 
 class AdminServicer(AdminServiceServicer):
-    """What is not here, the generated base class answers: UNIMPLEMENTED."""
+    """What this server cannot do yet, it says in so many words."""
 
     def __init__(self, about: About, hall: Hall) -> None:
         self._about = about
         self._hall = hall
+
+    async def ImportJobs(
+        self, request: admin_service_pb2.ImportJobsRequest, context: Context
+    ) -> admin_service_pb2.ImportJobsResponse:
+        imported = imported_jobs_in(request.jobs, principal(), self._hall.clock.now_us())
+        jobs = await self._hall.imports.import_jobs(principal(), imported, validate_only=request.validate_only)
+        return admin_service_pb2.ImportJobsResponse(jobs=[basic_job_out(job) for job in jobs])
 
     async def GetServerInfo(
         self, request: admin_service_pb2.GetServerInfoRequest, context: Context
@@ -67,6 +78,30 @@ class AdminServicer(AdminServiceServicer):
             limits=_limits(self._hall.settings.retention),
         )
         return admin_service_pb2.GetServerInfoResponse(server_info=info)
+
+    async def CreateApiKey(
+        self, request: admin_service_pb2.CreateApiKeyRequest, context: Context
+    ) -> admin_service_pb2.CreateApiKeyResponse:
+        raise _without("API keys")
+
+    async def ListApiKeys(
+        self, request: admin_service_pb2.ListApiKeysRequest, context: Context
+    ) -> admin_service_pb2.ListApiKeysResponse:
+        raise _without("API keys")
+
+    async def RevokeApiKey(
+        self, request: admin_service_pb2.RevokeApiKeyRequest, context: Context
+    ) -> admin_service_pb2.RevokeApiKeyResponse:
+        raise _without("API keys")
+
+    async def ListAuditEntries(
+        self, request: admin_service_pb2.ListAuditEntriesRequest, context: Context
+    ) -> admin_service_pb2.ListAuditEntriesResponse:
+        raise _without("audit")
+
+
+def _without(what: str) -> ApiError:
+    return ApiError(f"this server has no {what} yet", code=Code.UNIMPLEMENTED)
 
 
 def _limits(keep: Retention) -> admin_service_pb2.ServerLimits:

@@ -61,12 +61,16 @@ def basic_job_out(view: JobView) -> job_pb2.Job:
         message.end_time.CopyFrom(timestamp(view.ended_at))
     if view.progress is not None:
         message.progress.CopyFrom(progress_out(view.progress, basic=True))
+    if _tells_failure(view):
+        message.error.kind = int(view.failure_kind)  # type: ignore[assignment]
+        message.error.code = view.failure_code
     return message
 
 
 def job_out(view: JobView, *, now_us: int, as_object: bool = False) -> job_pb2.Job:
     """The job in its FULL view; item errors too, where the view has them."""
     message = basic_job_out(view)
+    message.fence = view.fence
     message.labels.update(view.labels)
     message.path = view.path
     if view.file_name is not None or view.file_size is not None:
@@ -158,9 +162,14 @@ def _lifetime_out(view: JobView, message: job_pb2.Job) -> None:
         message.retention.CopyFrom(_span(view.retention_us))
 
 
+def _tells_failure(view: JobView) -> bool:
+    """Not of what came well in the end, or was cancelled."""
+    return bool(view.failure_kind) and view.state not in (JobState.COMPLETED, JobState.CANCELLED)
+
+
 def _failure(view: JobView) -> JobFailure | None:
-    """Why the job, or its last attempt, failed; of what came well in the end, or was cancelled, nothing."""
-    if view.state in (JobState.COMPLETED, JobState.CANCELLED) or not view.failure_kind:
+    """Why the job, or its last attempt, failed."""
+    if not _tells_failure(view):
         return None
     if view.failure is not None:
         return replace(view.failure, attempt=view.failure.attempt or view.attempt)

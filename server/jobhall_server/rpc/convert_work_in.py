@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
-from google.protobuf.struct_pb2 import Struct
-
 from jobhall.errors import ApiError, FieldInvalidError, ProtocolViolationError
 from jobhall.limits import (
     CAPACITY_MAX,
@@ -16,16 +14,14 @@ from jobhall.limits import (
     ERROR_DETAILS_BYTES_MAX,
     ERROR_STACK_BYTES_MAX,
     INTEGER_MAX,
-    LOG_FIELDS_BYTES_MAX,
-    LOG_LINE_BYTES_MAX,
     NAMESPACE_DEFAULT,
     REASON_BYTES_MAX,
     TEXT_BYTES_MAX,
     WORKER_JOB_TYPES_MAX,
 )
-from jobhall.states import FailureKind, LogLevel
-from jobhall.v1 import job_pb2, task_pb2, worker_pb2, worker_service_pb2
-from jobhall_server.domain.job import ItemError, JobFailure
+from jobhall.states import FailureKind
+from jobhall.v1 import task_pb2, worker_pb2, worker_service_pb2
+from jobhall_server.domain.job import JobFailure
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.worker_moves import NO_RESULT_DIGEST
 from jobhall_server.hall.frames import (
@@ -45,13 +41,12 @@ from jobhall_server.hall.frames import (
     ReportKind,
     WorkerDrain,
 )
-from jobhall_server.hall.views import LogLine
-from jobhall_server.rpc.convert import digest_of, microseconds, payload_digest, payload_in, progress_in, struct_text
+from jobhall_server.rpc.convert import digest_of, payload_digest, payload_in, progress_in
+from jobhall_server.rpc.convert_details_in import bounded, cut, details_in, item_error_in, log_line_in
 from jobhall_server.rpc.convert_rules import span_in
 
 _NOTHING_TO_SAY = CompletedBody(None, NO_RESULT_DIGEST)
 """How most tasks end: one value for all of them."""
-_LEVELS = {int(level): level for level in LogLevel if level}
 
 
 def hello_in(message: worker_service_pb2.Hello) -> Hello:
@@ -119,7 +114,7 @@ def logs_in(logs: Iterable[task_pb2.TaskLog], malformed: list[Rejection]) -> lis
     reports = []
     for log in logs:
         try:
-            lines = [_log_line(entry, now_us) for entry in log.log_entries]
+            lines = [log_line_in(entry, "log_entries", now_us) for entry in log.log_entries]
             body = LogsBody(_first_number(log.first_number, len(lines)), lines)
         except ApiError as error:
             reports.append(_refused(log.seq, log.lease_token, error, malformed))
@@ -142,15 +137,7 @@ def _progress(update: task_pb2.TaskUpdate) -> Progress:
 
 def _item_errors(update: task_pb2.TaskUpdate) -> ItemErrorsBody:
     body = update.item_errors
-    errors = [
-        ItemError(
-            _index(error.index),
-            _bounded(error.key, CODE_BYTES_MAX, "item_errors.key"),
-            _bounded(error.code, CODE_BYTES_MAX, "item_errors.code"),
-            _bounded(error.message, TEXT_BYTES_MAX, "item_errors.message"),
-        )
-        for error in body.item_errors
-    ]
+    errors = [item_error_in(error, "item_errors") for error in body.item_errors]
     return ItemErrorsBody(_first_number(body.first_number, len(errors)), errors)
 
 
@@ -179,11 +166,13 @@ def _failed(update: task_pb2.TaskUpdate) -> FailedBody:
     retryable = body.retryable if body.HasField("retryable") else None
     failure = JobFailure(
         kind=FailureKind.APPLICATION,
-        message=_cut(body.message, TEXT_BYTES_MAX),
-        code=_bounded(body.code, CODE_BYTES_MAX, "failed.code"),
+        message=cut(body.message, TEXT_BYTES_MAX),
+        code=bounded(body.code, CODE_BYTES_MAX, "failed.code"),
         retryable=retryable is not False,
-        details=_details(body.details, ERROR_DETAILS_BYTES_MAX, "failed.details") if body.HasField("details") else None,
-        stack=_cut(body.stack, ERROR_STACK_BYTES_MAX),
+        details=details_in(body.details, ERROR_DETAILS_BYTES_MAX, "failed.details")
+        if body.HasField("details")
+        else None,
+        stack=cut(body.stack, ERROR_STACK_BYTES_MAX),
     )
     digest = digest_of(b"failed", body.code.encode(), body.message.encode(), bytes([failure.retryable]))
     return FailedBody(
@@ -198,7 +187,7 @@ def _failed(update: task_pb2.TaskUpdate) -> FailedBody:
 def _released(update: task_pb2.TaskUpdate) -> ReleasedBody:
     body = update.released
     return ReleasedBody(
-        _cut(body.message, REASON_BYTES_MAX),
+        cut(body.message, REASON_BYTES_MAX),
         digest_of(b"released", body.SerializeToString()),
         delay_us=span_in(body.delay, "released.delay") if body.HasField("delay") else 0,
         not_mine=body.reason == task_pb2.RELEASE_REASON_NOT_MINE,
@@ -208,7 +197,7 @@ def _released(update: task_pb2.TaskUpdate) -> ReleasedBody:
 def _cancelled(update: task_pb2.TaskUpdate) -> ReleasedBody:
     body = update.cancelled
     progress = progress_in(body.progress) if body.HasField("progress") else None
-    return ReleasedBody(_cut(body.message, REASON_BYTES_MAX), digest_of(b"cancelled", body.message.encode()), progress)
+    return ReleasedBody(cut(body.message, REASON_BYTES_MAX), digest_of(b"cancelled", body.message.encode()), progress)
 
 
 _READERS: Mapping[str, tuple[ReportKind, Callable[[task_pb2.TaskUpdate], Body]]] = MappingProxyType(
@@ -227,46 +216,10 @@ _READERS: Mapping[str, tuple[ReportKind, Callable[[task_pb2.TaskUpdate], Body]]]
 # --- parts ---
 
 
-def _log_line(entry: job_pb2.LogEntry, now_us: int) -> LogLine:
-    return LogLine(
-        at=microseconds(entry.time, "log_entries.time") if entry.HasField("time") else now_us,
-        level=_LEVELS.get(entry.level, LogLevel.INFO),
-        text=_cut(entry.message, LOG_LINE_BYTES_MAX),
-        raw=entry.raw[:LOG_LINE_BYTES_MAX] or None,
-        fields=_details(entry.fields, LOG_FIELDS_BYTES_MAX, "log_entries.fields") if entry.HasField("fields") else None,
-    )
-
-
-def _details(message: Struct, limit: int, field: str) -> str:
-    # By the message and not by its JSON: a sender can measure that, and nobody's lines are lost over a difference.
-    if (size := message.ByteSize()) > limit:
-        raise FieldInvalidError(field, f"has {size} bytes; the limit is {limit}")
-    return struct_text(message, field)
-
-
 def _first_number(number: int, count: int) -> int:
     if number < 1 or number + count - 1 > INTEGER_MAX:
         raise FieldInvalidError("first_number", f"is {number}; items of a task are numbered from 1 to {INTEGER_MAX}")
     return number
-
-
-def _index(index: int) -> int:
-    if abs(index) > INTEGER_MAX:
-        raise FieldInvalidError("item_errors.index", f"is {index}; the greatest is {INTEGER_MAX}")
-    return index
-
-
-def _bounded(text: str, limit: int, field: str) -> str:
-    # A character has at most four bytes: short texts need not be encoded to know.
-    if 4 * len(text) > limit and len(text.encode()) > limit:
-        raise FieldInvalidError(field, f"has more than {limit} bytes")
-    return text
-
-
-def _cut(text: str, limit: int) -> str:
-    if 4 * len(text) <= limit:
-        return text
-    return text.encode()[:limit].decode(errors="ignore")
 
 
 def _type_limits(message: task_pb2.Capacity) -> dict[str, int]:

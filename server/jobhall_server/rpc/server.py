@@ -114,7 +114,7 @@ class RpcServer:
         workers = WorkerServicer(hall)
         workers_grpc.add_WorkerServiceServicer_to_server(workers, server)
         batch_grpc.add_BatchServiceServicer_to_server(BatchServicer(hall), server)
-        admin = AdminServicer(about, hall)  # type: ignore[abstract]
+        admin = AdminServicer(about, hall)
         admin_grpc.add_AdminServiceServicer_to_server(admin, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
 

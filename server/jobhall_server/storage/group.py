@@ -10,7 +10,7 @@ from jobhall_server.storage import statements_cut
 from jobhall_server.storage.batches import Batches, save_batches
 from jobhall_server.storage.claims import claim
 from jobhall_server.storage.execution import Execution
-from jobhall_server.storage.group_details import Details
+from jobhall_server.storage.group_imports import Imports
 from jobhall_server.storage.group_names import Names
 from jobhall_server.storage.group_sessions import Sessions
 from jobhall_server.storage.saving import save
@@ -27,7 +27,7 @@ class SpoiledGroupError(RuntimeError):
         self.cause = cause
 
 
-class Group(Details, Sessions, Names, Batches):
+class Group(Imports, Sessions, Names, Batches):
     """`hall.store.Group` over the writer's transaction, which its owner begins and commits.
 
     The order is load, decide for each unit, save, decide for the units `after_save`, finish.
@@ -83,6 +83,7 @@ class Group(Details, Sessions, Names, Batches):
     def save(self) -> None:
         """Write all that was decided."""
         self._tally.count_new()
+        self._tally.count_imported()
         self._tally.count_items(self._jobs)
         if self._staged.batches or self._staged.deleted_batches:
             save_batches(self._execution, self._staged)

@@ -60,9 +60,9 @@ class JobReads(Reading):
         }
         now = self._now()
         over = []
-        for key, state, ended_at, own_us in rows[:ROWS_MAX]:
-            if ended_at is not None and state in kept_us:
+        for key, state, terminal_at, own_us in rows[:ROWS_MAX]:
+            if terminal_at is not None:
                 retention_us = kept_us[state] if own_us is None else own_us
-                if retention_us is not None and ended_at + retention_us <= now:
+                if retention_us is not None and terminal_at + retention_us <= now:
                     over.append(key)
         return PurgeStep(tuple(over), rows[ROWS_MAX - 1][0] if len(rows) > ROWS_MAX else None)

@@ -57,6 +57,7 @@ class JobRow(NamedTuple):
     access: str | None
     trace: str | None
     held_back: int
+    terminal: int | None
     namespace: str
     job_type: str
     job_type_namespace: str
@@ -156,6 +157,7 @@ def job_view(row: Row) -> JobView:
         access=job.access,
         trace=job.trace,
         held_back=bool(job.held_back),
+        terminal_at=job.terminal,
         parameters=full and payload(full.parameters_text, full.parameters_data, full.parameters_content_type),
         result=full and payload(full.result_text, full.result_data, full.result_content_type),
         failure=kept and _failure(job.failure_kind, job.failure_code, job.attempt, kept),

@@ -17,6 +17,7 @@ from jobhall_server.storage.inserting import as_columns, insert_columns
 from jobhall_server.storage.numbers import Numbers
 from jobhall_server.storage.overlays import unique_until
 from jobhall_server.storage.saving_details import save_attempts, save_details
+from jobhall_server.storage.saving_imports import import_jobs
 from jobhall_server.storage.saving_names import save_names, save_sessions
 from jobhall_server.storage.staged import Staged
 
@@ -33,16 +34,20 @@ def save(execution: Execution, staged: Staged, numbers: Numbers) -> None:
     save_sessions(execution, staged)
     waves = _waves(staged)
     moves = sum(len(change.events) * len(jobs) for wave in waves for change, jobs in wave.items())
-    events = len(staged.new_jobs) + moves + len(staged.deleted)
+    events = len(staged.new_jobs) + len(staged.imported) + moves + len(staged.deleted)
     number = numbers.take_events(events) if events else 0
     # First, so that whoever submits one of them again in this very group finds its id free.
-    gone = [key for key in staged.deleted if key not in staged.moved and key not in staged.new_jobs]
+    fresh = staged.new_jobs.keys() | staged.imported.keys() if staged.imported else staged.new_jobs
+    gone = [key for key in staged.deleted if key not in staged.moved and key not in fresh]
     if gone:
         _delete_jobs(execution, staged, gone, number)
         number += len(gone)
     if staged.new_jobs:
         _insert_jobs(execution, staged, number)
         number += len(staged.new_jobs)
+    if staged.imported:
+        import_jobs(execution, staged, number)
+        number += len(staged.imported)
     save_attempts(execution, staged)
     previous = {key: iter(told) for key, told in staged.previous.items()}
     for wave in waves:
@@ -164,7 +169,7 @@ def _delete_jobs(execution: Execution, staged: Staged, keys: Sequence[int], numb
     staged.logged.append(keys)
     # The row goes, so its revision cannot be raised for the event; `later` lets the event be one ahead of the row.
     event = {"event_type": EventType.DELETED, "later": -1, "failed": 0}
-    execution.write_keys(statements_jobs.log_deleted(tables), keys, base=number, now=staged.now, **event)
+    execution.write_keys(statements_jobs.log_as_they_are(tables), keys, base=number, now=staged.now, **event)
     for table in tables.of_one_job:
         execution.write(statements_jobs.delete_side_rows(table), keys=key_list(keys))
     execution.write_keys(statements_jobs.delete_jobs(tables), keys)

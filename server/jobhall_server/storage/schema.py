@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sqlalchemy import CheckConstraint, Column, Index, Integer, MetaData, Table, Text, UniqueConstraint, column
 
@@ -59,8 +60,12 @@ class Tables:
         return (*payloads, *told, self.exclusions, self.attempts, self.unique_keys)
 
 
+@lru_cache(maxsize=8)
 def tables(prefix: str = PREFIX_DEFAULT) -> Tables:
-    """The tables under that prefix, so that a host application's database can hold them beside its own."""
+    """The tables under that prefix, so that a host application's database can hold them beside its own.
+
+    Stores of one prefix share them, and with them the statements that were compiled for them.
+    """
     metadata = MetaData()
     return Tables(
         metadata=metadata,

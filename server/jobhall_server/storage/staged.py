@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 from jobhall_server.domain.batch import BatchRecord
-from jobhall_server.domain.job import ItemError, JobFailure, JobRecord, NewJob, Payload
+from jobhall_server.domain.job import AttemptView, ItemError, JobFailure, JobRecord, JobView, NewJob, Payload
 from jobhall_server.domain.session import NewSession, SessionRecord
-from jobhall_server.hall.store import UniqueKey
+from jobhall_server.hall.store import Home, UniqueKey
 from jobhall_server.hall.views import JobTypeView, LogLine, PayloadKind
 from jobhall_server.storage.overlays import ClosedAttempt, Moved
 
@@ -35,6 +35,8 @@ class Staged:
         self.moved: dict[int, Moved] = {}
         self.new_jobs: dict[int, NewJob] = {}
         self.new_keys: dict[str, int] = {}
+        self.imported: dict[int, tuple[JobView, Home]] = {}
+        self.imported_attempts: dict[LeaseKey, AttemptView] = {}
         self.deleted: dict[int, tuple[JobRecord, bool]] = {}
         self.stats_keys: dict[int, int] = {}
         self.claimed: list[tuple[int, int | None]] = []

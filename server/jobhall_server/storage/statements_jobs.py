@@ -199,8 +199,10 @@ def log_events(tables: Tables) -> sa.Insert:
 
 
 @lru_cache(maxsize=8)
-def log_deleted(tables: Tables) -> sa.Insert:
-    """The same for jobs that are about to go, in whatever state; `later` is -1: no row will have this revision."""
+def log_as_they_are(tables: Tables) -> sa.Insert:
+    """The same for jobs in whatever state: imported ones, and those about to go, of which `later` is -1: no row will
+    have this revision.
+    """
     return _log(tables, tables.jobs.c.state)
 
 

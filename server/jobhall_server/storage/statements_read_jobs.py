@@ -59,10 +59,10 @@ def type_versions(tables: Tables) -> sa.Select[Any]:
 
 @lru_cache(maxsize=8)
 def ends(tables: Tables) -> sa.Select[Any]:
-    """The next `limit` jobs after a key, in order: key, state, end and own retention."""
+    """The next `limit` jobs after a key, in order: key, state, since when it is terminal, and own retention."""
     c = tables.jobs.c
     after = c.key > sa.bindparam("after", type_=sa.BigInteger)
-    return sa.select(c.key, c.state, c.ended_at, c.retention_us).where(after).order_by(c.key).limit(_LIMIT)
+    return sa.select(c.key, c.state, c.terminal, c.retention_us).where(after).order_by(c.key).limit(_LIMIT)
 
 
 _JOB_KEY = sa.bindparam("job_key", type_=sa.BigInteger)
@@ -71,7 +71,7 @@ _JOB = (
     "key job_id updated_at state priority_order attempt max_attempts worker_losses revision fence owner "
     "organization_id created_by created_at ready_at claimed_at started_at ended_at due_at rules labels path file_name "
     "file_size failure_kind failure_code cancel_reason cancelled_by item_error_count worker schedule_at "
-    "start_deadline unique_key retention_us access trace held_back"
+    "start_deadline unique_key retention_us access trace held_back terminal"
 )
 _FAILURE = "kind message code retryable details stack attempt"
 

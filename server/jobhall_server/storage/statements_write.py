@@ -102,12 +102,15 @@ def _of_the_service(tables: Tables) -> sa.ColumnElement[bool]:
     return tables.counters.c.key == sa.literal_column(f"{OF_THE_SERVICE}")
 
 
+_HEARD_AT = sa.bindparam("heard_at", type_=sa.BigInteger)
+
+
 @lru_cache(maxsize=8)
 def renew_replica(tables: Tables) -> sa.Update:
     """Say that this process serves; no row is touched when its own is gone, or is too old to be believed."""
     replicas, now = tables.replicas, sa.bindparam("now", type_=sa.BigInteger)
     mine = replicas.c.key == sa.bindparam("replica_key", type_=sa.BigInteger)
-    return sa.update(replicas).where(mine, replicas.c.renewed_at >= now - RENEWED_US).values(renewed_at=now)
+    return sa.update(replicas).where(mine, replicas.c.renewed_at >= now - RENEWED_US).values(renewed_at=_HEARD_AT)
 
 
 @lru_cache(maxsize=8)
@@ -115,7 +118,7 @@ def serve_on(tables: Tables) -> sa.Update:
     """Keep the served time: after a pause it begins anew at `now`."""
     service, now = tables.service, sa.bindparam("now", type_=sa.BigInteger)
     resumed = sa.case((service.c.last_at < now - PAUSE_US, now), else_=service.c.resumed_at)
-    return sa.update(service).values(resumed_at=resumed, last_at=now)
+    return sa.update(service).values(resumed_at=resumed, last_at=_HEARD_AT)
 
 
 @lru_cache(maxsize=8)

@@ -149,8 +149,8 @@ class Store(StoreProtocol):
     def replica_key(self) -> int:
         return self._replica.key
 
-    async def renew(self) -> bool:
-        return await self.run(_Renew(self._replica.key))
+    async def renew(self, *, ahead_us: int = 0) -> bool:
+        return await self.run(_Renew(self._replica.key, ahead_us))
 
     async def register_anew(self) -> None:
         self._replica.key = await self.run(_Register(new_id()))
@@ -184,15 +184,17 @@ class _Replica:
 class _Renew(Unit[bool]):
     """Say that this process serves."""
 
-    def __init__(self, replica_key: int) -> None:
+    def __init__(self, replica_key: int, ahead_us: int) -> None:
         self._replica_key = replica_key
+        self._ahead_us = ahead_us
 
     def decide(self, group: Group) -> bool:
         execution = cast("SqlGroup", group).execution
+        at = {"now": group.now, "heard_at": group.now + self._ahead_us}
         renewal = statements_write.renew_replica(execution.tables)
-        renewed = execution.write(renewal, replica_key=self._replica_key, now=group.now) == 1
+        renewed = execution.write(renewal, replica_key=self._replica_key, **at) == 1
         if renewed:
-            execution.write(statements_write.serve_on(execution.tables), now=group.now)
+            execution.write(statements_write.serve_on(execution.tables), **at)
         return renewed
 
 

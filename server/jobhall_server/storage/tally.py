@@ -90,6 +90,16 @@ class Tally:
         else:
             self._staged.stats_keys = {key: found[_whose(job)] for key, job in jobs.items()}
 
+    def count_imported(self) -> None:
+        """The same of each job from elsewhere; what began or ended there did not do so now."""
+        staged = self._staged
+        for key, (job, home) in staged.imported.items():
+            stats_key = self._row((home.queue_key, job.owner, job.organization_id))
+            staged.stats_keys[key] = stats_key
+            self._enter(job.state, stats_key, home.batch_key, 1)
+            if home.batch_key is not None and job.started_at is not None:
+                self._batches[home.batch_key][statements_batches.STARTED] += 1
+
     def count_items(self, jobs: Mapping[int, JobRecord]) -> None:
         """Sum up what members say of their items, before it takes the place of what they said last."""
         staged = self._staged
@@ -161,8 +171,9 @@ class Tally:
             # The record of a job that is as new as its move does not know its row yet.
             if stats_key:
                 self._move(change, stats_key, batch_key, count)
-        for key in staged.moved.keys() & staged.new_jobs.keys() if staged.new_jobs else ():
-            self._move(staged.moved[key].change, staged.stats_keys[key], staged.new_jobs[key].batch_key, 1)
+        for key in staged.moved.keys() & staged.stats_keys.keys() if staged.stats_keys else ():
+            moved = staged.moved[key]
+            self._move(moved.change, staged.stats_keys[key], moved.before.batch_key, 1)
         for key in moved_twice:
             before = staged.moved[key].before
             for change, _ in staged.moved[key].earlier:

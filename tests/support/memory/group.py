@@ -9,13 +9,23 @@ from typing import Any, NamedTuple, TypeVar
 from jobhall.states import TERMINAL_STATES, AttemptOutcome, EventType, FailureKind, JobState
 from jobhall_server.domain.access import unique_scope
 from jobhall_server.domain.change import Change, Values
-from jobhall_server.domain.job import ItemError, JobFailure, JobRecord, LeaseState, NewJob, Payload
+from jobhall_server.domain.job import (
+    AttemptView,
+    ItemError,
+    JobFailure,
+    JobRecord,
+    JobView,
+    LeaseState,
+    NewJob,
+    Payload,
+)
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.session import NewSession, SessionRecord, SessionState
-from jobhall_server.hall.store import Claimed, Holder, UniqueKey, Unit, Want
+from jobhall_server.hall.store import Claimed, Holder, Home, UniqueKey, Unit, Want
 from jobhall_server.hall.store import Group as GroupProtocol
 from jobhall_server.hall.views import EventRow, LogLine, PayloadKind
 from tests.support.memory.claims import Claims
+from tests.support.memory.imports import import_attempts, imported_row
 from tests.support.memory.names import Names
 from tests.support.memory.rows import moved_row, new_row, record_of
 from tests.support.memory.tables import ClosedAttempt, Ended, Row, Session, Tables
@@ -148,6 +158,20 @@ class Group(Names, GroupProtocol):
             )
         self._log(row, EventType.SUBMITTED, row["state"])
         return key
+
+    def import_job(self, job: JobView, attempts: Sequence[AttemptView], home: Home) -> JobRecord:
+        assert not self._after_save
+        key = self._next("job")
+        row = imported_row(key, job, attempts, home, self._now)
+        self._journal.put(self._tables.jobs, key, row)
+        self.moves.append(Move("import", None, row))
+        self._journal.put(self._tables.keys_of_ids, job.job_id, key)
+        self._job_keys.add(key)
+        import_attempts(self._tables, self._journal, key, attempts)
+        if home.batch_key is not None and job.started_at is not None:
+            self._begun.add(home.batch_key)
+        self._log(row, EventType.IMPORTED, row["state"], failed=True)
+        return record_of(row)
 
     def delete_job(self, job: JobRecord, *, purged: bool = False) -> None:
         tables = self._tables

@@ -174,7 +174,7 @@ def _over(row: Row, keep: Retention, now: int) -> bool:
         JobState.CANCELLED: keep.cancelled_us,
     }
     kept_us = by_state[row["state"]] if row["retention_us"] is None else row["retention_us"]
-    return kept_us is not None and bool(row["ended_at"] + kept_us <= now)
+    return kept_us is not None and bool(row["terminal"] + kept_us <= now)
 
 
 def _names(where: BatchFilter, batch: BatchRecord) -> bool:

@@ -29,8 +29,8 @@ _SHOWN = (
     "ready_at claimed_at started_at ended_at updated_at file_name file_size cancel_reason cancelled_by "
     "item_error_count fence schedule_at start_deadline retention_us access trace"
 )
-_AS_SUBMITTED, _STAMPS, _COLUMNS_SHOWN = _SUBMITTED.split(), _STAMPED.split(), _SHOWN.split()
-_BLANK: Row = {
+_AS_SUBMITTED, _STAMPS, COLUMNS_SHOWN = _SUBMITTED.split(), _STAMPED.split(), _SHOWN.split()
+BLANK: Row = {
     **dict.fromkeys(_ZERO.split(), 0),
     **dict.fromkeys(_ABSENT.split()),
     **dict.fromkeys(_EMPTY.split(), ""),
@@ -47,7 +47,7 @@ def new_row(key: int, new: NewJob, now: int) -> Row:
     content = None if new.parameters is None else new.parameters.content
     size = None if content is None else len(content.encode() if isinstance(content, str) else content)
     return {
-        **_BLANK,
+        **BLANK,
         **{name: getattr(new, name) for name in _AS_SUBMITTED},
         **dict.fromkeys(_STAMPS, now),
         "key": key,
@@ -98,7 +98,7 @@ def view_of(tables: Tables, row: Row, *, full: bool) -> JobView:
     own = type_namespace == row["namespace_key"]
     namespace = tables.namespace(row["namespace_key"])
     unhurt = state in _WITHOUT_FAILURE
-    shown: dict[str, Any] = {name: row[name] for name in _COLUMNS_SHOWN}
+    shown: dict[str, Any] = {name: row[name] for name in COLUMNS_SHOWN}
     return JobView(
         **shown,
         namespace=namespace,
@@ -119,6 +119,7 @@ def view_of(tables: Tables, row: Row, *, full: bool) -> JobView:
         batch_id=_batch_id(tables, row),
         unique_key=row["unique_key"] or "",
         held_back=bool(row["held_back"]),
+        terminal_at=row["terminal"],
     )
 
 

@@ -103,8 +103,8 @@ class MemoryStore(Store):
             self._begin()
         return answer
 
-    async def renew(self) -> bool:
-        renewal = _Renew(self)
+    async def renew(self, *, ahead_us: int = 0) -> bool:
+        renewal = _Renew(self, ahead_us)
         return await self.run(renewal)
 
     async def register_anew(self) -> None:
@@ -129,11 +129,11 @@ class MemoryStore(Store):
         self.tables.served[None] = ServedTime(now, now)
         return key
 
-    def serve_on(self, now: int) -> None:
+    def serve_on(self, now: int, heard_at: int) -> None:
         """Keep the served time: after a pause it begins anew."""
         served = self.tables.served[None]
         resumed_at = now if served.last_at < now - PAUSE_US else served.resumed_at
-        self.tables.served[None] = ServedTime(resumed_at, now)
+        self.tables.served[None] = ServedTime(resumed_at, heard_at)
 
     def _begin(self) -> None:
         if not self._in_flight:
@@ -189,16 +189,18 @@ class MemoryStore(Store):
 class _Renew(Unit[bool]):
     """Say that this process serves."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: MemoryStore, ahead_us: int) -> None:
         self._store = store
+        self._ahead_us = ahead_us
 
     def decide(self, group: Any) -> bool:
         store, now = self._store, group.now
         renewed_at = store.tables.replicas.get(store.replica_key)
         if renewed_at is None or renewed_at < now - RENEWED_WITHIN_US:
             return False
-        store.tables.replicas[store.replica_key] = now
-        store.serve_on(now)
+        heard_at = now + self._ahead_us
+        store.tables.replicas[store.replica_key] = heard_at
+        store.serve_on(now, heard_at)
         return True
 
 

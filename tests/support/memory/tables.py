@@ -38,9 +38,9 @@ class ClosedAttempt(NamedTuple):
     attempt: int
     worker: str
     session_key: int
-    claimed_at: int
+    claimed_at: int | None
     started_at: int
-    ended_at: int
+    ended_at: int | None
     outcome: AttemptOutcome
     failure_kind: int
     failure_code: str

@@ -1,0 +1,81 @@
+"""Progress that follows from a loop: what `Task.track` says while its items are taken one by one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
+from time import monotonic
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from jobhall.task import Task
+
+_T = TypeVar("_T")
+REPORT_SECONDS: Final = 0.2
+"""A report costs as much as 25 items of a loop that does nothing, and nobody reads it more often."""
+
+
+class Counting:
+    """How far a loop is, and when that is said."""
+
+    def __init__(
+        self,
+        task: Task,
+        check: Callable[[], None],
+        *,
+        total: int | None,
+        unit: str | None,
+        step: str | None,
+        start: int,
+    ) -> None:
+        if start < 0:
+            raise ValueError(f"track: start is {start}; what was done before is not negative")
+        self._task = task
+        self._check = check
+        self._total = total
+        self._unit = unit
+        self._step = step
+        self._count = start
+        self._said_at = 0.0
+
+    def begin(self, items: object) -> None:
+        """The loop begins: says of how many, where that can be known."""
+        if self._total is None and isinstance(items, Sized):
+            self._total = self._count + len(items)
+        self._said_at = monotonic()
+        self._task.progress(processed=self._count, total=self._total, unit=self._unit, step=self._step)
+
+    def done(self) -> None:
+        """One more item is done; raises TaskCancelled where there is to be no other one."""
+        self._count += 1
+        self._check()
+        if (now := monotonic()) - self._said_at >= REPORT_SECONDS:
+            self._said_at = now
+            self._say()
+
+    def end(self) -> None:
+        """The items are at their end: their number is the total where nobody knew one."""
+        self._total = self._count if self._total is None else self._total
+        self._say()
+
+    def _say(self) -> None:
+        # Somebody else may have counted them wrongly: no reason to fail a job.
+        total = None if self._total is None else max(self._total, self._count)
+        self._task.progress(processed=self._count, total=total)
+
+
+def track(items: Iterable[_T], counting: Counting) -> Iterator[_T]:
+    """The items of a plain loop."""
+    counting.begin(items)
+    for item in items:
+        yield item
+        counting.done()
+    counting.end()
+
+
+async def track_async(items: AsyncIterable[_T], counting: Counting) -> AsyncIterator[_T]:
+    """The items of an `async for`."""
+    counting.begin(items)
+    async for item in items:
+        yield item
+        counting.done()
+    counting.end()

@@ -1,0 +1,235 @@
+"""What AdminService is told and tells on the wire: whole jobs on their way in, API keys, the audit."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from jobhall.model import Job, JobError, LogEntry, Progress
+from jobhall.model_admin import ApiKey, AuditEntry, ImportedJob
+from jobhall.model_insight import JobAttempt
+from jobhall.v1 import admin_service_pb2, job_pb2
+from jobhall.wire import (
+    item_error_from_wire,
+    item_error_to_wire,
+    job_from_wire,
+    log_entry_from_wire,
+    log_entry_to_wire,
+    progress_to_wire,
+)
+from jobhall.wire_insight import attempt_from_wire
+from jobhall.wire_submissions import access_control_to_wire, retry_policy_to_wire
+from jobhall.wire_values import (
+    duration_to_wire,
+    int32,
+    int64,
+    payload_to_wire,
+    struct_to_wire,
+    time_from_wire,
+    time_to_wire,
+)
+
+_NO_PROGRESS = Progress()
+
+
+def imported_job_to_wire(imported: ImportedJob, *, field: str = "jobs[0]") -> admin_service_pb2.ImportedJob:
+    """The job with all that belongs to it; `field` is its place in the request, for errors."""
+    attempts = enumerate(imported.attempts)
+    return admin_service_pb2.ImportedJob(
+        job=job_to_wire(imported.job, field=f"{field}.job"),
+        attempts=[_attempt_to_wire(attempt, f"{field}.attempts[{place}]") for place, attempt in attempts],
+        log_entries=[_log_entry_to_wire(entry) for entry in imported.log_entries],
+        item_errors=[item_error_to_wire(error) for error in imported.item_errors],
+    )
+
+
+def imported_job_from_wire(message: admin_service_pb2.ImportedJob) -> ImportedJob:
+    """The job as somebody brought it in."""
+    return ImportedJob(
+        job=job_from_wire(message.job),
+        attempts=tuple(attempt_from_wire(attempt) for attempt in message.attempts),
+        log_entries=tuple(log_entry_from_wire(entry) for entry in message.log_entries),
+        item_errors=tuple(item_error_from_wire(error) for error in message.item_errors),
+    )
+
+
+def imported_job_bytes(imported: ImportedJob) -> int:
+    """How much of a request it takes."""
+    return imported_job_to_wire(imported).ByteSize()
+
+
+def job_to_wire(job: Job, *, field: str) -> job_pb2.Job:
+    """A whole job; what the server reckons by itself, such as its timing, is left out."""
+    return job_pb2.Job(
+        id=job.id,
+        namespace=job.namespace,
+        job_type=job.job_type,
+        job_type_namespace=job.job_type_namespace,
+        state=job_pb2.JobState.ValueType(int(job.state)),
+        parameters=_payload(job.parameters, job.parameters_content_type, f"{field}.parameters"),
+        result=_payload(job.result, job.result_content_type, f"{field}.result"),
+        checkpoint=_payload(job.checkpoint, job.checkpoint_content_type, f"{field}.checkpoint"),
+        error=_error_to_wire(job.error, f"{field}.error"),
+        cancel_reason=job.cancel_reason,
+        cancelled_by=job.cancelled_by,
+        progress=_progress_to_wire(job.progress),
+        labels=job.labels,
+        path=job.path,
+        file_info=_file_info(job, field),
+        priority=int32(job.priority, field=f"{field}.priority"),
+        attempt=int32(job.attempt, field=f"{field}.attempt"),
+        max_attempts=int32(job.max_attempts, field=f"{field}.max_attempts"),
+        worker_losses=int32(job.worker_losses, field=f"{field}.worker_losses"),
+        fence=int64(job.fence, field=f"{field}.fence"),
+        revision=int64(job.revision, field=f"{field}.revision"),
+        item_error_count=int64(job.item_error_count, field=f"{field}.item_error_count"),
+        retry_policy=retry_policy_to_wire(job.retry_policy, field=f"{field}.retry_policy"),
+        run_timeout=_span(job.run_timeout),
+        progress_timeout=_span(job.progress_timeout),
+        retention=_span(job.retention),
+        batch_id=job.batch_id,
+        unique_key=job.unique_key,
+        owner=job.owner,
+        organization_id=job.organization_id,
+        created_by=job.created_by,
+        access_control=access_control_to_wire(job.access_control),
+        trace_context=_trace(job),
+        current_task=_held(job, field),
+        **_times(job),
+    )
+
+
+def api_key_from_wire(message: admin_service_pb2.ApiKey) -> ApiKey:
+    """A key as the server tells of it."""
+    return ApiKey(
+        id=message.id,
+        name=message.name,
+        subject=message.subject,
+        organization_id=message.organization_id,
+        roles=tuple(message.roles),
+        namespaces=tuple(message.namespaces),
+        job_types=tuple(message.job_types),
+        prefix=message.prefix,
+        created_at=time_from_wire(message, "create_time"),
+        expires_at=time_from_wire(message, "expire_time"),
+        last_used_at=time_from_wire(message, "last_used_time"),
+        revoked_at=time_from_wire(message, "revoke_time"),
+    )
+
+
+def audit_entry_from_wire(message: admin_service_pb2.AuditEntry) -> AuditEntry:
+    """One thing that was done."""
+    return AuditEntry(
+        id=message.id,
+        happened_at=time_from_wire(message, "time"),
+        subject=message.subject,
+        subject_name=message.subject_name,
+        organization_id=message.organization_id,
+        method=message.method,
+        namespace=message.namespace,
+        resource_type=message.resource_type,
+        resource_id=message.resource_id,
+        code=message.code,
+        reason=message.reason,
+        request_id=message.request_id,
+        peer=message.peer,
+    )
+
+
+def _times(job: Job) -> dict[str, Any]:
+    times = {
+        "schedule_time": job.scheduled_at,
+        "start_deadline": job.start_deadline,
+        "create_time": job.created_at,
+        "claim_time": job.claimed_at,
+        "start_time": job.started_at,
+        "end_time": job.ended_at,
+    }
+    return {name: time_to_wire(moment) for name, moment in times.items() if moment is not None}
+
+
+def _payload(content: object, content_type: str, field: str) -> job_pb2.Payload | None:
+    if content is None and content_type:
+        # Without content there is no media type: it is the null of JSON.
+        return job_pb2.Payload(json="null", content_type=content_type)
+    return payload_to_wire(content, field=field, content_type=content_type)
+
+
+def _file_info(job: Job, field: str) -> job_pb2.FileInfo | None:
+    file = job.file_info
+    if file is None:
+        return None
+    size = None if file.size_bytes is None else int64(file.size_bytes, field=f"{field}.file_info.size_bytes")
+    return job_pb2.FileInfo(name=file.name, size_bytes=size)
+
+
+def _trace(job: Job) -> job_pb2.TraceContext | None:
+    trace = job.trace_context
+    return None if trace is None else job_pb2.TraceContext(traceparent=trace.traceparent, tracestate=trace.tracestate)
+
+
+def _held(job: Job, field: str) -> job_pb2.TaskInfo | None:
+    task = job.current_task
+    if task is None:
+        return None
+    return job_pb2.TaskInfo(
+        attempt=int32(task.attempt, field=f"{field}.current_task.attempt"),
+        fence=int64(task.fence, field=f"{field}.current_task.fence"),
+        worker_name=task.worker_name,
+    )
+
+
+def _attempt_to_wire(attempt: JobAttempt, field: str) -> job_pb2.Attempt:
+    return job_pb2.Attempt(
+        attempt=int32(attempt.attempt, field=f"{field}.attempt"),
+        fence=int64(attempt.fence, field=f"{field}.fence"),
+        worker_name=attempt.worker_name,
+        session_id=attempt.session_id,
+        claim_time=_time(attempt.claimed_at),
+        start_time=_time(attempt.started_at),
+        end_time=_time(attempt.ended_at),
+        outcome=job_pb2.AttemptOutcome.ValueType(int(attempt.outcome)),
+        error=_error_to_wire(attempt.error, f"{field}.error"),
+        progress=_progress_to_wire(attempt.progress),
+        item_error_count=int64(attempt.item_error_count, field=f"{field}.item_error_count"),
+    )
+
+
+def _log_entry_to_wire(entry: LogEntry) -> job_pb2.LogEntry:
+    message = log_entry_to_wire(entry)
+    message.number, message.attempt = entry.number, entry.attempt
+    return message
+
+
+def _error_to_wire(error: JobError | None, field: str) -> job_pb2.JobError | None:
+    if error is None:
+        return None
+    return job_pb2.JobError(
+        kind=job_pb2.FailureKind.ValueType(int(error.kind)),
+        code=error.code,
+        message=error.message,
+        details=None if error.details is None else struct_to_wire(error.details, field=f"{field}.details"),
+        retryable=error.retryable,
+        attempt=int32(error.attempt, field=f"{field}.attempt"),
+        stack=error.stack,
+    )
+
+
+def _progress_to_wire(progress: Progress) -> job_pb2.Progress | None:
+    if progress == _NO_PROGRESS:
+        return None
+    message = progress_to_wire(progress)
+    if progress.updated_at is not None:
+        message.update_time.CopyFrom(time_to_wire(progress.updated_at))
+    return message
+
+
+def _time(moment: datetime | None) -> Timestamp | None:
+    return None if moment is None else time_to_wire(moment)
+
+
+def _span(span: timedelta | None) -> Duration | None:
+    return None if span is None else duration_to_wire(span)
