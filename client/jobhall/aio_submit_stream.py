@@ -37,7 +37,8 @@ class AsyncSubmitStream:
         )
         self._endpoint = endpoint
         self._policy = policy
-        self._queue: SubmitQueue[asyncio.Future[Submitted]] = SubmitQueue(asyncio.Event())
+        self._filled = asyncio.Event()
+        self._queue: SubmitQueue[asyncio.Future[Submitted]] = SubmitQueue(self._filled)
         self._runner: asyncio.Task[None] | None = None
 
     async def submit(self, job_type: str, parameters: Any = None, **options: Unpack[SubmitOptions]) -> Submitted:
@@ -79,7 +80,7 @@ class AsyncSubmitStream:
         """Keeps a stream open while there is something to send; one that broke is opened again after a while."""
         failures = 0
         while True:
-            await self._queue.filled.wait()
+            await self._filled.wait()
             answered = self._queue.answered
             error = await self._run_one_stream()
             failures = 1 if self._queue.answered > answered else failures + 1
@@ -107,7 +108,7 @@ class AsyncSubmitStream:
 
     async def _write(self, stream: _Stream) -> None:
         while True:
-            await self._queue.filled.wait()
+            await self._filled.wait()
             request = self._queue.next_request()
             if request is None:
                 continue

@@ -64,7 +64,9 @@ class _Coder:
 
     def reads(self, value: Any) -> bool:
         """Whether the value has one of its forms; in Python, not in JSON, true is a number."""
-        return isinstance(value, self.forms) and (type(value) is not bool or not {bool, object}.isdisjoint(self.forms))
+        if isinstance(value, bool):
+            return not {bool, object}.isdisjoint(self.forms)
+        return isinstance(value, self.forms)
 
     def read(self, value: Any, path: str, problems: _Problems) -> Any:
         """The value decoded, or a problem."""

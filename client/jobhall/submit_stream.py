@@ -81,6 +81,7 @@ class SubmitStream:
         wait(pending)
 
     def __enter__(self) -> Self:
+        self._closed.clear()
         self._runner = threading.Thread(target=self._run, name="jobhall-submits", daemon=True)
         self._runner.start()
         return self

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Ma
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import cached_property
-from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from jobhall.clipping import clip
@@ -24,6 +23,7 @@ from jobhall.limits import (
 )
 from jobhall.log_lines import log_level, log_line
 from jobhall.model import FileInfo, ItemError, Progress, TraceContext
+from jobhall.progress_checks import check_progress
 from jobhall.states import LogLevel
 from jobhall.tracking import Counting, track, track_async
 from jobhall.v1.task_pb2 import TaskCheckpoint, TaskUpdate
@@ -264,7 +264,7 @@ class Task:
             unit=before.unit if unit is None else clip(unit, UNIT_BYTES_MAX),
             details=before.details if details is None else details,
         )
-        _check_progress(progress)
+        check_progress(progress)
         # Made here, so that what cannot be said raises in the handler, which may also change its details afterwards.
         message_to_send = progress_to_wire(progress)
         _check_bytes("details", message_to_send.details, PROGRESS_DETAILS_BYTES_MAX)
@@ -384,21 +384,6 @@ def _delay(name: str, delay: float | timedelta | None) -> timedelta | None:
     if span < timedelta(0):
         raise ValueError(f"{name} is {span}; it is not negative")
     return span
-
-
-def _check_progress(progress: Progress) -> None:
-    done, well, badly = progress.items_processed, progress.items_succeeded, progress.items_failed
-    if min(done, well, badly, progress.items_total or 0, progress.step_index, progress.step_count) < 0:
-        raise ValueError(f"progress: counts are not negative: {progress}")
-    if well + badly > done:
-        raise ValueError(f"progress: succeeded {well} + failed {badly} is more than processed {done}")
-    if progress.items_total is not None and done > progress.items_total:
-        raise ValueError(f"progress: processed {done} is more than total {progress.items_total}")
-    if progress.step_count and progress.step_index > progress.step_count:
-        raise ValueError(f"progress: step {progress.step_index} of {progress.step_count}")
-    percent = progress.percent
-    if percent is not None and not (isfinite(percent) and 0 <= percent <= 100):
-        raise ValueError(f"progress: percent is {percent}; it goes from 0 to 100")
 
 
 def _check_bytes(name: str, message: Any, bytes_max: int) -> None:

@@ -13,14 +13,10 @@ from jobhall.model_admin import ApiKey, AuditEntry, ImportedJob
 from jobhall.model_insight import JobAttempt
 from jobhall.v1 import admin_service_pb2, job_pb2
 from jobhall.wire import (
-    item_error_from_wire,
     item_error_to_wire,
-    job_from_wire,
-    log_entry_from_wire,
     log_entry_to_wire,
     progress_to_wire,
 )
-from jobhall.wire_insight import attempt_from_wire
 from jobhall.wire_submissions import access_control_to_wire, retry_policy_to_wire
 from jobhall.wire_values import (
     duration_to_wire,
@@ -43,16 +39,6 @@ def imported_job_to_wire(imported: ImportedJob, *, field: str = "jobs[0]") -> ad
         attempts=[_attempt_to_wire(attempt, f"{field}.attempts[{place}]") for place, attempt in attempts],
         log_entries=[_log_entry_to_wire(entry) for entry in imported.log_entries],
         item_errors=[item_error_to_wire(error) for error in imported.item_errors],
-    )
-
-
-def imported_job_from_wire(message: admin_service_pb2.ImportedJob) -> ImportedJob:
-    """The job as somebody brought it in."""
-    return ImportedJob(
-        job=job_from_wire(message.job),
-        attempts=tuple(attempt_from_wire(attempt) for attempt in message.attempts),
-        log_entries=tuple(log_entry_from_wire(entry) for entry in message.log_entries),
-        item_errors=tuple(item_error_from_wire(error) for error in message.item_errors),
     )
 
 

@@ -1,10 +1,8 @@
 """Seed 002, a job library inside a web application: what it documents, in its order; its routes are an example's."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from time import monotonic
 from typing import Any
 
@@ -21,43 +19,11 @@ from jobhall import (
     reports,
 )
 from jobhall.errors import JobTypeNotFoundError, WorkerNotFoundError
-from tests.support.library_scene import SOON, Rotate, Scene, library_program, library_server, reaches, worker_of
+from tests.support.library_scene import SOON, Rotate, Scene, library_program, reaches, worker_of
 from tests.support.processes import Processes, Server
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
-
-_rooms = count(1)
-
-
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
-    with Processes(tmp_path_factory.mktemp("seed_002")) as processes:
-        yield processes
-
-
-@pytest.fixture(scope="module")
-def server(processes: Processes) -> Server:
-    """One for all tests here, each of which has a room of its own. Its threshold for dead workers is a second."""
-    return library_server(processes)
-
-
-@pytest.fixture
-def client(server: Server) -> Iterator[Client]:
-    with Client(server.address) as client:
-        yield client
-
-
-@pytest.fixture
-def room() -> str:
-    return f"room_{next(_rooms)}"
-
-
-@pytest.fixture
-def vis(client: Client, room: str) -> Iterator[Scene]:
-    with JobManager(client, namespace=room) as jobs:
-        jobs.context = vis = Scene(jobs)
-        yield vis
 
 
 # --- its REST endpoints ---
@@ -266,10 +232,10 @@ def test_a_worker_is_alive_while_its_last_heartbeat_is_within_the_threshold(clie
 
 
 def test_a_running_job_whose_worker_is_dead_is_marked(
-    client: Client, processes: Processes, server: Server, room: str
+    client: Client, processes: Processes, library: Server, room: str
 ) -> None:
     """The threshold is `session_ttl_seconds`, a setting. A job that may be tried again goes to another worker."""
-    program = library_program(processes, server, room, "run")
+    program = library_program(processes, library, room, "run")
     once = client.jobs.submit("Slow", {}, namespace=room, max_attempts=1)
     reaches(client, once.id, JobState.RUNNING)
     program.kill()

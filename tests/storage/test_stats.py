@@ -14,11 +14,13 @@ from jobhall.states import TERMINAL_STATES, JobState
 from jobhall_server.domain import moves
 from jobhall_server.domain.access import ANYBODY, Principal
 from jobhall_server.domain.batch import COUNTED_STATES, Counts, NewBatch
+from jobhall_server.domain.imports import settled
 from jobhall_server.domain.job import JobRecord, Lease, NewJob
 from jobhall_server.domain.progress import Progress
-from jobhall_server.hall.store import Group, Unit, Want
+from jobhall_server.hall.store import Group, Home, Unit, Want
 from tests.storage.test_group_properties import STEPS, acting, open_session, take
 from tests.support.groups import Groups, groups_in_memory
+from tests.support.job_views import job_view
 from tests.support.stores import START_US, Act, Floor, SetClock, claim_unit
 
 MINUTE_US = 60_000_000
@@ -36,9 +38,13 @@ submits = st.tuples(st.just("submit"), st.integers(0, 2), st.integers(0, 2), st.
 claims = st.tuples(st.just("claim"), st.integers(1, 4))
 removals = st.tuples(st.sampled_from(["delete", "purge"]), st.integers(0, 9))
 reports = st.tuples(st.just("report"), st.integers(0, 9), st.integers(0, 5), st.integers(0, 5))
+ENDED_US = START_US - 5
+imports = st.tuples(
+    st.just("import"), st.integers(0, 2), st.integers(0, 2), st.sampled_from([s for s in COUNTED_STATES if not s.held])
+)
 failures = st.tuples(st.just("submit and raise"), st.integers(0, 2), st.integers(0, 2))
 histories = st.lists(
-    st.lists(st.one_of(submits, claims, steps, steps, removals, reports, failures), min_size=1, max_size=6),
+    st.lists(st.one_of(submits, imports, claims, steps, steps, removals, reports, failures), min_size=1, max_size=6),
     min_size=1,
     max_size=8,
 )
@@ -73,6 +79,8 @@ class Kept:
         match act:
             case "submit", batch, whose, scheduled:
                 return Act(self._submit(batch, whose, scheduled=scheduled))
+            case "import", batch, whose, state:
+                return Act(self._import(batch, whose, state))
             case "submit and raise", batch, whose:
                 return Act(_raising(self._submit(batch, whose)))
             case "claim", count:
@@ -96,6 +104,29 @@ class Kept:
             schedule_at=START_US * 2 if scheduled else None,
         )
         return lambda group: group.insert_job(new)
+
+    def _import(self, batch: int, whose: int, state: JobState) -> Callable[[Group], object]:
+        self.jobs += 1
+        owner, organization_id = WHOSE[whose]
+        job = job_view(
+            state,
+            job_id=f"{self.jobs:032x}",
+            owner=owner,
+            organization_id=organization_id,
+            started_at=ENDED_US,
+            ended_at=ENDED_US if state.terminal else None,
+            schedule_at=START_US * 2,
+            fence=1,
+        )
+        told = Progress(total=7, processed=2)
+        home = Home(1, 1, self.batches[batch])
+
+        def decide(group: Group) -> None:
+            arrived, attempts = settled(job, [], group.now)
+            record = group.import_job(arrived, attempts, home)
+            group.save_progress(record.key, 1, told)
+
+        return decide
 
     def _on_a_job(self, key: int, act: tuple[Any, ...]) -> Callable[[Group], object]:
         def decide(group: Group) -> None:
@@ -186,6 +217,8 @@ def _raising(decide: Callable[[Group], object]) -> Callable[[Group], None]:
 @example([[("step", 3, "fail", 3), ("step", 3, "retry", 2)]])
 # A job that is as new as what moves it: its record does not know yet where it is counted.
 @example([[("submit", 1, 0, False), ("claim", 1), ("step", 0, "cancel", 2)], [("step", 0, "fall_due", 2)]])
+# What comes from elsewhere ended there, and goes on here.
+@example([[("import", 1, 0, JobState.FAILED)], [("step", 6, "retry", 2), ("import", 2, 1, JobState.COMPLETED)]])
 @example([[("submit", 1, 0, True)], [("step", 0, "cancel", 2), ("step", 0, "retry", 2), ("step", 0, "cancel", 2)]])
 def test_the_counters_are_what_counting_the_jobs_would_say(history: list[list[tuple[Any, ...]]]) -> None:
     with groups_in_memory() as groups:

@@ -9,7 +9,7 @@ from tests.support.processes import Processes, Program, Server
 from tests.support.waiting import eventually
 
 SOON: Final = 10.0
-ACCEPT_SECONDS: Final = 1.0
+ACCEPT_SECONDS: Final = 2.0
 
 
 @dataclass

@@ -221,7 +221,11 @@ def test_workers_are_seen_and_sent_away(client: Client, worker: Worker) -> None:
     read = client.workers.get(listed.id)
     leaving = client.workers.drain(read.id, timeout=60, reason="deploy")
     client.jobs.cancel_job(held.id, grace=5)
-    eventually(lambda: not list(client.workers.list(name=worker.name)), within=WAIT_SECONDS, what="the worker has left")
+    eventually(
+        lambda: read.id not in [seen.id for seen in client.workers.list()],
+        within=WAIT_SECONDS,
+        what="the worker has left",
+    )
 
     assert (read.state, read.held_count, set(read.job_types)) == (WorkerState.ATTACHED, 1, set(worker.job_types))
     assert leaving.state is WorkerState.DRAINING

@@ -229,7 +229,7 @@ def test_parameters_that_json_cannot_say_are_refused_by_name() -> None:
     with fake_server() as server, pytest.raises(FieldInvalidError, match="NaN") as caught:
         server.client.jobs.submit("resize", {"width": float("nan")})
 
-    assert caught.value.violations[0].field == "job.parameters"
+    assert caught.value.violations[0].field == "job.parameters.width"
 
 
 @pytest.mark.parametrize("options", [{"priority": 2**31}, {"max_attempts": -(2**31) - 1}])

@@ -240,11 +240,6 @@ def test_nothing_of_the_model_can_be_changed() -> None:
             setattr(value, name, "other")
 
 
-def test_every_public_name_is_there() -> None:
-    for name in jobhall.__all__:
-        assert getattr(jobhall, name).__doc__, name
-
-
 def test_a_name_that_is_not_there_is_a_plain_attribute_error() -> None:
     with pytest.raises(AttributeError, match="Clint"):
-        jobhall.Clint  # noqa: B018
+        jobhall.Clint  # type: ignore[attr-defined]  # noqa: B018

@@ -24,8 +24,9 @@ from jobhall import (
 )
 from jobhall.calls import SubmitOptions
 from jobhall.errors import FieldInvalidError
-from jobhall.v1 import batch_pb2, job_pb2, job_service_pb2, job_type_pb2, worker_service_pb2
+from jobhall.v1 import admin_service_pb2, batch_pb2, job_pb2, job_service_pb2, job_type_pb2, worker_service_pb2
 from jobhall.wire import item_error_from_wire, job_from_wire, log_entry_from_wire
+from jobhall.wire_admin import api_key_from_wire, audit_entry_from_wire
 from jobhall.wire_batches import batch_from_wire
 from jobhall.wire_insight import attempt_from_wire, explanation_from_wire, stats_from_wire
 from jobhall.wire_submissions import submission_from_wire, submission_to_wire
@@ -82,6 +83,8 @@ READERS: list[tuple[type[Message], Callable[[Any], Any]]] = [
     (job_service_pb2.JobExplanation, explanation_from_wire),
     (worker_service_pb2.ClaimTasksResponse, claim_from_wire),
     (worker_service_pb2.HeartbeatResponse, heartbeat_from_wire),
+    (admin_service_pb2.ApiKey, api_key_from_wire),
+    (admin_service_pb2.AuditEntry, audit_entry_from_wire),
 ]
 NOT_READ = {"number"}
 """Of a progress: it counts the reports of one task, and is nobody's business but its server's."""

@@ -56,7 +56,9 @@ def sync_folder(path: Path) -> None:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Keeps others out; ArchiveError where somebody is in. The lock ends with its process, however that ends."""
-    with clearly(path), path.open("wb") as file:
+    with clearly(path):
+        file = path.open("wb")
+    with file:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -62,8 +62,9 @@ class Archive:
             for folder in (self._aside, self._types, self._batches, *self._folders.values()):
                 folder.mkdir(exist_ok=True)
         with locked(self.directory / ".lock"):
-            for left_over in self._aside.iterdir():
-                left_over.unlink()
+            with clearly(self._aside):
+                for left_over in self._aside.iterdir():
+                    left_over.unlink()
             write_document(self._mark, {"version": _VERSION}, aside=self._aside)
             self._touched.add(self.directory)
             yield

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from jobhall.limits import NAMESPACE_DEFAULT
 from jobhall.model import Job, Progress
 from jobhall.model_insight import JobCounts
+from jobhall.plain import Plain
 from jobhall.states import WAITING_STATES, JobState
 from jobhall.statuses import QueueStatus
 from jobhall.task import Task
@@ -56,7 +57,7 @@ def task_progress(fields: ProgressFields) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueProgress:
+class QueueProgress(Plain):
     """How far a job has come, in the words of `update_job_progress`."""
 
     percentage: float | None = None
@@ -72,7 +73,7 @@ class QueueProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueJob:
+class QueueJob(Plain):
     """A job as it was when it was read; `jobhall.Client.jobs.get_job` tells more of it."""
 
     id: str
@@ -107,7 +108,7 @@ class QueueJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatusCounts:
+class StatusCounts(Plain):
     """How many jobs there are of each status."""
 
     pending: int = 0

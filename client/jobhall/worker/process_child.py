@@ -71,7 +71,7 @@ class _Child:
         os.setpgid(0, 0)
         signal.signal(signal.SIGINT, _ignore)
         signal.signal(signal.SIGTERM, self._interrupt)
-        os.register_at_fork(after_in_child=_obey_all)
+        os.register_at_fork(before=_block_sigterm, after_in_parent=_unblock_sigterm, after_in_child=_obey_all)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         if sys.stderr is not None:
             faulthandler.enable()
@@ -135,9 +135,9 @@ class _Child:
         except (EOFError, OSError):
             self._orders.put(None)
             self._stop(Stop(StopCause.WORKER_STOPS, "the worker's process has ended", stopping=True))
-            # Nobody is left to kill it, or to hear of its end.
+            # Nobody is left to kill it, with what its handlers forked, or to hear of its end.
             threading.Event().wait(self._kill_after_seconds)
-            os._exit(1)
+            os.killpg(0, signal.SIGKILL)
 
     def _check_parent(self) -> None:
         if os.getppid() != self._parent:
@@ -205,9 +205,18 @@ class _ToTheWorker(QueueHandler):
 
 
 def _obey_all() -> None:
-    """A pool that a handler forks ends its workers by SIGTERM."""
+    """What a handler forks, such as a pool's workers, is ended by SIGTERM, which may come at once."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    _unblock_sigterm()
+
+
+def _block_sigterm() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _unblock_sigterm() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:

@@ -1,8 +1,7 @@
 """Seed 002, a job library: the first half of its client, a dict of classes, in the order of its own example."""
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
-from itertools import count
 
 import pytest
 
@@ -13,43 +12,9 @@ from tests.support.library_scene import (
     Extension,
     Rotate,
     Scene,
-    library_server,
 )
-from tests.support.processes import Processes, Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
-
-_rooms = count(1)
-
-
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
-    with Processes(tmp_path_factory.mktemp("seed_002")) as processes:
-        yield processes
-
-
-@pytest.fixture(scope="module")
-def server(processes: Processes) -> Server:
-    """One for all tests here, each of which has a room of its own."""
-    return library_server(processes)
-
-
-@pytest.fixture
-def client(server: Server) -> Iterator[Client]:
-    with Client(server.address) as client:
-        yield client
-
-
-@pytest.fixture
-def room() -> str:
-    return f"room_{next(_rooms)}"
-
-
-@pytest.fixture
-def vis(client: Client, room: str) -> Iterator[Scene]:
-    with JobManager(client, namespace=room) as jobs:
-        jobs.context = vis = Scene(jobs)
-        yield vis
 
 
 # --- 1. the registry, a dict ---
