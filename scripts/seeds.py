@@ -15,6 +15,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from jobhall import (
+    FailureKind,
+    Job,
+    JobError,
+    JobState,
+    OperationStatus,
+    ProcessingStatus,
+    QueueStatus,
+    StatusView,
+    TaskStatus,
+    UploadStatus,
+)
 from scripts import seed_names
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +44,16 @@ KINDS = {
     "practices": "Practices and examples",
 }
 
+VIEWS: tuple[type[StatusView], ...] = (OperationStatus, UploadStatus, TaskStatus, QueueStatus, ProcessingStatus)
+_OURS = re.compile(r"`((?:jobhall\w*|client|[A-Z]\w+)(?:\.\w+)+)")
+_APIS = {
+    "jobs": "JobsApi",
+    "batches": "BatchesApi",
+    "types": "JobTypesApi",
+    "workers": "WorkersApi",
+    "admin": "AdminApi",
+}
+
 HEAD = """\
 # Coming from elsewhere
 
@@ -39,6 +61,11 @@ HEAD = """\
 
 Five descriptions of job systems stood at the beginning of jobhall. If you know one of them, here is what its words are
 called here. Each line is shown by a test, which the inventory names.
+
+`client` is a `jobhall.Client`; `jobhall.AsyncClient` has the same methods, to be awaited. `Job`, `JobType` and the other
+classes are of the package `jobhall`, unless more is said. Words in capitals are states of a job, [drawn here](states.md).
+Each of the five has statuses of its own for them, which read a job and name jobs in lists: `OperationStatus.of(job)`,
+`client.jobs.list_jobs(status=OperationStatus.FAILURE)`.
 """
 
 
@@ -93,8 +120,8 @@ def faults_of(seed: Seed) -> Iterator[str]:
     for entry in seed.entries:
         if not _test_exists(entry.test):
             yield f"{seed.key}: {entry.name}: there is no test {entry.test}"
-        for name in re.findall(r"`(jobhall\w*(?:\.\w+)+)", entry.ours):
-            if not _resolves(name):
+        for name in _OURS.findall(entry.ours):
+            if not _resolves(_in_full(name)):
                 yield f"{seed.key}: {entry.name}: there is no {name}"
     path = DOCUMENTS / seed.document
     if path.exists():
@@ -119,7 +146,7 @@ def compared(seed: Seed, text: str) -> Iterator[str]:
 
 def page(seeds: list[Seed]) -> str:
     """The whole page, as it stands in docs/."""
-    lines = [HEAD]
+    lines = [HEAD, *_statuses(), ""]
     for seed in seeds:
         lines += [f"## {seed.title}", "", seed.about.strip(), ""]
         for kind, title in KINDS.items():
@@ -127,6 +154,19 @@ def page(seeds: list[Seed]) -> str:
             if rows:
                 lines += [f"| {title.lower()} there | here |", "|---|---|", *rows, ""]
     return "\n".join(lines)
+
+
+def _statuses() -> Iterator[str]:
+    """The table of what each view calls each state; FAILED has two rows, since one view tells its kinds apart."""
+    yield f"| state | {' | '.join(f'`{view.__name__}`' for view in VIEWS)} |"
+    yield f"|{'---|' * (len(VIEWS) + 1)}"
+    for state in filter(None, JobState):
+        kinds = {"": None}
+        if state is JobState.FAILED:
+            kinds = {" by its own code": FailureKind.APPLICATION, " otherwise": FailureKind.TIMEOUT}
+        for how, kind in kinds.items():
+            job = Job(id="", namespace="", job_type="", state=state, error=JobError(kind=kind) if kind else None)
+            yield f"| {state.name}{how} | {' | '.join(view.of(job) for view in VIEWS)} |"
 
 
 def _seed(key: str, table: dict[str, Any]) -> Seed:
@@ -152,6 +192,14 @@ def _functions(path: Path) -> frozenset[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
     return frozenset(node.name for node in ast.walk(tree) if isinstance(node, kinds) and node.name.startswith("test_"))
+
+
+def _in_full(name: str) -> str:
+    """`client.jobs.submit` and `Job.id` are names of ours too, as a program has them after its import."""
+    first, *rest = name.split(".")
+    if first == "client":
+        return ".".join(("jobhall", "client", _APIS.get(rest[0], rest[0]), *rest[1:]))
+    return name if first.startswith("jobhall") else f"jobhall.{name}"
 
 
 def _resolves(name: str) -> bool:

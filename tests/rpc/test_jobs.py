@@ -3,9 +3,8 @@
 import asyncio
 import uuid
 
-from jobhall.errors import ApiError, Code
+from jobhall.errors import Code
 from jobhall.limits import PAYLOAD_BYTES_MAX
-from jobhall.v1 import admin_service_pb2 as admin_pb
 from jobhall.v1 import job_pb2
 from jobhall.v1 import job_service_pb2 as pb
 from tests.support.calls import RawWorker, get, refusal, register, submission, submit
@@ -216,9 +215,3 @@ async def test_an_unknown_type_is_refused_with_the_nearest_one(server: Running) 
 
     assert error.metadata["nearest"] == "resize"
     assert "did you mean 'resize'?" in error.message
-
-
-async def test_a_call_that_is_not_built_yet_says_so(server: Running) -> None:
-    error: ApiError = await refusal(server.admin.ImportJobs(admin_pb.ImportJobsRequest()))
-
-    assert (error.code, error.reason) == (Code.UNIMPLEMENTED, "")

@@ -9,6 +9,7 @@ from jobhall.v1 import batch_service_pb2, batch_service_pb2_grpc, job_pb2
 from jobhall.v1 import job_service_pb2 as pb
 from tests.support.calls import RawWorker, get, refusal, register, submission, submit
 from tests.support.servers import Running
+from tests.support.unary_calls import fail
 
 
 async def listed(server: Running, text: str = "", **fields: Any) -> list[str]:
@@ -27,6 +28,19 @@ def written(job: job_pb2.Job, name: str, seconds: float = 0) -> str:
     """The time in that field, so many seconds later, as a filter has it."""
     us = getattr(job, name).ToMicroseconds() + round(seconds * 1e6)
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)).isoformat()
+
+
+async def test_a_list_says_by_kind_and_code_how_a_job_failed(server: Running) -> None:
+    await register(server)
+    job = await submit(server, max_attempts=2)
+    waiting = await fail(server, code="BROKEN", message="in many words", retry_delay={"seconds": 3600})
+
+    [brief] = (await server.jobs.ListJobs(pb.ListJobsRequest())).jobs
+
+    assert (waiting.error.message, job.HasField("error")) == ("in many words", False)
+    assert brief.error == job_pb2.JobError(kind=job_pb2.FAILURE_KIND_APPLICATION, code="BROKEN")
+    await server.jobs.CancelJob(pb.CancelJobRequest(job_id=job.id))
+    assert not (await server.jobs.ListJobs(pb.ListJobsRequest())).jobs[0].HasField("error")
 
 
 async def test_each_condition_of_a_filter_finds_its_jobs_and_no_others(server: Running) -> None:

@@ -1,5 +1,6 @@
 """Seed 002, a job library: its stream of tasks from its begin to its end, and what happens to it meanwhile."""
 
+import signal
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,6 +16,7 @@ from tests.support.library_scene import (
     Rotate,
     Scene,
     library_program,
+    reaches,
     worker_of,
 )
 from tests.support.processes import Processes, Server
@@ -81,6 +83,22 @@ def test_a_program_that_ends_with_a_task_in_hand_gives_it_back(
 
     assert f"given {job.id}" in program.output
     assert client.jobs.get_job(job.id).state is JobState.PENDING
+
+
+def test_ctrl_c_in_the_midst_of_a_task_gives_it_back(
+    client: Client, processes: Processes, library: Server, room: str
+) -> None:
+    """It ends the program, as it would anywhere else; the attempt is not spent."""
+    program = library_program(processes, library, room, "run")
+    job = client.jobs.submit("Slow", {}, namespace=room, max_attempts=1)
+    program.says("begun")
+    reaches(client, job.id, JobState.RUNNING)
+
+    assert program.stop(signal.SIGINT) == 0
+
+    assert "interrupted" in program.output
+    given_back = client.jobs.get_job(job.id)
+    assert (given_back.state, given_back.attempt) == (JobState.PENDING, 0)
 
 
 def test_a_signal_stops_a_loop_that_waits(processes: Processes, library: Server, room: str) -> None:

@@ -139,21 +139,30 @@ def test_an_export_takes_the_conditions_of_a_list(hall: Hall, client: Client) ->
     assert [it.name for it in Archive(hall.folder / "jobs").types()] == ["resize"]
 
 
-def test_more_jobs_than_a_page_come_with_their_events(hall: Hall, client: Client, other: Hall) -> None:
+def test_more_jobs_than_a_page_come_in_their_order_however_often_it_was_killed(
+    hall: Hall, client: Client, other: Hall
+) -> None:
     client.types.register("parked")
     ids = [job.id for _ in range(2) for job in client.jobs.submit_many([Submission("parked")] * 600)]
-
-    exported = hall.run("export", "jobs", "--json")
-    brought = other.run("import", "jobs", "--json")
-
-    assert json.loads(exported.stdout)["jobs"] == json.loads(brought.stdout)["jobs"] == 1200
     archive = Archive(hall.folder / "jobs")
-    events = {it.job.id: [event.event_type.name for event in it.events] for it in archive.jobs()}
-    assert events == {job_id: ["SUBMITTED"] for job_id in ids}
+
+    export = hall.start("export", "export", "jobs")
+    eventually(lambda: len(files_of(archive.directory)) > 100, within=WITHIN, what="some jobs are written")
+    export.kill()
+    assert 100 < len([it.job.id for it in archive.jobs()]) < len(ids)
+    exported = hall.run("export", "jobs", "--json")
     with Client(other.address) as there:
-        assert [job.id for job in there.jobs.list_jobs(order_by="create_time")] == [
-            job.id for job in client.jobs.list_jobs(order_by="create_time")
-        ]
+        bring = other.start("import", "import", "jobs")
+        eventually(lambda: there.jobs.stats().total.total, within=WITHIN, what="some jobs are imported")
+        bring.kill()
+        brought = other.run("import", "jobs", "--json", "--skip-existing")
+
+        assert json.loads(exported.stdout)["jobs"] == len(ids)
+        counts = json.loads(brought.stdout)
+        assert counts["jobs"] + counts["skipped"] == len(ids)
+        events = {it.job.id: [event.event_type.name for event in it.events] for it in archive.jobs()}
+        assert events == {job_id: ["SUBMITTED"] for job_id in ids}
+        assert [job.id for job in there.jobs.list_jobs(order_by="create_time")] == ids
 
 
 def test_the_files_are_for_jq(hall: Hall, client: Client) -> None:
@@ -234,6 +243,26 @@ def test_a_dry_run_checks_all_and_stores_nothing(hall: Hall, client: Client, oth
 
 
 # --- what does not fit ---
+
+
+def test_a_job_whose_type_is_gone_is_exported_with_a_warning(hall: Hall, client: Client, other: Hall) -> None:
+    client.types.register("gone")
+    job_id = client.jobs.submit("gone").id
+    client.jobs.cancel_job(job_id)
+    client.types.delete("gone")
+
+    exported = hall.run("export", "jobs")
+    refused = other.run("import", "jobs")
+    with Client(other.address) as there:
+        there.types.register("gone")
+    brought = other.run("import", "jobs")
+
+    assert exported.stdout == "exported 1 job, 0 of them moved, 0 job types, 0 batches\n"
+    assert exported.stderr == (
+        "jobhall: job type gone is not registered any more: register it again before an import\n"
+    )
+    assert (refused.returncode, "JOB_TYPE_NOT_FOUND" in refused.stderr) == (4, True)
+    assert brought.stdout == "imported 1 job, 0 job types, 0 batches\n"
 
 
 def test_of_a_log_that_is_too_long_for_a_request_the_newest_lines_come(hall: Hall, client: Client) -> None:

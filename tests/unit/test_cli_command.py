@@ -136,6 +136,7 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
         ("worker run no_such_module_anywhere:worker", "no module 'no_such_module_anywhere'"),
         ("worker run json:no_such_thing", "has no 'no_such_thing'"),
         ("worker run json:dumps", "is no Worker but function"),
+        ("worker run tasks:worker --processes 0", "--processes: 0 is not from 1 to"),
     ],
 )
 def test_a_wrong_line_is_one_line_and_exit_code_2(line: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:

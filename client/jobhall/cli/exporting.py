@@ -88,6 +88,7 @@ class _Exporter:
     archive: Archive
     jobs: int = 0
     moved: int = 0
+    asked_types: set[tuple[str, str]] = field(default_factory=set)
     types: set[tuple[str, str]] = field(default_factory=set)
     batches: set[str] = field(default_factory=set)
 
@@ -145,13 +146,16 @@ class _Exporter:
             self.batches.add(job.batch_id)
 
     def _write_type(self, namespace: str, name: str) -> None:
-        if (namespace, name) in self.types:
+        if (namespace, name) in self.asked_types:
             return
-        self.types.add((namespace, name))
+        self.asked_types.add((namespace, name))
         try:
-            self.archive.write_type(self.client.types.get(name, namespace=namespace))
+            it = self.client.types.get(name, namespace=namespace)
         except JobTypeNotFoundError:
             _warn(f"job type {name} is not registered any more: register it again before an import")
+            return
+        self.archive.write_type(it)
+        self.types.add((it.namespace, it.name))
 
 
 def _read_whole(client: Client, job_id: str, spool: EventSpool) -> ArchivedJob:

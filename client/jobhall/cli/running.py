@@ -46,6 +46,8 @@ def run(
       jobhall worker run tasks:worker --processes 4
       jobhall worker run tasks:worker --health-listen 127.0.0.1:8080
     """
+    if processes is not None and not 1 <= processes <= CAPACITY_MAX:
+        raise UsageError(f"--processes: {processes} is not from 1 to {CAPACITY_MAX}")
     # Before the module is imported: a worker may look at them when it is made.
     if context.address is not None:
         os.environ[ADDRESS_VARIABLE] = context.address
@@ -55,10 +57,7 @@ def run(
     # Who runs a worker wants to see it connect; a module that set up logging of its own keeps it.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     loaded.health_listen = health_listen or loaded.health_listen
-    if processes is not None:
-        if not 1 <= processes <= CAPACITY_MAX:
-            raise UsageError(f"--processes is {processes}; it goes from 1 to {CAPACITY_MAX}")
-        loaded.processes = processes
+    loaded.processes = processes or loaded.processes
     print(f"worker {loaded.name} serves {', '.join(loaded.job_types)}; Ctrl-C stops it", file=sys.stderr, flush=True)
     loaded.run()
     return Exit.OK

@@ -201,7 +201,7 @@ class TaskStream(Iterator[StreamTask]):
         if session is None:
             self._open(public)
         elif self._served[public]:
-            pass
+            session.io.introduce(self._introduction(public))
         else:
             # A worker that serves nothing is none.
             del self._sessions[public]

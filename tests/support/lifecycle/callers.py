@@ -45,6 +45,18 @@ class Jobs:
         job.enter(now)
         return Answer.OK
 
+    def bring_in(self, job: ModelJob) -> Answer:
+        """From elsewhere, as it was there; one that has ended holds no key."""
+        if job.unique is not None and job.state not in TERMINAL_STATES:
+            if self._holder(job) is not None:
+                return Answer.UNIQUE_KEY_TAKEN
+            self.holders[job.queue, job.unique] = job
+        self.submitted += 1
+        job.order = self.submitted
+        self.jobs[job.job_id] = job
+        job.held_back = job.member and not self.active
+        return Answer.OK
+
     def _holder(self, job: ModelJob) -> ModelJob | None:
         """The other job that has its unique key: one that has not ended, since no window is asked for here."""
         holder = self.holders.get((job.queue, job.unique or ""))

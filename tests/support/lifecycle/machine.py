@@ -9,7 +9,8 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from jobhall.states import TERMINAL_STATES, AttemptOutcome, EventType, FailureKind, JobState
 from jobhall_server.domain.batch import COUNTED_STATES, NewBatch
 from jobhall_server.hall.leases import FallDue, Fallen
-from tests.support.lifecycle.clients import BATCH_ID, KIND, Clients
+from tests.support.lifecycle.clients import BATCH_ID, KIND
+from tests.support.lifecycle.imports import Imports
 from tests.support.lifecycle.job import ModelJob
 from tests.support.lifecycle.sessions import CHANCES
 from tests.support.stores import Act
@@ -28,7 +29,7 @@ EVENT_STATES = {
 }
 
 
-class Lifecycle(Clients):
+class Lifecycle(Imports):
     """With time, jobs fall due. Whenever nothing is under way the store is where the model is."""
 
     @initialize(kinds=st.lists(KIND, min_size=2, max_size=5))
