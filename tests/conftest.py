@@ -23,8 +23,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """What is loaded and collected stays until the end, and what a test leaves is small: looking through all of it again
-    and again took a sixth of the time.
+    """What is collected stays until the end, and what a test leaves is small: looking through all of it again and again
+    took a sixth of the time.
     """
     gc.disable()
     try:

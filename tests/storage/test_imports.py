@@ -163,6 +163,33 @@ async def test_units_of_the_same_group_find_it_and_move_it(floor: Floor) -> None
     ]
 
 
+async def test_what_is_submitted_on_both_sides_of_it_in_one_group_is_logged_once_each(floor: Floor) -> None:
+    """The events of submits were numbered by their jobs' keys, which follow each other unless one of an import is
+    between them: the group failed, and went through in halves.
+    """
+    job, news = failed(), [floor.new() for _ in range(2)]
+    units: list[Unit[Any]] = [
+        Act(lambda group: group.insert_job(news[0])),
+        bring(floor, job),
+        Act(lambda group: group.insert_job(news[1])),
+    ]
+
+    for answer in [floor.store.run(unit) for unit in units]:
+        await answer
+
+    events = [(event.number, event.event_type, event.job_id, event.at) for event in await floor.events()]
+    assert sorted(events) == [
+        (number, kind, job_id, START_US)
+        for number, (kind, job_id) in enumerate(((kind, job_id) for _, kind, job_id, _ in events), 1)
+    ]
+    told = {job_id: kind for _, kind, job_id, _ in events}
+    assert told == {
+        news[0].job_id: EventType.SUBMITTED,
+        job.job_id: EventType.IMPORTED,
+        news[1].job_id: EventType.SUBMITTED,
+    }
+
+
 async def test_a_unit_that_raises_brings_nothing(floor: Floor) -> None:
     job = failed()
 

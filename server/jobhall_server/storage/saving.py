@@ -141,11 +141,16 @@ def _insert_jobs(execution: Execution, staged: Staged, number: int) -> None:
     else:
         columns |= _managed(jobs, now) | {name: given[name] for name in _MANAGED}
     insert_columns(execution, statements_write.insert, execution.tables.jobs, columns, same=same)
-    events = statements_write.log_submitted(execution.tables)
-    span = {"first": keys[0], "last": keys[-1]}
     staged.logged.append(keys)
-    written = execution.write(events, base=number, event_type=EventType.SUBMITTED, **span)
-    assert written == len(keys) == keys[-1] - keys[0] + 1, "the keys of a group's new jobs follow each other"
+    first, last, kind = keys[0], keys[-1], EventType.SUBMITTED
+    if last - first + 1 == len(keys):
+        events = statements_write.log_submitted(execution.tables)
+        written = execution.write(events, base=number, event_type=kind, first=first, last=last)
+        assert written == len(keys), "a group's new jobs have keys that no other job has"
+    else:
+        # There are keys of jobs from elsewhere between them.
+        events = statements_jobs.log_as_they_are(execution.tables)
+        execution.write_keys(events, keys, base=number, now=now, event_type=kind, later=0, failed=0)
 
 
 def _managed(jobs: Sequence[NewJob], now: int) -> dict[str, Sequence[Any]]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypedDict, Unpack
 
 from jobhall import AsyncClient, Client, Job, JobState, Worker
 from jobhall.calls import SubmitOptions
+from jobhall.errors import JobTypeNotFoundError
 from jobhall.limits import (
     JOB_TYPE_PREFIX_GLOBAL,
+    JOB_TYPE_PREFIX_OWN,
     NAMESPACE_ANY,
     NAMESPACE_DEFAULT,
     NAMESPACE_GLOBAL,
@@ -65,16 +67,15 @@ class Jobhall:
 
     # --- running workers ---
 
-    def register(self, *served: Worker | str, namespace: str = NAMESPACE_DEFAULT) -> None:
-        """Registers job types by name, or all that a worker serves where it serves them, as if it had been there once:
-        else their submits are refused.
+    def register(self, *served: Worker | Handlers | str, namespace: str = NAMESPACE_DEFAULT) -> None:
+        """Registers job types by name, those of plain handlers, or all that a worker serves where it serves them, as if
+        it had been there once: else their submits are refused. Types that are there already stay as they are.
         """
         for one in served:
-            if isinstance(one, str):
-                self._register(one, namespace)
-                continue
-            for place in one.namespaces:
-                for job_type in one.job_types:
+            places = one.namespaces if isinstance(one, Worker) else (NAMESPACE_ANY,)
+            types = one.job_types if isinstance(one, Worker) else (one,) if isinstance(one, str) else tuple(one)
+            for place in places:
+                for job_type in types:
                     self._register(job_type, namespace if place == NAMESPACE_ANY else place)
 
     def run(
@@ -102,6 +103,7 @@ class Jobhall:
                 self.client,
                 watched,
                 until=until,
+                settle=partial(self.clock.advance, 0),
                 hasty=raise_errors,
                 timeout_seconds=seconds(timeout, field="timeout"),
             )
@@ -119,7 +121,10 @@ class Jobhall:
     ) -> Job:
         """Registers the type, submits one job of it, runs the worker, and returns the job as it is then."""
         __tracebackhide__ = True
-        self.register(job_type, namespace=options.get("namespace") or NAMESPACE_DEFAULT)
+        namespace = options.get("namespace") or NAMESPACE_DEFAULT
+        if not serves(worker, plain(job_type), namespace):
+            raise ValueError(f"nobody would run it: the worker has no handler of {job_type!r} in {namespace!r}")
+        self.register(job_type, namespace=namespace)
         job = self.client.jobs.submit(plain(job_type), parameters, **options)
         self.run(worker)
         return self.client.jobs.get_job(job.id)
@@ -160,7 +165,7 @@ class Jobhall:
         """
         found = self._whole(
             namespace=NAMESPACE_ANY if namespace is None else namespace,
-            job_types=() if job_type is None else (job_type,),
+            job_types=() if job_type is None else (plain(job_type),),
             states=() if state is None else (state,),
             labels=dict(labels or {}),
         )
@@ -233,6 +238,11 @@ class Jobhall:
 
     def _register(self, spec: str, namespace: str) -> None:
         place = NAMESPACE_GLOBAL if spec.startswith(JOB_TYPE_PREFIX_GLOBAL) else namespace
+        with suppress(JobTypeNotFoundError):
+            found = self.client.types.get(plain(spec), namespace=place)
+            # A type of all namespaces is meant by its name alone, but by `private:`, and where there is an own one.
+            if found.namespace == place or not spec.startswith(JOB_TYPE_PREFIX_OWN):
+                return
         self.client.types.register(plain(spec), namespace=place)
 
     @contextmanager
@@ -269,9 +279,9 @@ class Jobhall:
 def _raise_first(watched: WatchedWorker, ended: list[Job]) -> None:
     """What left a handler first; else the failure of a job that no handler's exception explains."""
     __tracebackhide__ = True
-    for task, error in watched.seen.errors:
+    for task, error, frames in watched.seen.errors:
         text = f"the handler of {task.job_type!r} failed, in attempt {task.attempt} of job {task.job_id}"
-        raise AssertionError(f"{text}: {type(error).__name__}: {error}") from error
+        raise AssertionError(f"{text}: {type(error).__name__}: {error}") from error.with_traceback(frames)
     for job in ended:
         if job.state is JobState.FAILED:
             raise AssertionError(f"{line(job)}: {_why(job)}")

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Final, TypeAlias
 
 from jobhall import Client, Job, JobExplanation, JobState, Task, TaskCancelled, TaskReleased, Worker
@@ -28,7 +29,8 @@ class Seen:
     """What the handlers of one run did; they run in threads of their own."""
 
     ended: int = 0
-    errors: list[tuple[Task, BaseException]] = field(default_factory=list)
+    errors: list[tuple[Task, BaseException, TracebackType | None]] = field(default_factory=list)
+    """What left handlers, and the frames that are the handler's own."""
 
 
 class WatchedWorker:
@@ -92,7 +94,9 @@ class WatchedWorker:
     def _note(self, task: Task, error: BaseException) -> None:
         asked = isinstance(error, (TaskCancelled, asyncio.CancelledError)) and task.cancelled
         if not asked and not isinstance(error, TaskReleased):
-            self.seen.errors.append((task, error))
+            # Its own frame comes first; those of the worker are added on the way up.
+            frames = error.__traceback__ and error.__traceback__.tb_next
+            self.seen.errors.append((task, error, frames))
 
     def _ended(self) -> None:
         self.seen.ended += 1
@@ -120,19 +124,32 @@ class Looks:
 
 
 def wait_until_done(
-    client: Client, watched: WatchedWorker, *, until: Callable[[], object] | None, hasty: bool, timeout_seconds: float
+    client: Client,
+    watched: WatchedWorker,
+    *,
+    until: Callable[[], object] | None,
+    settle: Callable[[], None],
+    hasty: bool,
+    timeout_seconds: float,
 ) -> None:
-    """Wait until that is true, or else until the worker has nothing left to do; where it is `hasty`, no longer than
-    until a handler fails. AssertionError after so many seconds says what is left.
+    """Wait until that is true, or else until the worker has nothing left to do, also after `settle` had the server do
+    what follows from the last outcomes; where it is `hasty`, no longer than until a handler fails. AssertionError after
+    so many seconds says what is left.
     """
     __tracebackhide__ = True
     looks = Looks(timeout_seconds)
+    settled = False
     while not (watched.full or (hasty and watched.seen.errors) or (until is not None and until())):
         if watched.worker.error is not None:
             raise watched.worker.error
         left = _left(client, watched) if watched.worker.connected else None
         if until is None and left is not None and not _awaited(client, left, ask=looks.count >= _LOOKS_BEFORE_ASKING):
-            return
+            if settled:
+                return
+            settle()
+            settled = True
+            continue
+        settled = False
         if not looks.again():
             raise AssertionError(_overdue(client, watched, left, timeout_seconds))
 
