@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.setup-stamp
 PYTEST := $(BIN)/python -m pytest
 # Most tests wait more than they compute; those of one file share what is expensive to build.
-SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools protos check check-protos test system mutants bench demo serve image
@@ -35,15 +35,16 @@ check: $(STAMP) check-protos  ## Format, lint, types, imports, protos, docs
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_docs.py
 	$(BIN)/python scripts/states.py --check
+	$(BIN)/python -m scripts.seeds --check
 
-# The tests start hundreds of processes: each finds the modules compiled, also where the environment forbids to keep that.
+# The tests start hundreds of processes: each finds its modules compiled, where the environment forbids to keep that too.
 test system: export PYTHONDONTWRITEBYTECODE :=
 
 test: tools  ## Every test, the proofs in their short form
-	$(PYTEST) $(SIDE_BY_SIDE) tests
+	$(PYTEST) -n 4 $(SIDE_BY_SIDE) tests
 
 system: tools  ## The tests with real processes, the proofs in their long form; many minutes
-	$(PYTEST) $(SIDE_BY_SIDE) tests/system tests/simulation --long
+	$(PYTEST) -n 3 $(SIDE_BY_SIDE) tests/system tests/simulation --long
 
 mutants: $(STAMP)  ## Deliberate faults: the simulation, the lifecycle machine or the tests of the watch find each; minutes
 	$(BIN)/python scripts/mutants.py

@@ -62,10 +62,10 @@ HEAD = """\
 Five descriptions of job systems stood at the beginning of jobhall. If you know one of them, here is what its words are
 called here. Each line is shown by a test, which the inventory names.
 
-`client` is a `jobhall.Client`; `jobhall.AsyncClient` has the same methods, to be awaited. `Job`, `JobType` and the other
-classes are of the package `jobhall`, unless more is said. Words in capitals are states of a job, [drawn here](states.md).
-Each of the five has statuses of its own for them, which read a job and name jobs in lists: `OperationStatus.of(job)`,
-`client.jobs.list_jobs(status=OperationStatus.FAILURE)`.
+`client` is a `jobhall.Client`; `jobhall.AsyncClient` has the same methods, to be awaited. `Job`, `JobType` and the
+other classes are those of the package `jobhall`. Words in capitals are the states of a job, [drawn here](states.md).
+Each of the five has statuses of its own for them. They read a job, `OperationStatus.of(job)`, and they name jobs in
+lists and in the verbs on many jobs, `client.jobs.list_jobs(status=OperationStatus.FAILURE)`:
 """
 
 
@@ -161,12 +161,10 @@ def _statuses() -> Iterator[str]:
     yield f"| state | {' | '.join(f'`{view.__name__}`' for view in VIEWS)} |"
     yield f"|{'---|' * (len(VIEWS) + 1)}"
     for state in filter(None, JobState):
-        kinds = {"": None}
-        if state is JobState.FAILED:
-            kinds = {" by its own code": FailureKind.APPLICATION, " otherwise": FailureKind.TIMEOUT}
-        for how, kind in kinds.items():
-            job = Job(id="", namespace="", job_type="", state=state, error=JobError(kind=kind) if kind else None)
-            yield f"| {state.name}{how} | {' | '.join(view.of(job) for view in VIEWS)} |"
+        kinds = {"by its own code": FailureKind.APPLICATION, "otherwise": FailureKind.TIMEOUT}
+        for how, kind in kinds.items() if state is JobState.FAILED else [("", FailureKind.UNSPECIFIED)]:
+            job = Job(id="", namespace="", job_type="", state=state, error=JobError(kind=kind))
+            yield f"| {state.name} {how}".rstrip() + f" | {' | '.join(view.of(job) for view in VIEWS)} |"
 
 
 def _seed(key: str, table: dict[str, Any]) -> Seed:

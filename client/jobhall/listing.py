@@ -31,6 +31,8 @@ class ListPlace:
         self._newest_first = not order or order[-1] == "desc"
         self._by_update = order[:1] == ["update_time"]
         self._lists = [_List(options.copy(), text) for text in texts]
+        self._told: tuple[datetime, set[str]] = (_AGES_AGO, set())
+        """The jobs of the moment that was told last: one that moves from list to list meanwhile is there again."""
 
     def next_call(self) -> Call[JobPage] | None:
         """What to ask for; None when all was told."""
@@ -41,14 +43,24 @@ class ListPlace:
         next(it for it in self._lists if it.short).take(page)
         while not any(it.short for it in self._lists) and (ready := [it for it in self._lists if it.jobs]):
             first = max if self._newest_first else min
-            job = first(ready, key=self._place).jobs.popleft()
+            job = first(ready, key=lambda it: self._moment(it.jobs[0])).jobs.popleft()
+            if self._was_told(job):
+                continue
             if self._skip:
                 self._skip -= 1
             else:
                 yield job
 
-    def _place(self, it: _List) -> datetime:
-        job = it.jobs[0]
+    def _was_told(self, job: Job) -> bool:
+        moment, told = self._moment(job), self._told
+        if told[0] != moment:
+            told = self._told = (moment, set())
+        if job.id in told[1]:
+            return True
+        told[1].add(job.id)
+        return False
+
+    def _moment(self, job: Job) -> datetime:
         return (job.updated_at if self._by_update else job.created_at) or _AGES_AGO
 
 

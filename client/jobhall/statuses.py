@@ -127,12 +127,10 @@ class Alternative(NamedTuple):
 
 def alternatives(statuses: StatusView | Iterable[StatusView]) -> list[Alternative]:
     """What jobs of these statuses, all of one view, may be: no job is two of it. FIELD_INVALID of anything else."""
-    chosen = {statuses} if isinstance(statuses, StatusView) else set(() if isinstance(statuses, str) else statuses)
-    if (
-        not chosen
-        or len({type(status) for status in chosen}) > 1
-        or not all(isinstance(it, StatusView) for it in chosen)
-    ):
+    given: object = statuses
+    several = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    chosen = [it for it in several if isinstance(it, StatusView)]
+    if len(chosen) < len(several) or len({type(it) for it in chosen}) != 1:
         raise FieldInvalidError("status", f"is {statuses!r}; give one or more of one view, as OperationStatus.FAILURE")
     states = frozenset(state for status in chosen for state in status.states)
     kinds = frozenset(kind for status in chosen for kind in status.kinds)

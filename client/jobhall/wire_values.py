@@ -109,12 +109,17 @@ def duration_to_wire(span: timedelta) -> Duration:
     return duration
 
 
+def now() -> datetime:
+    """What a span that stands for a moment counts from: this machine's time. The pytest plugin sets its own."""
+    return datetime.now(UTC)
+
+
 def when_to_wire(when: datetime | timedelta | None, *, field: str) -> Timestamp | None:
     """What a caller gave as a time: a moment, or how long from now; FIELD_INVALID where it cannot be one."""
     if when is None:
         return None
     try:
-        return time_to_wire(datetime.now(UTC) + when if isinstance(when, timedelta) else when)
+        return time_to_wire(now() + when if isinstance(when, timedelta) else when)
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise FieldInvalidError(field, f"is {when!r}; it has to be a datetime, or a timedelta from now") from error
 

@@ -124,6 +124,17 @@ async def test_an_attempt_under_way_that_only_the_job_tells_of_is_kept_too(brisk
     assert (int(attempt.outcome), attempt.start_time) == (AttemptOutcome.RELEASED, running.job.start_time)
 
 
+async def test_item_errors_that_came_while_the_job_was_read_count(brisk: Running) -> None:
+    running = begun(JobState.RUNNING, item_error_count=1)
+    running.item_errors.extend(job_pb2.ItemError(index=place, code="ODD") for place in range(3))
+
+    await bring(brisk, running)
+
+    here = await told(brisk, running.job.id)
+    assert (here.job.item_error_count, here.attempts[1].item_error_count) == (3, 3)
+    assert list(here.item_errors) == list(running.item_errors)
+
+
 async def test_what_says_of_nobody_whose_it_is_belongs_to_the_caller(brisk: Running) -> None:
     mine, theirs = job(), job(owner="ann", created_by="Ann")
     mine.job.ClearField("create_time")

@@ -13,7 +13,7 @@ from jobhall_server.domain import moves
 from jobhall_server.domain.access import ANYBODY
 from jobhall_server.domain.change import Change
 from jobhall_server.domain.imports import settled
-from jobhall_server.domain.job import AttemptView, JobFailure, JobRecord, JobView, Payload
+from jobhall_server.domain.job import AttemptView, JobFailure, JobRecord, JobView, NewJob, Payload
 from jobhall_server.domain.progress import Progress
 from jobhall_server.hall.store import Group, Home, Unit
 from jobhall_server.hall.views import LogLine, PayloadKind, Retention
@@ -163,33 +163,6 @@ async def test_units_of_the_same_group_find_it_and_move_it(floor: Floor) -> None
     ]
 
 
-async def test_what_is_submitted_on_both_sides_of_it_in_one_group_is_logged_once_each(floor: Floor) -> None:
-    """The events of submits were numbered by their jobs' keys, which follow each other unless one of an import is
-    between them: the group failed, and went through in halves.
-    """
-    job, news = failed(), [floor.new() for _ in range(2)]
-    units: list[Unit[Any]] = [
-        Act(lambda group: group.insert_job(news[0])),
-        bring(floor, job),
-        Act(lambda group: group.insert_job(news[1])),
-    ]
-
-    for answer in [floor.store.run(unit) for unit in units]:
-        await answer
-
-    events = [(event.number, event.event_type, event.job_id, event.at) for event in await floor.events()]
-    assert sorted(events) == [
-        (number, kind, job_id, START_US)
-        for number, (kind, job_id) in enumerate(((kind, job_id) for _, kind, job_id, _ in events), 1)
-    ]
-    told = {job_id: kind for _, kind, job_id, _ in events}
-    assert told == {
-        news[0].job_id: EventType.SUBMITTED,
-        job.job_id: EventType.IMPORTED,
-        news[1].job_id: EventType.SUBMITTED,
-    }
-
-
 async def test_a_unit_that_raises_brings_nothing(floor: Floor) -> None:
     job = failed()
 
@@ -216,6 +189,25 @@ async def test_its_retention_counts_from_its_import(floor: Floor, clock: SetCloc
 
     assert early.job_keys == ()
     assert (await floor.store.reads.jobs_to_purge(keep, after_key=0)).job_keys == (record.key,)
+
+
+def test_what_is_submitted_on_both_sides_of_it_in_one_group_is_logged_once_each() -> None:
+    """The events of submits were numbered by their jobs' keys, which follow each other unless that of an import is
+    between them: such a group failed, and went through in halves.
+    """
+    with groups_in_memory() as groups:
+        _prepare(groups)
+        submit, submit_another = (Act(lambda group: group.insert_job(NewJob(new_id(), 1, 1))) for _ in range(2))
+        bring_in = Act(lambda group: group.import_job(*settled(failed(), [], group.now), Home(1, 1)).key)
+
+        keys = groups.run([submit, bring_in, submit_another])
+
+        events = groups.rows("SELECT number, job_key, event_type, state FROM jobhall_events ORDER BY number")
+        assert events == [
+            (1, keys[0], EventType.SUBMITTED, JobState.PENDING),
+            (2, keys[2], EventType.SUBMITTED, JobState.PENDING),
+            (3, keys[1], EventType.IMPORTED, JobState.FAILED),
+        ]
 
 
 TABLES = "SELECT (SELECT count(*) FROM jobhall_jobs), (SELECT count(*) FROM jobhall_attempts)"

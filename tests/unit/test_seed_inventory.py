@@ -87,6 +87,9 @@ def test_what_the_document_does_not_have_is_found_listed_or_set_aside() -> None:
         ({"test": "unit/test_nowhere.py::test_nothing"}, "there is no test unit/test_nowhere.py::"),
         ({"ours": "`jobhall.Job.ghost`"}, "there is no jobhall.Job.ghost"),
         ({"ours": "`jobhall.ghosts.Job`"}, "there is no jobhall.ghosts.Job"),
+        ({"ours": "`Job.ghost`"}, "there is no Job.ghost"),
+        ({"ours": "gone: `client.jobs.ghost(job)`"}, "there is no client.jobs.ghost"),
+        ({"ours": "`client.ghosts.get_job`"}, "there is no client.ghosts.get_job"),
     ],
 )
 def test_a_test_or_a_name_of_ours_that_is_not_there_is_found(wrong: dict[str, Any], complaint: str) -> None:
@@ -96,5 +99,14 @@ def test_a_test_or_a_name_of_ours_that_is_not_there_is_found(wrong: dict[str, An
     assert complaint in faults[0]
 
 
-def test_the_page_has_a_row_for_each_name() -> None:
-    assert "| `Paper.size.width` | `jobhall.Job.id` |" in page([seed(FIELDS)])
+@pytest.mark.parametrize("ours", ["`Job.response`", "`client.jobs.get_job(…)`", "`jobhall.queue.QueueJob.type`"])
+def test_a_name_of_ours_may_be_written_as_a_program_writes_it(ours: str) -> None:
+    assert list(faults_of(seed({"Ticket.OPEN"}, ours=ours))) == []
+
+
+def test_the_page_has_a_row_for_each_name_and_for_each_state() -> None:
+    written = page([seed(FIELDS)])
+
+    assert "| `Paper.size.width` | `jobhall.Job.id` |" in written
+    assert "| CLAIMED | processing | processing | claimed | running | PROCESSING |" in written
+    assert "| FAILED otherwise | error | failed | failed | failed | FAILED |" in written

@@ -30,6 +30,8 @@ _PACE_SECONDS: Final = 0.05
 """Between two words about a task: what it says meanwhile goes together, so that many reports cost little."""
 _LOOK_SECONDS: Final = 2.0
 """How often it is looked whether the worker lives: a process that it forked may keep the connection open."""
+_UNGUARDED: Final = ". Handlers stand at the top level of their module, outside of `if __name__ == '__main__':`"
+_PLAIN: Final = (str, bytes, bool, int, float, type(None))
 
 
 def serve(connection: Connection, pickled_handlers: bytes, log_level: int, kill_after_seconds: float) -> None:
@@ -39,7 +41,8 @@ def serve(connection: Connection, pickled_handlers: bytes, log_level: int, kill_
     try:
         child.handlers = pickle.loads(pickled_handlers)  # noqa: S301 - from the worker, whose code this is
     except Exception as error:  # noqa: BLE001 - the import of a user's module may raise anything, and the worker tells
-        connection.send(Ready(trouble=f"{type(error).__name__}: {error}"))
+        advice = _UNGUARDED if isinstance(error, AttributeError) else ""
+        connection.send(Ready(trouble=f"{type(error).__name__}: {error}{advice}"))
         return
     if not logging.root.handlers:
         # The module of the handlers set up no logging, so the worker's is meant.
@@ -58,6 +61,7 @@ class _Child:
         # Reentrant: what the collector of garbage finds may log.
         self._sending = threading.RLock()
         self._parent = os.getppid()
+        self._pid = os.getpid()
         self._orders: SimpleQueue[HeldTask | None] = SimpleQueue()
         self._held: HeldTask | None = None
         self._in_user_code = False
@@ -84,6 +88,9 @@ class _Child:
         self.say(Ready())
         while (held := self._orders.get()) is not None:
             outcome = self._run(held)
+            if os.getpid() != self._pid:
+                # A fork that came out of its handler: its outcome would be taken for that of the next task.
+                os._exit(0)
             with self._sending, suppress(OSError):
                 self._held = None
                 self._connection.send(word_of(held, outcome))
@@ -191,8 +198,14 @@ class _ToTheWorker(QueueHandler):
     def __init__(self, child: _Child) -> None:
         super().__init__(SimpleQueue())
         self._child = child
-
         self._pid = os.getpid()
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """What `extra=` left in it goes as text where the worker may not know its type."""
+        record = super().prepare(record)
+        odd = {name: value for name, value in vars(record).items() if type(value) not in _PLAIN}
+        vars(record).update((name, str(value)) for name, value in odd.items())
+        return record
 
     def enqueue(self, record: logging.LogRecord) -> None:
         if os.getpid() == self._pid:

@@ -91,7 +91,10 @@ def hear(task: HeldTask, word: Word) -> bool:
     if word.checkpoint is not None:
         task.checkpoints = deque(maxlen=1) if task.checkpoints is None else task.checkpoints
         task.checkpoints.append(task_pb2.TaskUpdate.FromString(word.checkpoint))
-    return bool(word.progress or word.lines or word.lines_dropped or word.item_errors_count or word.checkpoint)
+    # A progress that says nothing has no bytes, and yet is a sign of life.
+    return word.progress is not None or bool(
+        word.lines or word.lines_dropped or word.item_errors_count or word.checkpoint
+    )
 
 
 def outcome_of(word: Word) -> Outcome | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,14 +53,14 @@ class Imports:
         self._hall = hall
 
     async def import_jobs(
-        self, principal: Principal, jobs: Sequence[ImportedJob], *, validate_only: bool = False
+        self, principal: Principal, count: int, read: Callable[[int], ImportedJob], *, validate_only: bool = False
     ) -> list[JobView]:
-        """Write all or none, durable when it returns; answers them as they are now. With `validate_only` as they would
-        be, and nothing is stored.
+        """Write so many jobs, all or none, durable when it returns; answers them as they are now. With `validate_only`
+        as they would be, and nothing is stored. `read` gives each by its place; it raises FieldInvalidError.
         """
-        checks.check_range(len(jobs), 1, BATCH_SUBMIT_MAX, "jobs")
+        checks.check_range(count, 1, BATCH_SUBMIT_MAX, "jobs")
         now = self._hall.clock.now_us()
-        refuse([violation for one in jobs for violation in _violations(one, now)])
+        jobs = await self._read(count, read, now)
         types = await self._types(jobs)
         unit = ImportJobs(principal, jobs, types, validate_only=validate_only)
         try:
@@ -70,6 +70,26 @@ class Imports:
         self._hall.registry.add_queues(written.queues)
         self._hall.dispatcher.nudge({queue.key for queue in written.queues})
         return written.jobs
+
+    async def _read(self, count: int, read: Callable[[int], ImportedJob], now: int) -> list[ImportedJob]:
+        """The jobs, looked at one by one: a thousand at once would keep the streams waiting. FieldInvalidError names
+        what is wrong in all of them.
+        """
+        jobs: list[ImportedJob] = []
+        violations: list[FieldViolation] = []
+        for place in range(count):
+            began = self._hall.clock.monotonic()
+            try:
+                jobs.append(read(place))
+                violations += _violations(jobs[-1], now)
+            except FieldInvalidError as error:
+                violations += error.violations
+            await self._hall.pace.after(began)
+        if violations:
+            refused = FieldInvalidError(violations[0].field, violations[0].description)
+            refused.violations = tuple(checks.shown(violations))
+            raise refused
+        return jobs
 
     async def _types(self, jobs: Sequence[ImportedJob]) -> Mapping[tuple[str, str], JobTypeView]:
         """Those of the jobs, to be used at once: one that is being deleted meanwhile is looked up again."""
@@ -154,14 +174,6 @@ class ImportJobs(Unit[Imported]):
             seen = may_touch(self._principal, owner=holder.owner, organization_id=holder.organization_id)
             raise key_taken(record.unique_key or "", holder.job_id if seen else "")
         group.take_unique_key(record)
-
-
-def refuse(violations: Sequence[FieldViolation]) -> None:
-    """FieldInvalidError with as many as an answer can tell; nothing where there are none."""
-    if violations:
-        error = FieldInvalidError(violations[0].field, violations[0].description)
-        error.violations = tuple(checks.shown(violations))
-        raise error
 
 
 def _violations(one: ImportedJob, now: int) -> Iterator[FieldViolation]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import jobhall
 from jobhall.errors import ApiError, Code
@@ -23,7 +24,7 @@ from jobhall_server.hall.hall import Hall
 from jobhall_server.hall.views import Retention
 from jobhall_server.rpc.caller import principal
 from jobhall_server.rpc.convert import duration, timestamp
-from jobhall_server.rpc.convert_imports import imported_jobs_in
+from jobhall_server.rpc.convert_imports import imported_job_in
 from jobhall_server.rpc.convert_jobs import basic_job_out
 from jobhall_server.rpc.interceptor import Context
 
@@ -49,8 +50,9 @@ class AdminServicer(AdminServiceServicer):
     async def ImportJobs(
         self, request: admin_service_pb2.ImportJobsRequest, context: Context
     ) -> admin_service_pb2.ImportJobsResponse:
-        imported = imported_jobs_in(request.jobs, principal(), self._hall.clock.now_us())
-        jobs = await self._hall.imports.import_jobs(principal(), imported, validate_only=request.validate_only)
+        read = partial(imported_job_in, request.jobs, principal=principal(), now_us=self._hall.clock.now_us())
+        imports, count = self._hall.imports, len(request.jobs)
+        jobs = await imports.import_jobs(principal(), count, read, validate_only=request.validate_only)
         return admin_service_pb2.ImportJobsResponse(jobs=[basic_job_out(job) for job in jobs])
 
     async def GetServerInfo(

@@ -8,7 +8,7 @@ from typing import Literal
 
 from google.protobuf.message import Message
 
-from jobhall.errors import FieldInvalidError, FieldViolation
+from jobhall.errors import FieldInvalidError
 from jobhall.limits import (
     ATTEMPTS_DEFAULT,
     ATTEMPTS_MAX,
@@ -30,7 +30,7 @@ from jobhall_server.domain.job import AttemptView, JobFailure, JobView, Payload,
 from jobhall_server.domain.progress import Progress
 from jobhall_server.domain.rules import NO_RULES, Rules
 from jobhall_server.hall import checks
-from jobhall_server.hall.imports import ImportedJob, NumberedLine, refuse
+from jobhall_server.hall.imports import ImportedJob, NumberedLine
 from jobhall_server.hall.submits import Submission
 from jobhall_server.rpc.convert import MALFORMED_PROGRESS, microseconds, payload_in, progress_in
 from jobhall_server.rpc.convert_details_in import bounded, details_in, item_error_in, log_line_in
@@ -46,34 +46,23 @@ _OF_A_SUBMIT_NAMES = (
 _OF_A_SUBMIT = frozenset(_OF_A_SUBMIT_NAMES.split())
 
 
-def imported_jobs_in(
-    messages: Sequence[admin_service_pb2.ImportedJob], principal: Principal, now_us: int
-) -> list[ImportedJob]:
-    """The jobs; FieldInvalidError names what is wrong in each of them."""
-    jobs: list[ImportedJob] = []
-    violations: list[FieldViolation] = []
-    for place, message in enumerate(messages):
-        try:
-            jobs.append(_imported_job(message, f"jobs[{place}]", principal, now_us))
-        except FieldInvalidError as error:
-            violations += error.violations
-    refuse(violations)
-    return jobs
-
-
-def _imported_job(message: admin_service_pb2.ImportedJob, field: str, principal: Principal, now_us: int) -> ImportedJob:
+def imported_job_in(
+    messages: Sequence[admin_service_pb2.ImportedJob], place: int, *, principal: Principal, now_us: int
+) -> ImportedJob:
+    """The job at that place; FieldInvalidError."""
+    message, field = messages[place], f"jobs[{place}]"
     submission = _submission(message.job, f"{field}.job")
     entries, errors = enumerate(message.log_entries), enumerate(message.item_errors)
     return ImportedJob(
         field,
         _spec(message.job, submission.namespace, f"{field}.job"),
         _owned(_job(message, submission, f"{field}.job", now_us), principal),
-        [_attempt(attempt, f"{field}.attempts[{place}]") for place, attempt in enumerate(message.attempts)],
+        [_attempt(attempt, f"{field}.attempts[{index}]") for index, attempt in enumerate(message.attempts)],
         [
-            NumberedLine(entry.attempt, entry.number, log_line_in(entry, f"{field}.log_entries[{place}]", now_us))
-            for place, entry in entries
+            NumberedLine(entry.attempt, entry.number, log_line_in(entry, f"{field}.log_entries[{index}]", now_us))
+            for index, entry in entries
         ],
-        [item_error_in(error, f"{field}.item_errors[{place}]") for place, error in errors],
+        [item_error_in(error, f"{field}.item_errors[{index}]") for index, error in errors],
     )
 
 

@@ -23,7 +23,7 @@ from jobhall.spans import seconds
 from jobhall.worker.held import plain
 from jobhall_server.testing.clock import AheadClock, ServerClock
 from jobhall_server.testing.matching import ANYTHING, failure, line, matches, nearest_first, told, wanted
-from jobhall_server.testing.running import Handlers, Looks, WatchedWorker, wait_until_done
+from jobhall_server.testing.running import Handlers, Looks, WatchedWorker, offer_of, wait_until_done
 
 RUN_SECONDS = 30.0
 
@@ -72,10 +72,9 @@ class Jobhall:
         it had been there once: else their submits are refused. Types that are there already stay as they are.
         """
         for one in served:
-            places = one.namespaces if isinstance(one, Worker) else (NAMESPACE_ANY,)
-            types = one.job_types if isinstance(one, Worker) else (one,) if isinstance(one, str) else tuple(one)
-            for place in places:
-                for job_type in types:
+            namespaces, job_types = ((namespace,), (one,)) if isinstance(one, str) else offer_of(one)
+            for place in namespaces:
+                for job_type in job_types:
                     self._register(job_type, namespace if place == NAMESPACE_ANY else place)
 
     def run(
@@ -122,9 +121,12 @@ class Jobhall:
         """Registers the type, submits one job of it, runs the worker, and returns the job as it is then."""
         __tracebackhide__ = True
         namespace = options.get("namespace") or NAMESPACE_DEFAULT
-        if not serves(worker, plain(job_type), namespace):
-            raise ValueError(f"nobody would run it: the worker has no handler of {job_type!r} in {namespace!r}")
-        self.register(job_type, namespace=namespace)
+        namespaces, job_types = offer_of(worker)
+        served = {plain(spec): spec for spec in job_types}
+        if plain(job_type) not in served or {namespace, NAMESPACE_ANY}.isdisjoint(namespaces):
+            there = f"{', '.join(served)} in {', '.join(namespaces)}"
+            raise ValueError(f"the worker would not run {job_type!r} in {namespace!r}; it serves {there}")
+        self.register(served[plain(job_type)], namespace=namespace)
         job = self.client.jobs.submit(plain(job_type), parameters, **options)
         self.run(worker)
         return self.client.jobs.get_job(job.id)

@@ -24,6 +24,15 @@ _PAUSE_SECONDS_FIRST, _PAUSE_SECONDS_MAX = 0.002, 0.05
 _LOOKS_BEFORE_ASKING = 5
 
 
+def offer_of(worker: Worker | Handlers) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The namespaces that it serves, and the types, as it names them; plain handlers serve all."""
+    if isinstance(worker, Worker):
+        return worker.namespaces, worker.job_types
+    if isinstance(worker, Mapping):
+        return (NAMESPACE_ANY,), tuple(worker)
+    raise TypeError(f"{worker!r} is no Worker, and no mapping of job types to handlers")
+
+
 @dataclass(slots=True)
 class Seen:
     """What the handlers of one run did; they run in threads of their own."""
@@ -179,7 +188,8 @@ def _overdue(client: Client, watched: WatchedWorker, left: list[Job] | None, tim
 
 
 def _worker_of(handlers: Handlers) -> Worker:
-    worker = Worker(name="handlers of a test", namespace=NAMESPACE_ANY)
+    namespaces, _ = offer_of(handlers)
+    worker = Worker(name="handlers of a test", namespace=namespaces)
     for job_type, function in handlers.items():
         worker.handler(job_type)(function)
     return worker
