@@ -237,7 +237,7 @@ def _read_bytes(value: Any, path: str, problems: _Problems) -> bytes | None:
         return None
 
 
-_WRAPS = frozenset({"base64"})
+_WRAPS = frozenset({"base64", "json"})
 
 
 def _write_payload(value: Any) -> Any:

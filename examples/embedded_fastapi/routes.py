@@ -3,19 +3,21 @@
 Without `from __future__ import annotations`: FastAPI reads the annotations when the routes are made.
 """
 
+import asyncio
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Response
+from fastapi import APIRouter, Depends, Header, HTTPException, Request, Response
 from pydantic import BaseModel, Field
 
 from jobhall import AsyncClient, ClaimedTask, Job, JobFailedError, JobTimeoutError, JobType, TaskStatus, reports
 from jobhall.reports import TaskReport
 
+T = TypeVar("T")
 router = APIRouter(prefix="/v1/joblib", tags=["jobs"])
 WAIT_SECONDS_MAX = 60
 
@@ -181,9 +183,9 @@ async def push(room_id: str, job_name: str, task: NewTask, client: Caller) -> Ta
 
 
 @router.post("/tasks/claim")
-async def claim(asked: ClaimRequest, client: Caller) -> ClaimView:
-    """Claims the next task of those jobs for a worker, waiting for it if asked to."""
-    answer = await client.workers.claim_tasks(
+async def claim(asked: ClaimRequest, client: Caller, request: Request) -> ClaimView:
+    """Claims the next task of those jobs for a worker, waiting for it if asked to, and as long as the worker does."""
+    call = client.workers.claim_tasks(
         asked.jobs,
         namespaces=asked.rooms,
         session_id=asked.worker_id,
@@ -191,17 +193,20 @@ async def claim(asked: ClaimRequest, client: Caller) -> ClaimView:
         timeout=asked.wait,
         lease=asked.lease,
     )
+    answer = await _while_there(request, call)
     return ClaimView(worker_id=answer.session_id, tasks=[ClaimedView.of(task) for task in answer.tasks])
 
 
 @router.get("/tasks/{task_id}")
-async def get_task(task_id: str, client: Caller, response: Response, prefer: Annotated[str, Header()] = "") -> TaskView:
+async def get_task(
+    task_id: str, client: Caller, request: Request, response: Response, prefer: Annotated[str, Header()] = ""
+) -> TaskView:
     """A task; with `Prefer: wait=N` as soon as it has ended, or as it is after N seconds."""
-    if found := re.search(r"\bwait=(\d+)", prefer):
+    if found := re.search(r"\bwait\s*=\s*(\d+)", prefer, re.IGNORECASE):
         wait = min(int(found[1]), WAIT_SECONDS_MAX)
         response.headers["Preference-Applied"] = f"wait={wait}"
         with suppress(JobTimeoutError, JobFailedError):
-            await client.jobs.wait_for_job(task_id, timeout=wait)
+            await _while_there(request, client.jobs.wait_for_job(task_id, timeout=wait))
     return TaskView.of(await client.jobs.get_job(task_id))
 
 
@@ -231,6 +236,24 @@ async def heartbeat(worker_id: str, beat: Beat, client: Caller) -> dict[str, lis
         "stop": [base64.urlsafe_b64encode(it.lease_token).decode() for it in answer.stops],
         "lost": [base64.urlsafe_b64encode(it).decode() for it in answer.lost],
     }
+
+
+async def _while_there(request: Request, call: Coroutine[Any, Any, T]) -> T:
+    """What the call answers; it ends with its caller, for nobody would use what comes of it, such as a claimed task."""
+    answer, gone = asyncio.create_task(call), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if answer.done():
+            return answer.result()
+        raise HTTPException(499, "the caller has gone")
+    finally:
+        answer.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _token(text: str) -> bytes:

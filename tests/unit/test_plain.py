@@ -11,7 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import jobhall
@@ -70,7 +70,12 @@ def models(kind: type) -> st.SearchStrategy[Any]:
 
 @pytest.mark.parametrize("kind", MODELS, ids=lambda kind: kind.__name__)
 @given(data=st.data())
-@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=15,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    # A whole job takes minutes to shrink; the test of payloads below does it for what is likely to be wrong.
+    phases=[Phase.reuse, Phase.generate],
+)
 def test_every_model_comes_back_from_its_json_as_it_was(kind: type[Plain], data: st.DataObject) -> None:
     model = data.draw(models(kind))
 

@@ -54,9 +54,10 @@ class Pulled(NamedTuple):
 
     def finish(self, work: Awaitable[_T]) -> _T:
         """What an async handler gives, run to its end in a loop of its own."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
+        loop = None
+        with suppress(RuntimeError):
+            loop = asyncio.get_running_loop()
+        if loop is None:
             return asyncio.run(self._awaited(work))
         # A thread has but one loop at a time, and a notebook's cells run in one.
         with ThreadPoolExecutor(1) as pool:

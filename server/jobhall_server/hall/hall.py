@@ -49,8 +49,10 @@ log = structlog.get_logger(__name__)
 RENEW_EVERY_SECONDS = 5.0
 REFRESH_EVERY_SECONDS = 1.0
 """What other processes make of job types, their pauses above all, is known here so soon."""
-PAUSED_SECONDS = RENEW_EVERY_SECONDS + 2.0
-"""Not renewed for so long, this process stood still or could not write: what was read then proves nothing."""
+OVERDUE_SECONDS = RENEW_EVERY_SECONDS + 1.0
+"""Not renewed for so long, this process stood still or could not write: what was read then proves nothing, and each
+pass of the reaper tries again, so that time is served from a second after the trouble is over.
+"""
 AWAY_SECONDS = 10.0
 """And for so long: others may take it for dead, so its streams end."""
 
@@ -197,7 +199,7 @@ class Hall:
             await asyncio.sleep(seconds)
 
     async def _reap(self) -> None:
-        if self._unheard_seconds() > PAUSED_SECONDS:
+        if self._unheard_seconds() > OVERDUE_SECONDS:
             # First of all after a start or a pause: it tells since when time is served.
             await self._renew()
         while await reap(self) >= JOBS_PER_PASS:
