@@ -246,6 +246,8 @@ async def _while_there(request: Request, call: Coroutine[Any, Any, T]) -> T:
         if answer.done():
             return answer.result()
         raise HTTPException(499, "the caller has gone")
+    except asyncio.CancelledError:
+        raise HTTPException(503, "the host stops; ask again") from None
     finally:
         answer.cancel()
         gone.cancel()

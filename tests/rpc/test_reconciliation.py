@@ -256,6 +256,22 @@ async def test_a_process_that_stood_still_ends_its_streams_and_its_workers_lose_
         await back.leave()
 
 
+async def test_what_was_away_during_a_short_outage_is_not_given_all_its_time_again(tmp_path: Path) -> None:
+    """A disk was full for five seconds, just when the served time was to be written. It was written two seconds after
+    that was over, and by then the outage looked like one of over seven seconds, after which whatever was detached has
+    its whole time to live once more. Now each pass of the reaper tries again (seed 2318797538 of the simulation).
+    """
+    served = "SELECT resumed_at, last_at FROM jobhall_service"
+    async with open_hall("sqlite", tmp_path) as scene:
+        await scene.hall._renew()
+        ((resumed_at, last_at),) = scene.floor.rows(served)
+
+        scene.clock.leap(6.2)
+        await eventually_async(lambda: scene.floor.rows(served) != [(resumed_at, last_at)], within=3, what="it serves")
+
+        assert scene.floor.rows(served)[0][0] == resumed_at
+
+
 async def test_a_hello_that_comes_while_its_server_becomes_a_new_replica_is_attached_to_the_new_one(
     tmp_path: Path,
 ) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import fcntl
 import logging
+import multiprocessing
 import os
 import pickle
 import signal
@@ -38,6 +40,7 @@ def serve(connection: Connection, pickled_handlers: bytes, log_level: int, kill_
     """What the process does from its start to its end."""
     child = _Child(connection, kill_after_seconds=kill_after_seconds)
     child.obey_nobody_else()
+    child.die_with_the_worker()
     try:
         child.handlers = pickle.loads(pickled_handlers)  # noqa: S301 - from the worker, whose code this is
     except Exception as error:  # noqa: BLE001 - the import of a user's module may raise anything, and the worker tells
@@ -79,6 +82,17 @@ class _Child:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         if sys.stderr is not None:
             faulthandler.enable()
+
+    def die_with_the_worker(self) -> None:
+        """The kernel kills the group when the worker is gone, even where code holds the interpreter; elsewhere than on
+        Linux `_hear` does it, once it may run.
+        """
+        if sys.platform == "linux" and (worker := multiprocessing.parent_process()) is not None:
+            # Its other end is the worker's alone, and nothing is written to it any more: what comes is its end.
+            lifeline = worker.sentinel
+            fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+            fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+            fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
 
     def live(self) -> None:
         """Runs what is ordered until the worker is gone."""
