@@ -256,6 +256,10 @@ class Job(Plain):
     """The last one, decoded as `parameters` are; where it was asked for."""
     checkpoint_content_type: str = ""
 
+    def __hash__(self) -> int:
+        # By its id alone: what it was given and what came of it may be dicts, which have no hash.
+        return hash(self.id)
+
     @property
     def done(self) -> bool:
         """Whether the job has ended, well or badly."""
@@ -325,6 +329,8 @@ class CancelledJob(Job):
 
     worker_told: bool = False
     """Whether a worker holds it and was told to stop."""
+
+    __hash__ = Job.__hash__
 
 
 @dataclass(frozen=True, slots=True)

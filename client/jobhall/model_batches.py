@@ -45,6 +45,10 @@ class Batch(Plain):
     job_ids: tuple[str, ...] = ()
     """Ids of the jobs that it was created with, in their order; only `create` tells them."""
 
+    def __hash__(self) -> int:
+        # By its id alone: its completion job's parameters may be dicts, which have no hash.
+        return hash(self.id)
+
     @property
     def done(self) -> bool:
         """Whether it is closed and all its jobs have ended."""

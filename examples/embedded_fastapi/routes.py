@@ -143,7 +143,7 @@ class ClaimedView(BaseModel):
             job=task.job_type,
             room_id=task.namespace,
             payload=task.parameters,
-            lease_token=base64.urlsafe_b64encode(task.lease_token).decode(),
+            lease_token=f"{task.job_id}.{base64.urlsafe_b64encode(task.lease_token).decode()}",
         )
 
 
@@ -213,6 +213,8 @@ async def get_task(
 @router.patch("/tasks/{task_id}")
 async def update_task(task_id: str, update: TaskUpdate, client: Caller) -> TaskView:
     """Says that a claimed task has begun, or how it ended."""
+    if not update.lease_token.startswith(f"{task_id}."):
+        raise HTTPException(422, "lease_token: not that of this task's claim")
     token = _token(update.lease_token)
     report: TaskReport
     match update.status:
@@ -231,11 +233,9 @@ async def update_task(task_id: str, update: TaskUpdate, client: Caller) -> TaskV
 @router.patch("/workers/{worker_id}")
 async def heartbeat(worker_id: str, beat: Beat, client: Caller) -> dict[str, list[str]]:
     """Says that a worker lives and what it holds; the answer names what it is to stop, and what it has lost."""
-    answer = await client.workers.heartbeat(worker_id, [_token(text) for text in beat.lease_tokens])
-    return {
-        "stop": [base64.urlsafe_b64encode(it.lease_token).decode() for it in answer.stops],
-        "lost": [base64.urlsafe_b64encode(it).decode() for it in answer.lost],
-    }
+    texts = {_token(text): text for text in beat.lease_tokens}
+    answer = await client.workers.heartbeat(worker_id, list(texts))
+    return {"stop": [texts[it.lease_token] for it in answer.stops], "lost": [texts[it] for it in answer.lost]}
 
 
 async def _while_there(request: Request, call: Coroutine[Any, Any, T]) -> T:
@@ -260,6 +260,6 @@ async def _gone(request: Request) -> None:
 
 def _token(text: str) -> bytes:
     try:
-        return base64.b64decode(text, altchars=b"-_", validate=True)
+        return base64.b64decode(text.rpartition(".")[2], altchars=b"-_", validate=True)
     except ValueError:
         raise HTTPException(422, "lease_token: not as the claim answered it") from None

@@ -1,11 +1,13 @@
 """The host with jobhall inside, over HTTP: a real process, in the order of the job library's routes."""
 
 import re
+import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +17,7 @@ from jobhall import AttemptOutcome, Client, JobManager
 from jobhall.errors import TokenInvalidError
 from tests.support.processes import Processes, Program
 from tests.support.tools import BIN
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
@@ -50,8 +53,12 @@ def said(program: Program, pattern: str) -> str:
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     with Processes(tmp_path_factory.mktemp("host")) as processes:
-        command = [str(BIN / "uvicorn"), "examples.embedded_fastapi.main:app", "--port", "0", "--no-use-colors"]
-        yield Host(processes.start("host", command, listen="127.0.0.1:0", session_ttl_seconds=2, heartbeat_seconds=0.5))
+        yield start_host(processes)
+
+
+def start_host(processes: Processes, *options: str) -> Host:
+    command = [str(BIN / "uvicorn"), "examples.embedded_fastapi.main:app", "--port", "0", "--no-use-colors", *options]
+    return Host(processes.start("host", command, listen="127.0.0.1:0", session_ttl_seconds=2, heartbeat_seconds=0.5))
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +138,8 @@ def test_a_task_is_pushed_claimed_kept_alive_and_completed(admin: httpx.Client) 
     assert of(admin.patch(f"/workers/{task['id']}", json={}), 404)["reason"] == "SESSION_EXPIRED"
     odd = {"status": "running", "worker_id": worker_id, "lease_token": "?"}
     assert admin.patch(f"/tasks/{task['id']}", json=odd).status_code == 422
+    other = of(admin.post("/rooms/room_2/tasks/modifiers:Rotate", json={"payload": {"angle": 1}}), 202)
+    assert "this task's" in of(admin.patch(f"/tasks/{other['id']}", json={**odd, **lease}), 422)["detail"]
 
 
 def test_the_end_of_a_task_is_waited_for(admin: httpx.Client) -> None:
@@ -151,6 +160,44 @@ def test_the_end_of_a_task_is_waited_for(admin: httpx.Client) -> None:
     waiting.join(SOON)
 
     assert [(end["status"], end["error"]) for end in ends] == [("failed", "no axis")]
+
+
+def test_a_claim_ends_with_its_caller(admin: httpx.Client) -> None:
+    """Once the host went on waiting for a worker that had hung up: the next task was claimed for nobody."""
+    of(admin.put("/rooms/room_6/jobs", json={"name": "Rotate"}))
+    with pytest.raises(httpx.ReadTimeout):
+        admin.post("/tasks/claim", json={"jobs": ["Rotate"], "rooms": ["room_6"], "wait": 30}, timeout=0.3)
+
+    eventually(lambda: claim_is_over(admin, "room_6"), within=SOON, what="the host has heard that the caller is gone")
+
+
+def claim_is_over(admin: httpx.Client, room: str) -> bool:
+    task = of(admin.post(f"/rooms/{room}/tasks/Rotate", json={}), 202)
+    claim = of(admin.post("/tasks/claim", json={"jobs": ["Rotate"], "rooms": [room]}))
+    return [claimed["id"] for claimed in claim["tasks"]] == [task["id"]]
+
+
+def test_a_host_that_stops_does_not_wait_for_long_polls(tmp_path: Path) -> None:
+    """As its README starts it. Once Ctrl-C took as long as the longest poll, of callers who had gone as well."""
+    with Processes(tmp_path) as processes:
+        host = start_host(processes, "--timeout-graceful-shutdown", "1")
+        with host.user("ada") as ada:
+            of(ada.put("/rooms/room_1/jobs", json={"name": "Rotate"}))
+            task = of(ada.post("/rooms/room_1/tasks/Rotate", json={}), 202)
+            poll = f"/tasks/{task['id']}"
+            with pytest.raises(httpx.ReadTimeout):
+                ada.get(poll, headers={"prefer": "wait=60"}, timeout=0.3)
+            answers: list[httpx.Response] = []
+            waiting = threading.Thread(
+                target=lambda: answers.append(ada.get(poll, headers={"prefer": "wait=60"}, timeout=60))
+            )
+            waiting.start()
+            host.program.says("\"GET")
+            assert host.program.stop(signal.SIGINT, within=SOON) == 0
+            waiting.join(SOON)
+
+    assert [answer.status_code for answer in answers] == [503]
+    assert "Traceback" not in host.program.output
 
 
 def test_a_worker_by_grpc_has_the_same_login(host: Host) -> None:

@@ -6,7 +6,21 @@ from typing import Any
 
 import pytest
 
-from jobhall import FailureKind, Job, JobError, JobPage, JobState, OperationStatus, TaskStatus
+from jobhall import (
+    Batch,
+    BatchState,
+    CancelledJob,
+    FailureKind,
+    Job,
+    JobError,
+    JobPage,
+    Jobs,
+    JobState,
+    OperationStatus,
+    QueueJob,
+    Submission,
+    TaskStatus,
+)
 from jobhall.calls import PageOptions
 from jobhall.errors import FieldInvalidError
 from jobhall.filters import filter_texts
@@ -50,6 +64,18 @@ def test_statuses_of_two_views_are_refused_and_a_whole_view_is_taken() -> None:
         filter_texts({"status": [OperationStatus.SUCCESS, TaskStatus.FAILED]})
 
     assert filter_texts({"status": OperationStatus}) == filter_texts({"status": list(OperationStatus)})
+
+
+def test_jobs_and_batches_stand_in_sets_and_name_what_belongs_to_them() -> None:
+    """`set(jobs)` and `{job: file}` were a TypeError, "unhashable type: 'dict'", since what a job was given may be one."""
+    given = {"id": "j1", "namespace": "default", "state": JobState.COMPLETED, "parameters": {"a": [1]}, "result": [{}]}
+    one, same = Job(job_type="x", **given), Job(job_type="x", **given)
+    cancelled, queued = CancelledJob(job_type="x", **given), QueueJob(type="x", **given)
+    batch = Batch(id="b1", namespace="default", state=BatchState.PENDING, completion_job=Submission("x", {"a": 1}))
+
+    assert {one: "a.png"}[same] == "a.png"
+    assert len({one, same, cancelled, queued, batch}) == 4
+    assert {Jobs((one,)), Jobs((same,))} == {Jobs((one,))}
 
 
 def told(place: ListPlace, pages: dict[str, Iterator[JobPage]]) -> Iterator[Job]:

@@ -101,6 +101,10 @@ class QueueJob(Plain):
     let those refuse a smaller one.
     """
 
+    def __hash__(self) -> int:
+        # By its id alone: what it was created with and what came of it may be dicts, which have no hash.
+        return hash(self.id)
+
     @property
     def status(self) -> QueueStatus:
         """Its state in five words."""
