@@ -178,29 +178,25 @@ def claim_is_over(admin: httpx.Client, room: str) -> bool:
 
 
 def test_a_host_that_stops_does_not_wait_for_long_polls(tmp_path: Path) -> None:
-    """As its README starts it. Once Ctrl-C took as long as the longest poll, of callers who had gone as well."""
+    """As its README starts it. Once Ctrl-C took as long as the longest poll, those of callers who had gone as well."""
     with Processes(tmp_path) as processes:
         host = start_host(processes, "--timeout-graceful-shutdown", "1")
         with host.user("ada") as ada:
-            of(ada.put("/rooms/room_1/jobs", json={"name": "Rotate"}))
-            task = of(ada.post("/rooms/room_1/tasks/Rotate", json={}), 202)
-            poll = f"/tasks/{task['id']}"
-            with pytest.raises(httpx.ReadTimeout):
-                ada.get(poll, headers={"prefer": "wait=60"}, timeout=0.3)
+            asked = {"jobs": ["Rotate"], "rooms": ["room_1"], "wait": 60}
             answers: list[httpx.Response] = []
-            waiting = threading.Thread(
-                target=lambda: answers.append(ada.get(poll, headers={"prefer": "wait=60"}, timeout=60))
+            polling = threading.Thread(
+                target=lambda: answers.append(ada.post("/tasks/claim", json=asked, timeout=SOON)), daemon=True
             )
-            waiting.start()
-            host.program.says("\"GET")
+            polling.start()
+            host.program.says("worker_joined")
             assert host.program.stop(signal.SIGINT, within=SOON) == 0
-            waiting.join(SOON)
+            polling.join(SOON)
 
     assert [answer.status_code for answer in answers] == [503]
     assert "Traceback" not in host.program.output
 
 
-def test_a_worker_by_grpc_has_the_same_login(host: Host) -> None:
+def test_a_worker_by_grpc_has_the_same_login(host: Host, admin: httpx.Client) -> None:
     @dataclass
     class Rotate:
         angle: float

@@ -17,7 +17,6 @@ from jobhall import (
     Jobs,
     JobState,
     OperationStatus,
-    QueueJob,
     Submission,
     TaskStatus,
 )
@@ -25,6 +24,7 @@ from jobhall.calls import PageOptions
 from jobhall.errors import FieldInvalidError
 from jobhall.filters import filter_texts
 from jobhall.listing import ListPlace
+from jobhall.queue import QueueJob
 
 T0 = datetime(2026, 1, 31, tzinfo=UTC)
 
@@ -67,8 +67,8 @@ def test_statuses_of_two_views_are_refused_and_a_whole_view_is_taken() -> None:
 
 
 def test_jobs_and_batches_stand_in_sets_and_name_what_belongs_to_them() -> None:
-    """`set(jobs)` and `{job: file}` were a TypeError, "unhashable type: 'dict'", since what a job was given may be one."""
-    given = {"id": "j1", "namespace": "default", "state": JobState.COMPLETED, "parameters": {"a": [1]}, "result": [{}]}
+    """`set(jobs)` and `{job: file}` were a TypeError, "unhashable type: 'dict'": what a job was given may be one."""
+    given: Any = {"id": "j1", "namespace": "default", "state": JobState.COMPLETED, "parameters": {}, "result": [{}]}
     one, same = Job(job_type="x", **given), Job(job_type="x", **given)
     cancelled, queued = CancelledJob(job_type="x", **given), QueueJob(type="x", **given)
     batch = Batch(id="b1", namespace="default", state=BatchState.PENDING, completion_job=Submission("x", {"a": 1}))
