@@ -16,6 +16,7 @@ _DEPTH_MAX: Final = 500
 _KEY_LENGTH_MAX: Final = 60
 _KEYS: Final = (str, int, float, type(None))
 """What the encoder takes as a key; bool is an int."""
+_NESTING: Final = (dict, list, tuple)
 _OWN_WORDS: Final = {"builtins", "datetime", "decimal", "uuid", "__main__"}
 """Modules whose names tell nobody more."""
 _Steps: TypeAlias = Iterator[tuple[str, object]]
@@ -39,12 +40,12 @@ def fault_in(content: object, *, field: str) -> Fault | None:
             walks.pop()
             continue
         place, value = step
-        if any(value is outer for outer, _ in walks):
+        if isinstance(value, _NESTING) and any(value is outer for outer, _ in walks):
             return Fault(place, "holds what it is in itself (Circular reference); JSON has no end for that")
         if len(walks) > _DEPTH_MAX:
             return Fault(field, f"is nested more than {_DEPTH_MAX} levels deep; make it flatter")
         fault = _fault_of(place, value)
-        if isinstance(value, (dict, list, tuple)):
+        if isinstance(value, _NESTING):
             walks.append((value, _steps(place, value)))
     return fault
 

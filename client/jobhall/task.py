@@ -362,10 +362,15 @@ class Task:
         reports a second go out, and one at the end. Raises TaskCancelled in place of the next item when the task is to
         stop. What is iterated asynchronously goes with `async for`.
         """
-        counting = Counting(self, self._check_cancelled, total=total, unit=unit, step=step, start=start)
+        counting = Counting(self, self._check_cancelled, self._judged, total=total, unit=unit, step=step, start=start)
         if isinstance(iterable, AsyncIterable):
             return track_async(iterable, counting)
         return track(iterable, counting)
+
+    def _judged(self) -> int:
+        """How many items were said to have gone well or badly."""
+        before = self._progress or progress_from_wire(self._assignment.progress)
+        return before.items_succeeded + before.items_failed
 
     def _check_cancelled(self) -> None:
         if self._held.cancel_reason is not None:

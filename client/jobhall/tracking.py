@@ -21,6 +21,7 @@ class Counting:
         self,
         task: Task,
         check: Callable[[], None],
+        judged: Callable[[], int],
         *,
         total: int | None,
         unit: str | None,
@@ -31,6 +32,7 @@ class Counting:
             raise ValueError(f"track: start is {start}; what was done before is not negative")
         self._task = task
         self._check = check
+        self._judged = judged
         self._total = total
         self._unit = unit
         self._step = step
@@ -39,10 +41,12 @@ class Counting:
 
     def begin(self, items: object) -> None:
         """The loop begins: says of how many, where that can be known."""
-        if self._total is None and isinstance(items, Sized):
-            self._total = self._count + len(items)
+        if self._total is None and (length := _length(items)) is not None:
+            self._total = self._count + length
+        # Results of another loop, or of the attempt before, are more than this one has items: they are not its own.
+        anew = {"succeeded": 0, "failed": 0} if self._judged() > self._count else {}
         self._said_at = monotonic()
-        self._task.progress(processed=self._count, total=self._total, unit=self._unit, step=self._step)
+        self._task.progress(processed=self._count, total=self._bound(self._count), unit=self._unit, step=self._step, **anew)
 
     def done(self) -> None:
         """One more item is done; raises TaskCancelled where there is to be no other one."""
@@ -57,25 +61,49 @@ class Counting:
         self._total = self._count if self._total is None else self._total
         self._say()
 
+    def leave(self) -> None:
+        """The loop is left before that: what was done until then stands."""
+        if not self._task.cancelled:
+            self._say()
+
     def _say(self) -> None:
+        count = max(self._count, self._judged())
+        self._task.progress(processed=count, total=self._bound(count))
+
+    def _bound(self, count: int) -> int | None:
         # Somebody else may have counted them wrongly: no reason to fail a job.
-        total = None if self._total is None else max(self._total, self._count)
-        self._task.progress(processed=self._count, total=total)
+        return None if self._total is None else max(self._total, count)
 
 
 def track(items: Iterable[_T], counting: Counting) -> Iterator[_T]:
     """The items of a plain loop."""
     counting.begin(items)
-    for item in items:
-        yield item
-        counting.done()
+    try:
+        for item in items:
+            yield item
+            counting.done()
+    except GeneratorExit:
+        counting.leave()
+        raise
     counting.end()
 
 
 async def track_async(items: AsyncIterable[_T], counting: Counting) -> AsyncIterator[_T]:
     """The items of an `async for`."""
     counting.begin(items)
-    async for item in items:
-        yield item
-        counting.done()
+    try:
+        async for item in items:
+            yield item
+            counting.done()
+    except GeneratorExit:
+        counting.leave()
+        raise
     counting.end()
+
+
+def _length(items: object) -> int | None:
+    """How many there are, where they know it: some have a `__len__` only to say that they do not."""
+    try:
+        return len(items) if isinstance(items, Sized) else None
+    except (TypeError, NotImplementedError, OverflowError):
+        return None

@@ -101,6 +101,24 @@ def test_an_async_run_is_run_to_its_end_and_may_report(client: Client, vis: Scen
     assert [line.message for line in client.jobs.logs(job.id)] == ["done"]
 
 
+def test_the_stack_of_an_async_run_begins_with_its_own_fault(client: Client, vis: Scene) -> None:
+    """Once it was told as something that had happened while another error, one of the SDK's inside, was handled."""
+
+    @vis.jobs.register
+    class Broken:
+        async def run(self, vis: Scene) -> None:
+            raise LookupError("no axis")
+
+    job = vis.jobs.submit(Broken, max_attempts=1)
+    with vis.jobs.listen() as tasks:
+        assert next(tasks).run() is AttemptOutcome.FAILED
+
+    error = vis.jobs.get_task(job.id, wait=SOON).error
+    assert error is not None
+    assert (error.code, error.message) == ("LookupError", "no axis")
+    assert "During handling" not in error.stack
+
+
 def test_parameters_that_make_no_instance_fail_the_task_and_the_loop_goes_on(client: Client, vis: Scene) -> None:
     """Submitted under an older schema: no other attempt would have other parameters."""
     vis.jobs["Rotate"] = Extension

@@ -25,8 +25,9 @@ class Scene:
 
     def __init__(self, processes: Processes, **settings: Any) -> None:
         self._processes = processes
+        self._settings = {"heartbeat_seconds": HEARTBEAT_SECONDS, **settings}
         self.folder = processes.folder
-        self.server = processes.serve(heartbeat_seconds=HEARTBEAT_SECONDS, **settings)
+        self.server = processes.serve(**self._settings)
         self.stored = Stored(self.server.database)
         self.client = jobhall.Client(self.server.address)
         for job_type in ("hold", "note", "nap", "poison"):
@@ -37,6 +38,10 @@ class Scene:
 
     def __exit__(self, *_error: object) -> None:
         self.client.close()
+
+    def serve_again(self) -> None:
+        """The next server, at the same address, after the one before has ended."""
+        self.server = self._processes.serve(listen=self.server.address, **self._settings)
 
     # --- workers ---
 

@@ -1,5 +1,7 @@
 """Regressions of the testing tools: what the suites of three projects met that used the fixture `jobhall`."""
 
+import threading
+import time
 from datetime import timedelta
 from traceback import extract_tb
 
@@ -8,6 +10,7 @@ import pytest
 import jobhall as sdk
 from jobhall import JobDefaults, JobState, RetryPolicy, Submission, Task, Worker
 from jobhall_server.testing import Jobhall
+from tests.support.waiting import eventually
 
 HOUR = timedelta(hours=1)
 
@@ -110,6 +113,26 @@ def test_an_hour_from_now_is_an_hour_from_the_tests_now(jobhall: Jobhall) -> Non
         assert len(ran) == days
         jobhall.clock.advance(HOUR)
     assert [job.state for job in jobhall.jobs()] == [JobState.COMPLETED] * 3 + [JobState.PENDING]
+
+
+def test_a_failure_is_told_at_once_whatever_else_runs(jobhall: Jobhall) -> None:
+    """The others had half a minute to end, as at any stop of a worker, before the test heard of the failure."""
+    may_end = threading.Event()
+
+    def fail(_: Task) -> None:
+        eventually(lambda: jobhall.jobs("linger", state=JobState.RUNNING), within=10, what="the other one is at work")
+        raise OSError
+
+    handlers = {"linger": lambda _: may_end.wait(20), "fail": fail}
+    jobhall.register(handlers)
+    jobhall.client.jobs.submit_many([Submission("linger"), Submission("fail")])
+
+    began = time.monotonic()
+    with pytest.raises(AssertionError, match="the handler of 'fail' failed"):
+        jobhall.run(handlers)
+
+    assert time.monotonic() - began < 10
+    may_end.set()
 
 
 def test_the_trace_of_a_handlers_failure_has_its_own_frames_alone(jobhall: Jobhall) -> None:

@@ -33,8 +33,8 @@ TABLE = [
 
 @pytest.mark.parametrize(("error", "what"), TABLE, ids=lambda value: type(value).__name__)
 def test_each_end_has_its_one_action(error: ApiError | None, what: After) -> None:
-    assert after(error, leaving=False) is what
+    assert after(error, drained=False) is what
 
 
-def test_a_leaving_worker_stops_at_an_end_that_is_well() -> None:
-    assert after(None, leaving=True) is After.STOP
+def test_a_drained_worker_stops_at_an_end_that_is_well() -> None:
+    assert after(None, drained=True) is After.STOP

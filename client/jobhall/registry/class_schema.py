@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, InitVar, asdict, dataclass, fields, is_dataclass
 from datetime import date, datetime
-from enum import Enum
+from enum import Enum, Flag
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 from uuid import UUID
 
 from jobhall.errors import FieldViolation
@@ -36,7 +47,9 @@ def schema_of(kind: type[Any]) -> dict[str, Any] | None:
     """
     if not _is_dataclass(kind):
         return None
-    return dict(_root(kind).schema)
+    if isinstance(root := _root(kind), TypeError):
+        raise TypeError(*root.args)
+    return dict(root.schema)
 
 
 def parameters_of(instance: object) -> dict[str, Any]:
@@ -44,7 +57,8 @@ def parameters_of(instance: object) -> dict[str, Any]:
     kind = type(instance)
     if not _is_dataclass(kind):
         raise TypeError(f"{kind.__name__} is no dataclass: submit the class, and its parameters beside it")
-    plain: dict[str, Any] = _root(kind).write(instance)
+    root = _root(kind)
+    plain: dict[str, Any] = asdict(instance) if isinstance(root, TypeError) else root.write(instance)  # type: ignore[call-overload]
     return plain
 
 
@@ -56,7 +70,9 @@ def build(kind: type[T], parameters: Any) -> T:
     if not isinstance(given, Mapping):
         problems.append(FieldViolation("parameters", "is no object"))
     else:
-        made = _root(kind).read(given, "", problems) if _is_dataclass(kind) else _made(kind, given, "", problems)
+        # Where no schema could be made of the class, one was given: it says what the values are.
+        root = _root(kind) if _is_dataclass(kind) else None
+        made = root.read(given, "", problems) if isinstance(root, _Shape) else _made(kind, given, "", problems)
     if problems:
         raise ParametersError(kind, problems)
     instance: T = made
@@ -83,6 +99,10 @@ class _Shape:
         problems.append(FieldViolation(path, f"is no {self.noun}"))
         return None
 
+    def put(self, value: Any) -> Any:
+        """For JSON; what is none of these goes as it is, for the server to say where it does not fit."""
+        return self.write(value) if self.holds(value) else value
+
 
 def _simple(kind: type, schema_type: str, noun: str) -> _Shape:
     def fits(value: Any) -> bool:
@@ -93,8 +113,11 @@ def _simple(kind: type, schema_type: str, noun: str) -> _Shape:
             return isinstance(value, kind)
         return isinstance(value, int) or (isinstance(value, float) and (kind is float or value.is_integer()))
 
-    def read(value: Any, _path: str, _problems: _Problems) -> Any:
-        return kind(value) if kind in (int, float) else value
+    def read(value: Any, path: str, problems: _Problems) -> Any:
+        try:
+            return kind(value) if kind in (int, float) else value
+        except OverflowError:
+            problems.append(FieldViolation(path, f"is too large for a {noun}"))
 
     return _Shape({"type": schema_type}, noun, fits, fits, read, lambda value: value)
 
@@ -121,8 +144,11 @@ def _text(kind: type, text_format: str, parse: Callable[[str], Any], write: Call
             problems.append(FieldViolation(path, f"{value!r} is no {noun}"))
             return None
 
-    schema = {"type": "string", "format": text_format}
-    return _Shape(schema, noun, lambda it: isinstance(it, str), lambda it: isinstance(it, kind), read, write)
+    def holds(value: Any) -> bool:
+        # In Python a moment is a day as well; as one it would lose its time.
+        return isinstance(value, kind) and not (kind is date and isinstance(value, datetime))
+
+    return _Shape({"type": "string", "format": text_format}, noun, lambda it: isinstance(it, str), holds, read, write)
 
 
 _TEXTS = {
@@ -132,13 +158,16 @@ _TEXTS = {
 }
 
 
-def _root(kind: Any) -> _Shape:
+def _root(kind: Any) -> _Shape | TypeError:
     return _known_root(kind)
 
 
 @cache
-def _known_root(kind: Any) -> _Shape:
-    return _object_of(kind, kind.__name__, ())
+def _known_root(kind: Any) -> _Shape | TypeError:
+    try:
+        return _object_of(kind, kind.__name__, ())
+    except TypeError as error:
+        return error.with_traceback(None)
 
 
 def _shape(hint: Any, path: str, above: tuple[type, ...]) -> _Shape:
@@ -153,9 +182,9 @@ def _shape(hint: Any, path: str, above: tuple[type, ...]) -> _Shape:
     if origin in (Union, UnionType):
         return _one_of([_shape(it, path, above) for it in inner])
     if origin is Literal:
-        return _choice(inner, {it: it for it in inner})
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return _choice([it.value for it in hint], {it.value: it for it in hint})
+        return _choice(inner, {it: it for it in inner}, path)
+    if isinstance(hint, type) and issubclass(hint, Enum) and not issubclass(hint, Flag):
+        return _choice([it.value for it in hint], {it.value: it for it in hint}, path)
     if _is_dataclass(hint):
         return _object_of(hint, path, above)
     if kind := _container(hint if origin is None else origin):
@@ -164,7 +193,7 @@ def _shape(hint: Any, path: str, above: tuple[type, ...]) -> _Shape:
 
 
 def _container(origin: Any) -> type | None:
-    if not isinstance(origin, type) or issubclass(origin, (str, bytes)):
+    if not isinstance(origin, type) or is_typeddict(origin) or issubclass(origin, (str, bytes)):
         return None
     for kind, wide in ((tuple, tuple), (list, Sequence), (dict, Mapping)):
         if issubclass(kind, origin) and issubclass(origin, wide):
@@ -192,7 +221,7 @@ def _list_of(kind: type, entry: _Shape) -> _Shape:
         lambda value: isinstance(value, list),
         lambda value: isinstance(value, (list, tuple)),
         read,
-        lambda value: [entry.write(it) for it in value],
+        lambda value: [entry.put(it) for it in value],
     )
 
 
@@ -211,7 +240,7 @@ def _entries_of(entries: Sequence[_Shape]) -> _Shape:
         lambda value: isinstance(value, list) and len(value) == count,
         lambda value: isinstance(value, (list, tuple)) and len(value) == count,
         read,
-        lambda value: [it.write(part) for it, part in zip(entries, value, strict=True)],
+        lambda value: [it.put(part) for it, part in zip(entries, value, strict=True)],
     )
 
 
@@ -222,11 +251,15 @@ def _names_of(entry: _Shape) -> _Shape:
         lambda value: isinstance(value, Mapping),
         lambda value: isinstance(value, Mapping),
         lambda value, path, problems: {name: entry.take(it, f"{path}.{name}", problems) for name, it in value.items()},
-        lambda value: {name: entry.write(it) for name, it in value.items()},
+        lambda value: {name: entry.put(it) for name, it in value.items()},
     )
 
 
-def _choice(plain: Sequence[Any], meant: Mapping[Any, Any]) -> _Shape:
+def _choice(plain: Sequence[Any], meant: Mapping[Any, Any], path: str) -> _Shape:
+    for value in plain:
+        if not (value is None or type(value) in (str, int, float, bool)):
+            raise TypeError(f"{path}: {value!r} is no choice that JSON can say; {_GIVE_ONE}")
+
     def same(value: Any) -> bool:
         # 1 and true are equal in Python alone.
         return any(type(it) is type(value) and it == value for it in plain)
@@ -294,7 +327,7 @@ def _object_of(kind: type, path: str, above: tuple[type, ...]) -> _Shape:
         lambda value: isinstance(value, Mapping),
         lambda value: isinstance(value, kind),
         read,
-        lambda value: {name: it.shape.write(getattr(value, name)) for name, it in known.items()},
+        lambda value: {name: it.shape.put(getattr(value, name)) for name, it in known.items()},
     )
 
 
@@ -310,15 +343,18 @@ def _object_schema(known: Mapping[str, _Field]) -> dict[str, Any]:
 
 
 def _fields(kind: type, path: str, above: tuple[type, ...]) -> dict[str, _Field]:
-    if "__dataclass_fields__" not in vars(kind) and inspect.get_annotations(kind):
-        raise TypeError(
-            f"{path}: {kind.__name__} has fields of its own and is no dataclass: decorate it with @dataclass"
-        )
     try:
         hints = get_type_hints(kind)
     except NameError as error:
         raise TypeError(f"{path}: what its fields are cannot be found out: {error}; {_GIVE_ONE}") from None
-    return {
+    own = {name for name in inspect.get_annotations(kind) if ClassVar not in (hints[name], get_origin(hints[name]))}
+    if own and "__dataclass_fields__" not in vars(kind):
+        raise TypeError(
+            f"{path}: {kind.__name__} has fields of its own and is no dataclass: decorate it with @dataclass"
+        )
+    if hidden := [name for name, hint in hints.items() if isinstance(hint, InitVar)]:
+        raise TypeError(f"{path}.{hidden[0]}: of an InitVar an instance knows nothing later; {_GIVE_ONE}")
+    known = {
         it.name: _Field(
             _shape(hints[it.name], f"{path}.{it.name}", above),
             it.default is MISSING and it.default_factory is MISSING,
@@ -327,6 +363,10 @@ def _fields(kind: type, path: str, above: tuple[type, ...]) -> dict[str, _Field]
         for it in fields(kind)
         if it.init
     }
+    for name, it in known.items():
+        if it.default is not MISSING and not it.shape.holds(it.default):
+            raise TypeError(f"{path}.{name}: its default {it.default!r} is no {it.shape.noun}")
+    return known
 
 
 def _made(kind: type, arguments: Mapping[str, Any], at: str, problems: _Problems) -> Any:

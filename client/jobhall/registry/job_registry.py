@@ -236,11 +236,11 @@ class JobManager(MutableMapping[str, type[Any]]):
     ) -> None:
         self.close()
 
-    def _key(self, name: str) -> str:
-        key = plain(name)
+    def _key(self, name: object) -> str:
+        key = plain(name) if isinstance(name, str) else ""
         if (found := self._registered.get(key)) is not None:
             wrong = JOB_TYPE_PREFIX_OWN if found.public else JOB_TYPE_PREFIX_GLOBAL
-            if not name.startswith(wrong):
+            if not str(name).startswith(wrong):
                 return key
         raise KeyError(name)
 

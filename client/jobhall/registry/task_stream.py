@@ -107,7 +107,8 @@ class TaskStream(Iterator[StreamTask]):
         interval: float = 2.0,
     ) -> None:
         if not 0 < interval <= threading.TIMEOUT_MAX:
-            raise FieldInvalidError("interval", f"is {interval} s; it is more than 0")
+            most = f"{threading.TIMEOUT_MAX:g} s"
+            raise FieldInvalidError("interval", f"is {interval} s; it is more than 0, and at most {most}")
         self.interval = interval
         """The longest that a waiting loop does not look up, in seconds. It is not how often the server is asked, for it
         tells by itself: only a signal that came to another thread may have to wait so long.

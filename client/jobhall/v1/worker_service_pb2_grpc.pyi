@@ -91,7 +91,7 @@ class WorkerServiceStub:
     that comes before anybody else has claimed the job is still taken.
 
     Work ends with one of these, each with its one right action; details as in JobService:
-      OK                                              stop if you are draining; else reconnect
+      OK                                              stop if you were drained, or leave and hold nothing; else reconnect
       INVALID_ARGUMENT     PROTOCOL_VIOLATION         stop: a bug of the worker
       INVALID_ARGUMENT     FIELD_INVALID              stop: a field of the Hello cannot be taken; it is named
       DEADLINE_EXCEEDED    HELLO_TIMEOUT              no Hello within 10 s: reconnect with back-off
@@ -231,7 +231,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     that comes before anybody else has claimed the job is still taken.
 
     Work ends with one of these, each with its one right action; details as in JobService:
-      OK                                              stop if you are draining; else reconnect
+      OK                                              stop if you were drained, or leave and hold nothing; else reconnect
       INVALID_ARGUMENT     PROTOCOL_VIOLATION         stop: a bug of the worker
       INVALID_ARGUMENT     FIELD_INVALID              stop: a field of the Hello cannot be taken; it is named
       DEADLINE_EXCEEDED    HELLO_TIMEOUT              no Hello within 10 s: reconnect with back-off
@@ -367,7 +367,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     that comes before anybody else has claimed the job is still taken.
 
     Work ends with one of these, each with its one right action; details as in JobService:
-      OK                                              stop if you are draining; else reconnect
+      OK                                              stop if you were drained, or leave and hold nothing; else reconnect
       INVALID_ARGUMENT     PROTOCOL_VIOLATION         stop: a bug of the worker
       INVALID_ARGUMENT     FIELD_INVALID              stop: a field of the Hello cannot be taken; it is named
       DEADLINE_EXCEEDED    HELLO_TIMEOUT              no Hello within 10 s: reconnect with back-off

@@ -35,15 +35,16 @@ _STOPS = frozenset(
 _REFRESHES = frozenset({Code.UNAUTHENTICATED, Code.PERMISSION_DENIED})
 
 
-def after(error: ApiError | None, *, leaving: bool, known: bool = False) -> After:
+def after(error: ApiError | None, *, drained: bool, known: bool = False) -> After:
     """What to do after the stream ended with that; None is OK.
 
-    `leaving`: the worker or an operator wanted it. `known`: this server has welcomed the worker before; then a status
+    `drained`: an operator sends the worker away, and nothing is its own any more. One that leaves of its own accord
+    comes back as long as it holds anything. `known`: this server has welcomed the worker before; then a status
     without a reason, such as the 404 of a proxy that is being set up anew, is not its word and no reason to stop.
     """
     match error:
         case None:
-            return After.STOP if leaving else After.RECONNECT
+            return After.STOP if drained else After.RECONNECT
         case SessionExpiredError():
             return After.NEW_SESSION
         case SessionSupersededError():

@@ -80,6 +80,8 @@ class WorkerIO:
         """What the server said of that one, until another was welcome."""
         self._move_at: float | None = None
         self._gone = False
+        self._drained = False
+        """An operator sends it away."""
         self._bug: Exception | None = None
         self.connected = threading.Event()
         """Set while a stream is open that the server has welcomed."""
@@ -195,7 +197,7 @@ class WorkerIO:
         if was_connected:
             by_the_server = not (moving or isinstance(error, ServerUnreachableError))
             self._brief = self._brief + 1 if was_brief and by_the_server else 0
-        what = after(error, leaving=stream.leaving, known=self._was_welcome)
+        what = after(error, drained=self._drained, known=self._was_welcome)
         if what is After.REFRESH and self._refusal is not None:
             what = After.STOP
         match what:
@@ -330,6 +332,7 @@ class WorkerIO:
     def _server_drains(self, drain: ServerDrain) -> None:
         if drain.reason == worker_service_pb2.DRAIN_REASON_WORKER_DRAIN:
             _log.info("%s: drained by an operator: %s", self._title, drain.message or "no reason given")
+            self._drained = True
             self._leave(inf)
             return
         within = drain.reconnect_within.ToTimedelta().total_seconds()

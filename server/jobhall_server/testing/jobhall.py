@@ -106,6 +106,9 @@ class Jobhall:
                 hasty=raise_errors,
                 timeout_seconds=seconds(timeout, field="timeout"),
             )
+            if raise_errors:
+                # Before the others have had their time to end.
+                _raise_first(watched, [])
         ended = [job for job in self._whole(ended_after=began_at) if watched.serves(job)]
         if raise_errors:
             _raise_first(watched, ended)

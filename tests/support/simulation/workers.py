@@ -110,7 +110,7 @@ class SimulatedWorker:
         self.concurrency = concurrency
         self.current: SimulatedStream | None = None
         self.running: dict[HeldTask, Running] = {}
-        self.over = False
+        self.over = self._drained = False
         """It has left, or was told that there is no use."""
         self._chance = chance
         self._handover = Handover()
@@ -181,7 +181,7 @@ class SimulatedWorker:
     def _go_on(self, error: ApiError | None) -> None:
         self.current = None
         self.machine.closed()
-        what = after(error, leaving=self.machine.leaving, known=self._known)
+        what = after(error, drained=self._drained, known=self._known)
         why = "OK" if error is None else f"{error.reason or error.code.name}: {error.message[:60]}"
         self.world.tell(f"{self.name}: its stream ended ({why}): {what.name}")
         if what is After.STOP:
@@ -240,6 +240,7 @@ class SimulatedWorker:
             self._stop(task)
         if effects.drain is not None:
             if effects.drain.reason == DRAIN_REASON_WORKER_DRAIN:
+                self._drained = True
                 self.leave()
             else:
                 within = effects.drain.reconnect_within.ToTimedelta().total_seconds()
