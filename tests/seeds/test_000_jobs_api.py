@@ -1,10 +1,9 @@
 """Seed 000, the models of a jobs API: its calls in the order of its own examples, by both clients."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
 
 import pytest
@@ -16,33 +15,13 @@ from jobhall.api_error import Code
 from jobhall.errors import FieldInvalidError
 from jobhall.ids import new_id
 from tests.support.clients import everything, open_client
-from tests.support.processes import Processes, Server
-from tests.support.queues import ASYNC, BLOCKING
+from tests.support.processes import Server
 from tests.support.waiting import eventually_async
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 PATH = "/workspaces/1/projects/1/files"
 WITHIN = 20.0
-_rooms = count(1)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One for all tests here, each of which has a namespace of its own."""
-    with Processes(tmp_path_factory.mktemp("seed_000")) as processes:
-        yield processes.serve(heartbeat_seconds=0.3, session_ttl_seconds=2, reaper_seconds=0.1)
-
-
-@pytest.fixture(params=[BLOCKING, ASYNC])
-def kind(request: pytest.FixtureRequest) -> str:
-    chosen: str = request.param
-    return chosen
-
-
-@pytest.fixture
-def room() -> str:
-    return f"room{next(_rooms)}"
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@ Who may see and do what comes with the security of the server; here everybody ma
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
-from itertools import count
 from typing import Any
 
 import grpc.aio
@@ -19,33 +18,13 @@ from jobhall.v1 import job_pb2
 from jobhall.v1 import job_service_pb2 as pb
 from jobhall.v1.job_service_pb2_grpc import JobServiceStub
 from tests.support.clients import everything, open_client
-from tests.support.processes import Processes, Server
-from tests.support.queues import ASYNC, BLOCKING
+from tests.support.processes import Server
 from tests.support.waiting import eventually_async
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 FILE = FileInfo("annual_predictions_1000_rows.csv", 2_048_576)
 WITHIN = 20.0
-_rooms = count(1)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One for all tests here, each of which has a namespace of its own."""
-    with Processes(tmp_path_factory.mktemp("seed_001")) as processes:
-        yield processes.serve(heartbeat_seconds=0.3, session_ttl_seconds=2, reaper_seconds=0.1)
-
-
-@pytest.fixture(params=[BLOCKING, ASYNC])
-def kind(request: pytest.FixtureRequest) -> str:
-    chosen: str = request.param
-    return chosen
-
-
-@pytest.fixture
-def room() -> str:
-    return f"room{next(_rooms)}"
 
 
 @pytest.fixture

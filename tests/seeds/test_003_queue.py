@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
 
 import pytest
@@ -22,13 +21,12 @@ from jobhall.queue import (
 from jobhall.task import TaskFailed
 from tests.support.ports import free_port
 from tests.support.processes import Processes, Server
-from tests.support.queues import ASYNC, BLOCKING, open_queue, reaches
+from tests.support.queues import open_queue, reaches
 from tests.support.waiting import eventually_async
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 DETECTION = {"entity_types": ["Person", "Organization"]}
-_rooms = count(1)
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +36,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield processes.serve(
             session_ttl_seconds=1, heartbeat_seconds=0.3, reaper_seconds=0.1, accept_seconds=1, cancel_grace_seconds=20
         )
-
-
-@pytest.fixture(params=[BLOCKING, ASYNC])
-def kind(request: pytest.FixtureRequest) -> str:
-    chosen: str = request.param
-    return chosen
-
-
-@pytest.fixture
-def room() -> str:
-    return f"room{next(_rooms)}"
 
 
 @pytest.fixture

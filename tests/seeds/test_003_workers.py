@@ -14,7 +14,7 @@ from jobhall import Client, JobState
 from jobhall.errors import FieldInvalidError, WorkerDrainedError
 from tests.support.processes import Processes, Server
 from tests.support.queue_workers import AsyncBatchWorker, Gate, example, gated
-from tests.support.queues import ASYNC, BLOCKING, SOON, open_queue, reaches, working
+from tests.support.queues import ASYNC, SOON, open_queue, reaches, working
 from tests.support.waiting import eventually_async
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
@@ -28,12 +28,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One for all tests here, each of which has a namespace of its own; a session that is silent is over soon."""
     with Processes(tmp_path_factory.mktemp("seed_003")) as processes:
         yield processes.serve(session_ttl_seconds=1, heartbeat_seconds=0.3, reaper_seconds=0.1, accept_seconds=1)
-
-
-@pytest.fixture(params=[BLOCKING, ASYNC])
-def kind(request: pytest.FixtureRequest) -> str:
-    chosen: str = request.param
-    return chosen
 
 
 @pytest.fixture

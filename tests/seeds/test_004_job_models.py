@@ -2,9 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from itertools import count
 from typing import Any
 
 import pytest
@@ -27,8 +26,7 @@ from jobhall import (
 )
 from jobhall.errors import PlainFormError
 from tests.support.clients import everything, open_client
-from tests.support.processes import Processes, Server
-from tests.support.queues import ASYNC, BLOCKING
+from tests.support.processes import Server
 from tests.support.waiting import eventually_async
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
@@ -36,25 +34,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 WITHIN = 20.0
 PARAMETERS = {"filename": "/path/to/file.pdf", "extraction_method": "combined"}
 HALFWAY = Progress(step="extracting_text", percent=50, message="Extracting text from PDF...")
-_rooms = count(1)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One for all tests here, each of which has a namespace of its own."""
-    with Processes(tmp_path_factory.mktemp("seed_004")) as processes:
-        yield processes.serve(heartbeat_seconds=0.3, reaper_seconds=0.1)
-
-
-@pytest.fixture(params=[BLOCKING, ASYNC])
-def kind(request: pytest.FixtureRequest) -> str:
-    chosen: str = request.param
-    return chosen
-
-
-@pytest.fixture
-def room() -> str:
-    return f"room{next(_rooms)}"
 
 
 @pytest.fixture

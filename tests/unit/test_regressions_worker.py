@@ -234,8 +234,8 @@ class TestEnds:
         """
         error = ApiError("Received http2 header with status: 404", code=code)
 
-        assert after(error, leaving=False, known=True) is After.RECONNECT
-        assert after(error, leaving=False) is After.STOP
+        assert after(error, drained=False, known=True) is After.RECONNECT
+        assert after(error, drained=False) is After.STOP
 
     def test_details_that_cannot_be_read_leave_the_code(self) -> None:
         """A garbled trailer raised in the thread that talks to the server, which ended the worker."""
