@@ -63,7 +63,7 @@ class AsyncWorkersApi:
         labels: Mapping[str, str] | None = None,
         runtime: RuntimeInfo | None = None,
     ) -> Claim:
-        """Takes tasks for a program without a stream, waiting up to `timeout` (60 s) for the first; most want a Worker.
+        """Takes tasks for a program without a stream, waiting for the first if told to; most want a Worker.
 
         The first claim opens a session, which lives for `lease` (None: a minute) after each call that names it. A task
         is begun by the first report that names it, or at once with `accept`; one that nothing is said of in time goes

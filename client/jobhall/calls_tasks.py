@@ -49,19 +49,19 @@ def claim(
         labels=labels,
         runtime=None if runtime is None else runtime_to_wire(runtime),
     )
-    return _read(claim_tasks(request), claim_from_wire)
+    return _claim(request, claim_from_wire)
 
 
 def report(session_id: str, reports: Iterable[TaskReport]) -> Call[ReportAnswer]:
     """Reports on tasks; the answer names what was not taken."""
     said = tuple(reports)
-    return _read(report_tasks(reports_to_wire(session_id, said)), lambda it: report_answer_from_wire(it, said))
+    return _report(reports_to_wire(session_id, said), lambda it: report_answer_from_wire(it, said))
 
 
 def beat(session_id: str, lease_tokens: Iterable[bytes]) -> Call[HeartbeatAnswer]:
     """Says that a session lives and what it holds; the answer names what it does not hold any more."""
     request = workers_pb2.HeartbeatRequest(session_id=session_id, lease_tokens=lease_tokens)
-    return _read(heartbeat(request), heartbeat_from_wire)
+    return _beat(request, heartbeat_from_wire)
 
 
 # --- on the wire, where tasks live as messages ---
@@ -69,19 +69,27 @@ def beat(session_id: str, lease_tokens: Iterable[bytes]) -> Call[HeartbeatAnswer
 
 def claim_tasks(request: workers_pb2.ClaimTasksRequest) -> Call[workers_pb2.ClaimTasksResponse]:
     """Claims tasks, waiting for the first one as long as the request says."""
-    held_seconds = request.timeout.ToTimedelta().total_seconds()
-    return unary("WorkerService", request, workers_pb2.ClaimTasksResponse, lambda it: it, held_seconds=held_seconds)
+    return _claim(request, lambda it: it)
 
 
 def report_tasks(request: workers_pb2.ReportTasksRequest) -> Call[workers_pb2.ReportTasksResponse]:
     """Reports on tasks; the answer names what was not taken."""
-    return unary("WorkerService", request, workers_pb2.ReportTasksResponse, lambda it: it)
+    return _report(request, lambda it: it)
 
 
 def heartbeat(request: workers_pb2.HeartbeatRequest) -> Call[workers_pb2.HeartbeatResponse]:
     """Says that a session lives and what it holds; the answer names what it does not hold any more."""
-    return unary("WorkerService", request, workers_pb2.HeartbeatResponse, lambda it: it)
+    return _beat(request, lambda it: it)
 
 
-def _read(call: Call[Any], decode: Callable[[Any], T]) -> Call[T]:
-    return Call(call.path, call.request, call.response, decode, call.held_seconds)
+def _claim(request: workers_pb2.ClaimTasksRequest, decode: Callable[[Any], T]) -> Call[T]:
+    held_seconds = request.timeout.ToTimedelta().total_seconds()
+    return unary("WorkerService", request, workers_pb2.ClaimTasksResponse, decode, held_seconds=held_seconds)
+
+
+def _report(request: workers_pb2.ReportTasksRequest, decode: Callable[[Any], T]) -> Call[T]:
+    return unary("WorkerService", request, workers_pb2.ReportTasksResponse, decode)
+
+
+def _beat(request: workers_pb2.HeartbeatRequest, decode: Callable[[Any], T]) -> Call[T]:
+    return unary("WorkerService", request, workers_pb2.HeartbeatResponse, decode)

@@ -16,7 +16,7 @@ _SECURE_SCHEMES = ("grpcs://", "https://")
 _PLAIN_SCHEMES = ("grpc://", "http://")
 _GRPC_SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
 """Names that gRPC itself knows how to look up."""
-_HOST_ALONE = re.compile(r"[\w.-]+")
+_HOST_ALONE = re.compile(r"[\w.-]+|\[[\w.:%]+\]")
 _HOST_AND_PORT = re.compile(r"([\w.-]*|\[.*\]):(\d+)", re.ASCII)
 
 CHANNEL_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
@@ -63,7 +63,8 @@ def resolve_endpoint(address: str | None = None, token: str | None = None, api_k
     # A file's last newline would be no header.
     shown = (os.environ.get(TOKEN_VARIABLE, "") if given is None else given).strip()
     if not (shown.isascii() and shown.isprintable()):  # gRPC would write of it to stderr by itself.
-        raise FieldInvalidError(TOKEN_VARIABLE if given is None else "token", "has characters that no header can carry")
+        source = TOKEN_VARIABLE if given is None else "token" if api_key is None else "api_key"
+        raise FieldInvalidError(source, "has characters that no header can carry")
     text = (address or os.environ.get(ADDRESS_VARIABLE) or ADDRESS_DEFAULT).strip().rstrip("/")
     secure = text.startswith(_SECURE_SCHEMES)
     for scheme in (*_SECURE_SCHEMES, *_PLAIN_SCHEMES):

@@ -66,11 +66,12 @@ class WorkersApi:
         labels: Mapping[str, str] | None = None,
         runtime: RuntimeInfo | None = None,
     ) -> Claim:
-        """Takes tasks for a program without a stream, waiting up to `timeout` (60 s) for the first; most want a Worker.
+        """Takes tasks for a program without a stream; most want a Worker.
 
-        The first claim opens a session, which lives for `lease` (None: a minute) after each call that names it. A task
-        is begun by the first report that names it, or at once with `accept`; one that nothing is said of in time goes
-        back, at no cost. Raises SessionExpiredError (claim anew without a session_id) and WorkerDrainedError.
+        It waits for the first one as long as `timeout` says, at most 60 s; None: not at all. The first claim opens a
+        session, which lives for `lease` (None: a minute) after each call that names it. A task is begun by the first
+        report that names it, or at once with `accept`; one that nothing is said of in time goes back, at no cost.
+        Raises SessionExpiredError (claim anew without a session_id) and WorkerDrainedError.
 
             claim = client.workers.claim_tasks(["resize"], timeout=20, accept=True)
             done = [reports.Completed(task.lease_token, {"width": 10}) for task in claim.tasks]

@@ -53,6 +53,7 @@ class SubmitStream:
 
         It waits for the answer: to be quick, submit from many threads, or use `submit_soon`.
         """
+        self._check_thread()
         return self.submit_soon(Submission(job_type, parameters, **options)).result()
 
     def submit_soon(self, submission: Submission) -> Future[Submitted]:
@@ -64,6 +65,8 @@ class SubmitStream:
         future: Future[Submitted] = Future()
         # What is on its way cannot be called back.
         future.set_running_or_notify_cancel()
+        if self._runner is not None and not self._runner.is_alive() and not self._closed.is_set():
+            raise RuntimeError("the submit stream is in another process, which this one was forked from; open another")
         with self._changed:
             if threading.current_thread() is not self._runner:
                 # A callback of a future submits from the thread that makes the room.
@@ -76,6 +79,7 @@ class SubmitStream:
 
     def drain(self) -> None:
         """Waits until every submit so far is answered, well or badly."""
+        self._check_thread()
         with self._changed:
             pending = self._queue.futures()
         wait(pending)
@@ -168,6 +172,10 @@ class SubmitStream:
             self._changed.notify_all()
         for future in futures:
             future.set_exception(error)
+
+    def _check_thread(self) -> None:
+        if threading.current_thread() is self._runner:
+            raise RuntimeError("a callback of a submit runs where the answers come, and cannot wait for one: submit_soon")
 
     def _wake(self) -> None:
         with self._changed:

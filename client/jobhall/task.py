@@ -25,7 +25,7 @@ from jobhall.log_lines import log_level, log_line
 from jobhall.model import FileInfo, ItemError, Progress, TraceContext
 from jobhall.progress_checks import check_progress
 from jobhall.states import LogLevel
-from jobhall.tracking import Counting, track, track_async
+from jobhall.tracking import Counting, counted_from, track, track_async
 from jobhall.v1.task_pb2 import TaskCheckpoint, TaskUpdate
 from jobhall.wire import item_error_to_wire, progress_from_wire, progress_to_wire
 from jobhall.wire_submissions import file_info_from_wire, trace_context_from_wire
@@ -247,7 +247,7 @@ class Task:
         the task is to stop. `processed` left out is at least succeeded + failed.
         """
         self._check_cancelled()
-        before = self._progress or progress_from_wire(self._assignment.progress)
+        before = self._so_far()
         well = before.items_succeeded if succeeded is None else succeeded
         badly = before.items_failed if failed is None else failed
         progress = Progress(
@@ -362,15 +362,17 @@ class Task:
         reports a second go out, and one at the end. Raises TaskCancelled in place of the next item when the task is to
         stop. What is iterated asynchronously goes with `async for`.
         """
-        counting = Counting(self, self._check_cancelled, self._judged, total=total, unit=unit, step=step, start=start)
+        checks = (self._check_cancelled, self._so_far, self._count_from)
+        counting = Counting(self, *checks, total=total, unit=unit, step=step, start=start)
         if isinstance(iterable, AsyncIterable):
             return track_async(iterable, counting)
         return track(iterable, counting)
 
-    def _judged(self) -> int:
-        """How many items were said to have gone well or badly."""
-        before = self._progress or progress_from_wire(self._assignment.progress)
-        return before.items_succeeded + before.items_failed
+    def _so_far(self) -> Progress:
+        return self._progress or progress_from_wire(self._assignment.progress)
+
+    def _count_from(self, start: int) -> None:
+        self._progress = counted_from(start, self._so_far())
 
     def _check_cancelled(self) -> None:
         if self._held.cancel_reason is not None:

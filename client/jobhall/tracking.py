@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Final, TypeVar
+
+from jobhall.model import Progress
 
 if TYPE_CHECKING:
     from jobhall.task import Task
@@ -21,7 +24,8 @@ class Counting:
         self,
         task: Task,
         check: Callable[[], None],
-        judged: Callable[[], int],
+        so_far: Callable[[], Progress],
+        count_from: Callable[[int], None],
         *,
         total: int | None,
         unit: str | None,
@@ -32,7 +36,8 @@ class Counting:
             raise ValueError(f"track: start is {start}; what was done before is not negative")
         self._task = task
         self._check = check
-        self._judged = judged
+        self._so_far = so_far
+        self._count_from = count_from
         self._total = total
         self._unit = unit
         self._step = step
@@ -43,10 +48,9 @@ class Counting:
         """The loop begins: says of how many, where that can be known."""
         if self._total is None and (length := _length(items)) is not None:
             self._total = self._count + length
-        # Results of another loop, or of the attempt before, are more than this one has items: they are not its own.
-        anew = {"succeeded": 0, "failed": 0} if self._judged() > self._count else {}
+        self._count_from(self._count)
         self._said_at = monotonic()
-        self._task.progress(processed=self._count, total=self._bound(self._count), unit=self._unit, step=self._step, **anew)
+        self._task.progress(processed=self._count, total=self._bound(self._count), unit=self._unit, step=self._step)
 
     def done(self) -> None:
         """One more item is done; raises TaskCancelled where there is to be no other one."""
@@ -67,12 +71,23 @@ class Counting:
             self._say()
 
     def _say(self) -> None:
-        count = max(self._count, self._judged())
+        before = self._so_far()
+        count = max(self._count, before.items_succeeded + before.items_failed)
         self._task.progress(processed=count, total=self._bound(count))
 
     def _bound(self, count: int) -> int | None:
         # Somebody else may have counted them wrongly: no reason to fail a job.
-        return None if self._total is None else max(self._total, count)
+        total = self._so_far().items_total if self._total is None else self._total
+        return None if total is None else max(total, count)
+
+
+def counted_from(start: int, before: Progress) -> Progress:
+    """What stays of it for a loop that starts there: counts beyond that are of another loop, or of an attempt before."""
+    if before.items_processed <= start:
+        return before
+    judged = before.items_succeeded + before.items_failed
+    well, badly = (0, 0) if judged > start else (before.items_succeeded, before.items_failed)
+    return replace(before, items_processed=start, items_total=None, items_succeeded=well, items_failed=badly)
 
 
 def track(items: Iterable[_T], counting: Counting) -> Iterator[_T]:

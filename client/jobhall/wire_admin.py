@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Any
-
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from jobhall.model import Job, JobError, LogEntry, Progress
 from jobhall.model_admin import ApiKey, AuditEntry, ImportedJob
 from jobhall.model_insight import JobAttempt
 from jobhall.v1 import admin_service_pb2, job_pb2
-from jobhall.wire import (
-    item_error_to_wire,
-    log_entry_to_wire,
-    progress_to_wire,
+from jobhall.wire import item_error_to_wire, log_entry_to_wire, progress_to_wire
+from jobhall.wire_submissions import (
+    access_control_to_wire,
+    file_info_to_wire,
+    retry_policy_to_wire,
+    trace_context_to_wire,
 )
-from jobhall.wire_submissions import access_control_to_wire, retry_policy_to_wire
 from jobhall.wire_values import (
-    duration_to_wire,
     int32,
     int64,
     payload_to_wire,
+    span_to_wire,
     struct_to_wire,
     time_from_wire,
     time_to_wire,
+    when_to_wire,
 )
 
 _NO_PROGRESS = Progress()
@@ -64,7 +60,7 @@ def job_to_wire(job: Job, *, field: str) -> job_pb2.Job:
         progress=_progress_to_wire(job.progress),
         labels=job.labels,
         path=job.path,
-        file_info=_file_info(job, field),
+        file_info=file_info_to_wire(job.file_info, field=f"{field}.file_info"),
         priority=int32(job.priority, field=f"{field}.priority"),
         attempt=int32(job.attempt, field=f"{field}.attempt"),
         max_attempts=int32(job.max_attempts, field=f"{field}.max_attempts"),
@@ -73,18 +69,23 @@ def job_to_wire(job: Job, *, field: str) -> job_pb2.Job:
         revision=int64(job.revision, field=f"{field}.revision"),
         item_error_count=int64(job.item_error_count, field=f"{field}.item_error_count"),
         retry_policy=retry_policy_to_wire(job.retry_policy, field=f"{field}.retry_policy"),
-        run_timeout=_span(job.run_timeout),
-        progress_timeout=_span(job.progress_timeout),
-        retention=_span(job.retention),
+        run_timeout=span_to_wire(job.run_timeout, field=f"{field}.run_timeout"),
+        progress_timeout=span_to_wire(job.progress_timeout, field=f"{field}.progress_timeout"),
+        retention=span_to_wire(job.retention, field=f"{field}.retention"),
         batch_id=job.batch_id,
         unique_key=job.unique_key,
         owner=job.owner,
         organization_id=job.organization_id,
         created_by=job.created_by,
         access_control=access_control_to_wire(job.access_control),
-        trace_context=_trace(job),
+        trace_context=trace_context_to_wire(job.trace_context),
         current_task=_held(job, field),
-        **_times(job),
+        schedule_time=when_to_wire(job.scheduled_at, field=f"{field}.schedule_time"),
+        start_deadline=when_to_wire(job.start_deadline, field=f"{field}.start_deadline"),
+        create_time=when_to_wire(job.created_at, field=f"{field}.create_time"),
+        claim_time=when_to_wire(job.claimed_at, field=f"{field}.claim_time"),
+        start_time=when_to_wire(job.started_at, field=f"{field}.start_time"),
+        end_time=when_to_wire(job.ended_at, field=f"{field}.end_time"),
     )
 
 
@@ -125,36 +126,11 @@ def audit_entry_from_wire(message: admin_service_pb2.AuditEntry) -> AuditEntry:
     )
 
 
-def _times(job: Job) -> dict[str, Any]:
-    times = {
-        "schedule_time": job.scheduled_at,
-        "start_deadline": job.start_deadline,
-        "create_time": job.created_at,
-        "claim_time": job.claimed_at,
-        "start_time": job.started_at,
-        "end_time": job.ended_at,
-    }
-    return {name: time_to_wire(moment) for name, moment in times.items() if moment is not None}
-
-
 def _payload(content: object, content_type: str, field: str) -> job_pb2.Payload | None:
     if content is None and content_type:
         # Without content there is no media type: it is the null of JSON.
         return job_pb2.Payload(json="null", content_type=content_type)
     return payload_to_wire(content, field=field, content_type=content_type)
-
-
-def _file_info(job: Job, field: str) -> job_pb2.FileInfo | None:
-    file = job.file_info
-    if file is None:
-        return None
-    size = None if file.size_bytes is None else int64(file.size_bytes, field=f"{field}.file_info.size_bytes")
-    return job_pb2.FileInfo(name=file.name, size_bytes=size)
-
-
-def _trace(job: Job) -> job_pb2.TraceContext | None:
-    trace = job.trace_context
-    return None if trace is None else job_pb2.TraceContext(traceparent=trace.traceparent, tracestate=trace.tracestate)
 
 
 def _held(job: Job, field: str) -> job_pb2.TaskInfo | None:
@@ -174,9 +150,9 @@ def _attempt_to_wire(attempt: JobAttempt, field: str) -> job_pb2.Attempt:
         fence=int64(attempt.fence, field=f"{field}.fence"),
         worker_name=attempt.worker_name,
         session_id=attempt.session_id,
-        claim_time=_time(attempt.claimed_at),
-        start_time=_time(attempt.started_at),
-        end_time=_time(attempt.ended_at),
+        claim_time=when_to_wire(attempt.claimed_at, field=f"{field}.claim_time"),
+        start_time=when_to_wire(attempt.started_at, field=f"{field}.start_time"),
+        end_time=when_to_wire(attempt.ended_at, field=f"{field}.end_time"),
         outcome=job_pb2.AttemptOutcome.ValueType(int(attempt.outcome)),
         error=_error_to_wire(attempt.error, f"{field}.error"),
         progress=_progress_to_wire(attempt.progress),
@@ -211,11 +187,3 @@ def _progress_to_wire(progress: Progress) -> job_pb2.Progress | None:
     if progress.updated_at is not None:
         message.update_time.CopyFrom(time_to_wire(progress.updated_at))
     return message
-
-
-def _time(moment: datetime | None) -> Timestamp | None:
-    return None if moment is None else time_to_wire(moment)
-
-
-def _span(span: timedelta | None) -> Duration | None:
-    return None if span is None else duration_to_wire(span)

@@ -138,9 +138,22 @@ def access_control_from_wire(message: job_pb2.AccessControl) -> AccessControl:
     )
 
 
+def file_info_to_wire(file: FileInfo | None, *, field: str) -> job_pb2.FileInfo | None:
+    """The file that a job works on; `field` is its place in the request, for errors."""
+    if file is None:
+        return None
+    size = None if file.size_bytes is None else int64(file.size_bytes, field=f"{field}.size_bytes")
+    return job_pb2.FileInfo(name=file.name, size_bytes=size)
+
+
 def file_info_from_wire(message: job_pb2.FileInfo) -> FileInfo:
     """The file that a job works on."""
     return FileInfo(message.name, message.size_bytes if message.HasField("size_bytes") else None)
+
+
+def trace_context_to_wire(trace: TraceContext | None) -> job_pb2.TraceContext | None:
+    """The trace context of a submit."""
+    return None if trace is None else job_pb2.TraceContext(traceparent=trace.traceparent, tracestate=trace.tracestate)
 
 
 def trace_context_from_wire(message: job_pb2.TraceContext) -> TraceContext:
@@ -149,9 +162,8 @@ def trace_context_from_wire(message: job_pb2.TraceContext) -> TraceContext:
 
 
 def _rare_to_wire(submission: Submission, field: str) -> job_pb2.JobSubmission:
-    file, trace = submission.file_info, submission.trace_context
     return job_pb2.JobSubmission(
-        file_info=None if file is None else _file_info_to_wire(file, f"{field}.file_info"),
+        file_info=file_info_to_wire(submission.file_info, field=f"{field}.file_info"),
         schedule_time=when_to_wire(submission.schedule_time, field=f"{field}.schedule_time"),
         start_deadline=when_to_wire(submission.start_deadline, field=f"{field}.start_deadline"),
         retry_policy=retry_policy_to_wire(submission.retry_policy, field=f"{field}.retry_policy"),
@@ -163,12 +175,5 @@ def _rare_to_wire(submission: Submission, field: str) -> job_pb2.JobSubmission:
         unique_window=span_to_wire(submission.unique_window, field=f"{field}.unique_window"),
         retention=span_to_wire(submission.retention, field=f"{field}.retention"),
         access_control=access_control_to_wire(submission.access_control),
-        trace_context=(
-            None if trace is None else job_pb2.TraceContext(traceparent=trace.traceparent, tracestate=trace.tracestate)
-        ),
+        trace_context=trace_context_to_wire(submission.trace_context),
     )
-
-
-def _file_info_to_wire(file: FileInfo, field: str) -> job_pb2.FileInfo:
-    size = None if file.size_bytes is None else int64(file.size_bytes, field=f"{field}.size_bytes")
-    return job_pb2.FileInfo(name=file.name, size_bytes=size)

@@ -77,6 +77,9 @@ BAD = {
     "an attempt that failed though it did not": (imported({**FAILED, "outcome": 4}), "attempts[0].error"),
     "an attempt of number 0": (imported({**FAILED, "attempt": 0}), "attempts[0].attempt"),
     "two attempts of one fence": (imported(FAILED, FAILED), "attempts[1].fence"),
+    # Once it was taken: every claim of its queue then failed, since no token had room for the next one.
+    "a fence that no token has room for": (imported(fence=2**32), "job.fence"),
+    "an attempt with such a fence": (imported({**FAILED, "fence": 2**32}), "attempts[0].fence"),
     "an attempt after the last": (imported({**FAILED, "fence": 3}, fence=2), "attempts[0].fence"),
     "a line of no attempt": (imported(FAILED, lines=[{"attempt": 2, "number": 1}]), "log_entries[0].attempt"),
     "a line without a number": (imported(FAILED, lines=[{"attempt": 1}]), "log_entries[0].number"),

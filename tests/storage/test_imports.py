@@ -210,6 +210,28 @@ def test_what_is_submitted_on_both_sides_of_it_in_one_group_is_logged_once_each(
         ]
 
 
+def test_an_import_that_is_rolled_back_leaves_no_counters_row_that_others_would_count_in() -> None:
+    """The counters' row of somebody who had no job yet is made by the group, and the second job of an import read it
+    back: it was kept for the groups to come as a row that is there. Where that group was rolled back, as on a full
+    disk, their jobs counted in a row that was not there, or that was soon somebody else's.
+    """
+    with groups_in_memory() as groups:
+        _prepare(groups)
+        execution = groups.execution
+        execution.begin()
+        group = SqlGroup(execution, now=START_US)
+        for _ in range(2):
+            group.import_job(*settled(failed(owner="ann"), [], group.now), Home(1, 1))
+        group.save()
+        execution.rollback()
+
+        groups.act(lambda group: group.insert_job(NewJob(new_id(), 1, 1, owner="ben")))
+        groups.act(lambda group: group.insert_job(NewJob(new_id(), 1, 1, owner="ann")))
+
+        found = groups.rows("SELECT owner, pending FROM jobhall_counters WHERE owner <> '' ORDER BY owner")
+        assert found == [("ann", 1), ("ben", 1)]
+
+
 TABLES = "SELECT (SELECT count(*) FROM jobhall_jobs), (SELECT count(*) FROM jobhall_attempts)"
 
 

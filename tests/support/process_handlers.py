@@ -9,12 +9,14 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from jobhall.limits import ITEM_ERRORS_KEPT_MAX
 from jobhall.task import Task, TaskCancelled, TaskFailed, TaskReleased
+from tests.support.waiting import eventually
 
 FOREVER = 600.0
 
@@ -74,6 +76,19 @@ def fork_and_terminate(_task: Task) -> int | None:
     return process.exitcode
 
 
+def fork_and_return(_task: Task) -> str:
+    """Both go on, as who forgets `os._exit` has it."""
+    if not (child := os.fork()):
+        return "the fork's"
+    eventually(lambda: os.waitpid(child, os.WNOHANG)[0], within=2, what="the fork is gone")
+    return "the handler's"
+
+
+def log_an_object(_task: Task) -> None:
+    """Of a type that its process alone knows, as of a module that only a handler imports."""
+    logging.getLogger("shop").warning("odd", extra={"lock": threading.Lock(), "model": _Native(), "rows": 3})
+
+
 def obey(task: Task) -> None:
     _note(task, "entered")
     while True:
@@ -125,6 +140,19 @@ async def wait(task: Task) -> int:
     _note(task, "entered")
     await asyncio.sleep(task.parameters["seconds"])  # sleeps: what this handler is for
     return os.getpid()
+
+
+class _Native:
+    def __str__(self) -> str:
+        return "a model"
+
+    def __reduce__(self) -> tuple[Callable[[int], None], tuple[int]]:
+        return _stay, (os.getpid(),)
+
+
+def _stay(process: int) -> None:
+    if os.getpid() != process:
+        raise ModuleNotFoundError("no module named 'native'")
 
 
 def _note(task: Task, text: str) -> None:

@@ -245,6 +245,38 @@ def test_a_dry_run_checks_all_and_stores_nothing(hall: Hall, client: Client, oth
 # --- what does not fit ---
 
 
+def test_what_a_server_would_refuse_is_told_by_the_names_of_files(hall: Hall, client: Client, other: Hall) -> None:
+    """Once it was told by a place in a request that nobody had seen, `jobs[0]`; what no request can say, by a stack."""
+    client.types.register("parked")
+    jobs = [client.jobs.submit("parked", {"place": place}).id for place in range(3)]
+    hall.run("export", "jobs")
+    files = [files_of(hall.folder / "jobs")[job_id] for job_id in jobs]
+    texts = [file.read_text() for file in files]
+
+    def refused(**edits: tuple[str, str]) -> str:
+        for place, (old, new) in ((int(name[1:]), edit) for name, edit in edits.items()):
+            assert old in texts[place]
+            files[place].write_text(texts[place].replace(old, new, 1))
+        told = other.run("import", "jobs", "--skip-existing")
+        for file, text in zip(files, texts, strict=True):
+            file.write_text(text)
+        assert told.returncode == 1
+        return told.stderr.replace(f"{files[1].relative_to(hall.folder)}", "ONE").replace(
+            f"{files[2].relative_to(hall.folder)}", "TWO"
+        )
+
+    attempt, fence = ('"attempt": 0', '"attempt": 9'), ('"fence": 0', f'"fence": {2**70}')
+    early, half = ('"result": null', '"result": 1'), ('"path": ""', '"path": "\\ud800"')
+    assert refused(_1=attempt, _2=early) == (
+        "jobhall: ONE: job.attempt: is 9 of max_attempts = 4, which is more; "
+        "TWO: job.result: is given, though the job is PENDING\n"
+    )
+    assert refused(_2=fence).startswith("jobhall: TWO: ")
+    assert refused(_1=half) == "jobhall: ONE: half a character in '\\ud800'\n"
+    with Client(other.address) as there:
+        assert list(there.jobs.list_jobs()) == []
+
+
 def test_a_job_whose_type_is_gone_is_exported_with_a_warning(hall: Hall, client: Client, other: Hall) -> None:
     client.types.register("gone")
     job_id = client.jobs.submit("gone").id

@@ -109,12 +109,16 @@ def test_a_signal_to_all_of_them_is_the_workers_to_obey(
     assert not child.is_running()
 
 
+@pytest.mark.parametrize("job_type", ["resist", "hold_the_interpreter"])
 def test_none_outlives_a_worker_that_is_killed(
-    processes: Processes, server: Server, client: jobhall.Client, tmp_path: Path
+    processes: Processes, server: Server, client: jobhall.Client, tmp_path: Path, job_type: str
 ) -> None:
+    """A process whose interpreter was held went on for as long as that took, while its job ran elsewhere: no thread of
+    it could look whether the worker was there. The kernel looks now.
+    """
     note = tmp_path / "note"
     worker = processes.start("worker", [sys.executable, "tasks.py"], address=server.address)
-    client.jobs.submit("resist", path=str(note), max_attempts=1)
+    client.jobs.submit(job_type, {"seconds": 60}, path=str(note), max_attempts=1)
     eventually(note.exists, within=20, what="the handler runs")
     idle_and_busy = children(worker)
     assert len(idle_and_busy) == 2

@@ -303,9 +303,15 @@ def test_an_address_that_grpc_understands_is_taken(address: str) -> None:
     assert resolve_endpoint(address).address == address
 
 
-def test_a_token_that_no_header_can_carry_is_refused_and_not_shown() -> None:
-    with pytest.raises(FieldInvalidError, match=r"^token: ") as caught:
-        resolve_endpoint(token="se\ncret")
+def test_a_host_alone_may_be_a_number_in_brackets() -> None:
+    assert resolve_endpoint("http://[::1]").address == "[::1]:50051"
+    assert resolve_endpoint("https://[::1]").address == "[::1]"
+
+
+@pytest.mark.parametrize("name", ["token", "api_key"])
+def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(name: str) -> None:
+    with pytest.raises(FieldInvalidError, match=rf"^{name}: ") as caught:
+        resolve_endpoint(**{name: "se\ncret"})
 
     assert "cret" not in str(caught.value)
 

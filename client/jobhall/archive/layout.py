@@ -132,12 +132,17 @@ class Archive:
 
     def job(self, job_id: str) -> ArchivedJob:
         """Reads a job; ArchiveError where there is none, or its file is not whole."""
+        path = self.path_of(job_id)
+        archived = _read(ArchivedJob, path)
+        if archived.job.id != job_id:
+            raise ArchiveError(f"{path} holds the job {archived.job.id!r}: a file is named by its job")
+        return archived
+
+    def path_of(self, job_id: str) -> Path:
+        """The file of a job; ArchiveError where there is none."""
         if not (found := self._find(job_id)):
             raise ArchiveError(f"{self.directory} has no job {job_id}")
-        archived = _read(ArchivedJob, found[0])
-        if archived.job.id != job_id:
-            raise ArchiveError(f"{found[0]} holds the job {archived.job.id!r}: a file is named by its job")
-        return archived
+        return found[0]
 
     def jobs(self) -> Iterator[ArchivedJob]:
         """Goes through the jobs."""

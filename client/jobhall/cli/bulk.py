@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from jobhall.cli.context import Context, OneNamespace
 from jobhall.cli.exits import Exit, UsageError
+from jobhall.cli.phrases import amount
 from jobhall.errors import JobhallError
 from jobhall.limits import BULK_JOBS_MAX
 
@@ -88,7 +89,7 @@ def _would(outcome: BulkOutcome, verb: str) -> str:
 
 
 def _jobs(count: int) -> str:
-    return "1 job" if count == 1 else f"{count} jobs"
+    return amount(count, "job")
 
 
 def _agreed(question: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Self
 
+from jobhall.cli.import_faults import by_file
 from jobhall.limits import MESSAGE_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -40,15 +41,16 @@ class ArchiveOrder:
         self._store.close()
 
 
-def grouped(jobs: Iterable[ArchivedJob]) -> Iterator[tuple[list[ArchivedJob], int]]:
+def grouped(archive: Archive, jobs: Iterable[ArchivedJob]) -> Iterator[tuple[list[ArchivedJob], int]]:
     """The jobs in groups that fit into one request each; with each group how many log lines had to be left out."""
     from jobhall.wire_admin import imported_job_bytes
 
     group: list[ArchivedJob] = []
     size = left_out = 0
     for whole in jobs:
-        job = fitted(whole)
-        job_size = imported_job_bytes(job) + _OVERHEAD_BYTES
+        with by_file(archive, [whole]):
+            job = fitted(whole)
+            job_size = imported_job_bytes(job) + _OVERHEAD_BYTES
         if group and (len(group) == _JOBS_MAX or size + job_size > MESSAGE_BYTES_MAX):
             yield group, left_out
             group, size, left_out = [], 0, 0

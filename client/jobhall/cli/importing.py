@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from jobhall.cli.context import Injected
 from jobhall.cli.exits import Exit
+from jobhall.cli.import_faults import NotImportedError, by_file, by_name
 from jobhall.cli.import_order import ArchiveOrder, grouped
 from jobhall.cli.phrases import amount
 from jobhall.errors import BatchNotFoundError, JobhallError, JobIdReusedError, JobTypeNotFoundError
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from jobhall.model_batches import Batch
     from jobhall.model_types import JobType
     from jobhall.submission import Submission
-
-
-class NotImportedError(JobhallError):
-    """The archive cannot be brought into this server as it is; says what would help."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +93,11 @@ class _Importer:
         with ArchiveOrder(self.archive) as order:
             self._refuse_existing(order)
             for it in self.archive.types():
-                self._make_type(it)
+                with by_name(f"job type {it.name!r} of {it.namespace}"):
+                    self._make_type(it)
             for batch in self.archive.batches():
-                self._make_batch(batch)
+                with by_name(f"batch {batch.id}"):
+                    self._make_batch(batch)
             try:
                 self._import_jobs(order)
             except (JobhallError, KeyboardInterrupt):
@@ -197,11 +196,12 @@ class _Importer:
         return {job.id for job in self.client.jobs.get_jobs(job_ids, brief=True)}
 
     def _import_jobs(self, job_ids: Iterable[str]) -> None:
-        for group, left_out in grouped(self._wanted(job_ids)):
+        for group, left_out in grouped(self.archive, self._wanted(job_ids)):
             if left_out:
                 lines = amount(left_out, "log line")
                 _warn(f"left out {lines}, the oldest: a job with its log has to fit into one request")
-            self._import(group)
+            with by_file(self.archive, group):
+                self._import(group)
             self.jobs += len(group)
             self.left_out += left_out
 
@@ -216,7 +216,8 @@ class _Importer:
             # The server can judge only jobs whose type and batch are there.
             known = [it for it in jobs if not self._names_new(it)]
             if known:
-                self.client.admin.import_jobs(known, validate_only=True)
+                with by_file(self.archive, known):
+                    self.client.admin.import_jobs(known, validate_only=True)
             return
         try:
             self.client.admin.import_jobs(jobs)

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from jobhall.cli.context import Injected
 from jobhall.cli.exits import Exit
+from jobhall.cli.phrases import amount
 from jobhall.cli.records import explanation_rows
 from jobhall.cli.tables import ATTEMPTS, ITEM_ERRORS
 from jobhall.states import LogLevel
@@ -97,6 +98,5 @@ def explain(job_id: JobId, /, *, context: Injected) -> Exit:
 
 def _tell_dropped(client: Client, job_id: str, attempt: int) -> None:
     if dropped := client.jobs.log_page(job_id, attempt=attempt, page_size=1).dropped_count:
-        lines = "1 line" if dropped == 1 else f"{dropped} lines"
-        which = f" of attempt {attempt}" if attempt else ""
-        print(f"jobhall: {lines}{which} not kept: they were more than the server keeps", file=sys.stderr)
+        lines = amount(dropped, "line") + (f" of attempt {attempt}" if attempt else "")
+        print(f"jobhall: {lines} not kept: they were more than the server keeps", file=sys.stderr)

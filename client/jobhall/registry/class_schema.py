@@ -158,12 +158,8 @@ _TEXTS = {
 }
 
 
-def _root(kind: Any) -> _Shape | TypeError:
-    return _known_root(kind)
-
-
 @cache
-def _known_root(kind: Any) -> _Shape | TypeError:
+def _root(kind: Any) -> _Shape | TypeError:
     try:
         return _object_of(kind, kind.__name__, ())
     except TypeError as error:

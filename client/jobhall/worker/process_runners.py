@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import sys
+import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -38,7 +39,9 @@ class ProcessRunners:
         self, handlers: Mapping[str, Handler], handover: Handover, *, processes: int, kill_after_seconds: float
     ) -> None:
         pickled = _pickled(handlers)
-        self._seats = [Seat(number, pickled, kill_after_seconds=kill_after_seconds) for number in range(processes)]
+        # No thread can wait for ever by its number.
+        kill_after = min(kill_after_seconds, threading.TIMEOUT_MAX)
+        self._seats = [Seat(number, pickled, kill_after_seconds=kill_after) for number in range(processes)]
         self._idle = deque(self._seats)
         self._threads = ThreadRunners(handover, threads_max=processes, run_task=self._run)
         self._pid = os.getpid()
@@ -94,7 +97,9 @@ def _pickled(handlers: Mapping[str, Handler]) -> bytes:
         if why := _hidden(handler.function):
             raise JobhallError(
                 f"the handler of {handler.job_type!r} cannot be found by another process: {why}. Define it with `def`"
-                " at the top level of a module or script: not as a lambda, nor within a function, nor in a notebook"
+                " at the top level of a module or script: not as a lambda, nor within a function, nor in a notebook; with"
+                " `@worker.handler` above its other decorators, which keep its name by functools.wraps; of an object's"
+                " method the object is copied"
             )
     return pickle.dumps(dict(handlers))
 

@@ -90,6 +90,8 @@ class Worker:
             raise ValueError(f"{name} is {self.concurrency}; it goes from 1 to {CAPACITY_MAX}")
         if not 0 <= prefetch <= CAPACITY_MAX:
             raise ValueError(f"prefetch is {prefetch}; it goes from 0 to {CAPACITY_MAX}")
+        if not kill_after_seconds >= 0:
+            raise ValueError(f"kill_after_seconds is {kill_after_seconds}; it is not negative, and inf means never")
         self.address = address
         """Where the server is; read by `run` and `start`."""
         self.token = token

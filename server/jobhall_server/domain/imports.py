@@ -16,6 +16,9 @@ _S = JobState
 AHEAD_US_MAX = 86_400_000_000
 """A clock elsewhere may go wrong, but hardly by more than a day."""
 
+FENCE_MAX = 2**31 - 1
+"""Half of what a lease token has room for: from here it goes on growing."""
+
 Fault = tuple[str, str]
 """The path of a field within what is imported, and what is wrong with it."""
 
@@ -26,9 +29,10 @@ _BEFORE_ITS_START = WAITING_STATES | {_S.CLAIMED}
 _JOB_RANGES = (
     ("attempt", 0, ATTEMPTS_MAX),
     ("worker_losses", 0, ATTEMPTS_MAX),
-    *((name, 0, INTEGER_MAX - 1) for name in ("fence", "revision", "item_error_count")),
+    ("fence", 0, FENCE_MAX),
+    *((name, 0, INTEGER_MAX - 1) for name in ("revision", "item_error_count")),
 )
-_ATTEMPT_RANGES = (("attempt", 1, ATTEMPTS_MAX), ("fence", 1, INTEGER_MAX - 1), ("item_error_count", 0, INTEGER_MAX))
+_ATTEMPT_RANGES = (("attempt", 1, ATTEMPTS_MAX), ("fence", 1, FENCE_MAX), ("item_error_count", 0, INTEGER_MAX))
 
 
 def faults(job: JobView, attempts: Sequence[AttemptView], now: int) -> Iterator[Fault]:

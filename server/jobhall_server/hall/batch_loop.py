@@ -130,7 +130,8 @@ class BatchLoop:
             for one in asked:
                 self._hall.jobs.tell(one, reason=reason, grace_seconds=grace_seconds)
         if batch.sweep is Sweep.HAND_OUT:
-            self._hall.dispatcher.nudge()
+            # Of any queues: a batch may have jobs of each type.
+            self._hall.dispatcher.poll()
         return True
 
     async def _end(self, batch: BatchRecord) -> bool:
@@ -166,7 +167,7 @@ class BatchLoop:
         self._refused.pop(batch.key, None)
         if job_id is not None:
             log.info("completion_job_submitted", batch_id=batch.batch_id, job_id=job_id)
-            self._hall.dispatcher.nudge()
+            self._hall.dispatcher.nudge(submits.queue_keys)
 
     def _put_off(self, batch: BatchRecord, error: ApiError) -> None:
         tries = self._refused[batch.key].tries + 1 if batch.key in self._refused else 1

@@ -57,7 +57,7 @@ class Batches:
         else:
             unit = CreateBatch(principal, submission, batch_id, submits)
             job_ids = await self._hall.store.run(unit, refusable=True)
-        self._hall.dispatcher.nudge()
+            self._hall.dispatcher.nudge(submits.queue_keys)
         return await self.get(principal, batch_id), job_ids
 
     async def _sent_before(self, principal: Principal, submission: BatchSubmission) -> list[str] | None:

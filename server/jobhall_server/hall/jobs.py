@@ -194,7 +194,7 @@ class Jobs:
         unit = SubmitJobs(principal, jobs, atomic=atomic, special=_specials(submissions))
         written = self._hall.store.run(unit, refusable=True)
         # Queued right behind the submit, the claim finds these jobs in the same commit group.
-        self._hall.dispatcher.nudge({job.queue_key for job in jobs})
+        self._hall.dispatcher.nudge(unit.queue_keys)
         return await written
 
     # --- reading ---

@@ -222,6 +222,11 @@ class SubmitJobs(Unit[list[Submitted | ApiError]]):
             self.batch_ids = tuple({about.batch_id for about in special.values() if about.batch_id})
         self._replaced: set[str] = set()
 
+    @property
+    def queue_keys(self) -> set[int]:
+        """Where its jobs wait, once they are written: what the dispatcher is to be told of."""
+        return {job.queue_key for job in self._jobs}
+
     def decide(self, group: Group) -> list[Submitted | ApiError]:
         return self.write(group)
 

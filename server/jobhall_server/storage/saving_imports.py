@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,21 +21,18 @@ def import_jobs(execution: Execution, staged: Staged, number: int) -> None:
     """Insert them, and log their events from `number` on."""
     tables, now = execution.tables, staged.now
     # By fence, so that of each job the newest attempt tells its worker.
-    workers = {key: attempt.worker for (key, _), attempt in sorted(staged.imported_attempts.items(), key=_FIRST)}
+    attempts = staged.imported_attempts
+    workers = {key: attempts[key, fence].worker for key, fence in sorted(attempts)}
     rows = [
         _row(key, job, home, staged) | {"worker": workers.get(key, "")} for key, (job, home) in staged.imported.items()
     ]
     _insert(execution, tables.jobs, rows)
-    if staged.imported_attempts:
-        attempts = [_attempt_row(lease, attempt) for lease, attempt in staged.imported_attempts.items()]
-        _insert(execution, tables.attempts, attempts)
+    if attempts:
+        _insert(execution, tables.attempts, [_attempt_row(lease, attempt) for lease, attempt in attempts.items()])
     keys = list(staged.imported)
     staged.logged.append(keys)
     event = {"event_type": EventType.IMPORTED, "later": 0, "failed": 1}
     execution.write_keys(statements_jobs.log_as_they_are(tables), keys, base=number, now=now, **event)
-
-
-_FIRST = itemgetter(0)
 
 
 def _insert(execution: Execution, table: sa.Table, rows: list[dict[str, Any]]) -> None:
@@ -45,12 +41,11 @@ def _insert(execution: Execution, table: sa.Table, rows: list[dict[str, Any]]) -
     execution.write_rows(statement, [tuple(row.values()) for row in rows])
 
 
-_AS_IT_IS_NAMES = (
+_AS_IT_IS = (
     "owner organization_id created_by attempt max_attempts worker_losses revision fence item_error_count created_at "
     "ready_at claimed_at started_at ended_at updated_at due_at schedule_at start_deadline retention_us access trace "
     "file_name file_size failure_code cancel_reason cancelled_by"
-)
-_AS_IT_IS = _AS_IT_IS_NAMES.split()
+).split()
 
 
 def _row(key: int, job: JobView, home: Home, staged: Staged) -> dict[str, Any]:

@@ -70,6 +70,8 @@ class Tally:
         self._numbers = numbers
         self._stats: dict[int, Sums] = defaultdict(lambda: defaultdict(int))
         self._batches: dict[int, Sums] = defaultdict(lambda: defaultdict(int))
+        self._made: dict[Whose, int] = {}
+        """Rows that this group makes: they may be rolled back, so no other group may take them to be there."""
 
     def count_new(self) -> None:
         """Find or make the row in which each new job counts, before the job is written."""
@@ -206,7 +208,7 @@ class Tally:
             sums[name] += new - old
 
     def _row(self, whose: Whose) -> int:
-        known = self._execution.stats_keys.get(whose)
+        known = self._execution.stats_keys.get(whose) or self._made.get(whose)
         if known is not None:
             return known
         tables = self._execution.tables
@@ -214,11 +216,10 @@ class Tally:
             statements_stats.stats_key(tables), **dict(zip(_OF_WHOM, whose, strict=True))
         )
         if found is None:
-            found = self._numbers.next_key(schema_groups.LAST_COUNTERS)
+            found = self._made[whose] = self._numbers.next_key(schema_groups.LAST_COUNTERS)
             statement = statements_write.insert(tables.counters, (), ("key", *_OF_WHOM))
             self._execution.write_rows(statement, [(found, *whose)])
             return found
-        # Only what was read is kept for the groups to come: what this one makes may be rolled back.
         if len(self._execution.stats_keys) >= ROWS_KNOWN_MAX:
             self._execution.stats_keys.clear()
         self._execution.stats_keys[whose] = found
