@@ -96,6 +96,7 @@ def _read_model(kind: type[Any], plain: Any, path: str, problems: _Problems) -> 
     return None if len(problems) > before else kind(**arguments)
 
 
+# Said so, since for mypy not every class has a hash.
 _model_fields: Callable[[Any], dict[str, _Field]] = cache(_fields_of)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
-from jobhall.errors import ApiError, Code
+from jobhall.errors import ApiError, Code, MessageTooLargeError
 from jobhall.limits import MESSAGE_BYTES_MAX, STREAM_SUBMIT_MAX, STREAM_SUBMIT_UNACKED_MAX
 from jobhall.v1 import job_pb2
 from jobhall.v1 import job_service_pb2 as jobs_pb2
@@ -30,6 +30,8 @@ class Future(Protocol):
 
 
 F = TypeVar("F", bound=Future)
+_ENTRY_BYTES: Final = 8
+"""At most, of an entry's tag and length."""
 
 
 @dataclass(slots=True)
@@ -47,7 +49,10 @@ class SubmitQueue(Generic[F]):
         return len(self._waiting) + len(self._sent)
 
     def put(self, message: job_pb2.JobSubmission, future: F) -> None:
-        """One more, with the place for its answer."""
+        """One more, with the place for its answer; MessageTooLargeError where no message could hold it."""
+        if (size := message.ByteSize()) + _ENTRY_BYTES > MESSAGE_BYTES_MAX:
+            # It would break the stream, and take along all that is on its way.
+            raise MessageTooLargeError(f"the job has {size} bytes; the limit is {MESSAGE_BYTES_MAX}: pass a reference")
         self._waiting.append((message, future))
         self.filled.set()
 
@@ -59,7 +64,7 @@ class SubmitQueue(Generic[F]):
         batch: list[job_pb2.JobSubmission] = []
         while self._waiting and len(batch) < room:
             entry = self._waiting[0]
-            room_bytes -= entry[0].ByteSize() + 8
+            room_bytes -= entry[0].ByteSize() + _ENTRY_BYTES
             if room_bytes < 0 and batch:
                 break
             self._waiting.popleft()

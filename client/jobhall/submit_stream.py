@@ -175,7 +175,9 @@ class SubmitStream:
 
     def _check_thread(self) -> None:
         if threading.current_thread() is self._runner:
-            raise RuntimeError("a callback of a submit runs where the answers come, and cannot wait for one: submit_soon")
+            raise RuntimeError(
+                "a callback of a submit cannot wait for an answer, as it runs where they come: submit_soon"
+            )
 
     def _wake(self) -> None:
         with self._changed:

@@ -82,7 +82,7 @@ class Counting:
 
 
 def counted_from(start: int, before: Progress) -> Progress:
-    """What stays of it for a loop that starts there: counts beyond that are of another loop, or of an attempt before."""
+    """What stays of it for a loop that starts there: what is beyond is of another loop, or of an attempt before."""
     if before.items_processed <= start:
         return before
     judged = before.items_succeeded + before.items_failed

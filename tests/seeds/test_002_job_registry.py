@@ -129,3 +129,14 @@ def test_a_job_is_submitted_by_an_instance_its_class_or_its_name(vis: Scene) -> 
         vis.jobs.submit(Extension())
     with pytest.raises(TypeError, match="would be lost"):
         vis.jobs.submit(Rotate(1), {"angle": 2})
+
+
+def test_a_class_without_fields_that_are_required_is_submitted_by_its_name_alone(vis: Scene) -> None:
+    """By the class it always could; by its name its parameters were nothing, which is no object, and were refused."""
+
+    @vis.jobs.register
+    @dataclass
+    class Reset(Extension):
+        hard: bool = False
+
+    assert vis.jobs.submit("Reset").parameters == vis.jobs.submit(Reset).parameters == {}

@@ -13,23 +13,23 @@ from jobhall import (
     AsyncClient,
     Client,
     Worker,
-    aio,
     aio_admin,
     aio_batches,
     aio_jobs,
+    aio_types,
     aio_workers,
     client_admin,
     client_batches,
     client_jobs,
+    client_types,
     client_workers,
 )
-from jobhall import client as blocking
 
 APIS: dict[str, tuple[type, type]] = {
     "": (Client, AsyncClient),
     "jobs": (client_jobs.JobsApi, aio_jobs.AsyncJobsApi),
     "batches": (client_batches.BatchesApi, aio_batches.AsyncBatchesApi),
-    "types": (blocking.JobTypesApi, aio.AsyncJobTypesApi),
+    "types": (client_types.JobTypesApi, aio_types.AsyncJobTypesApi),
     "workers": (client_workers.WorkersApi, aio_workers.AsyncWorkersApi),
     "admin": (client_admin.AdminApi, aio_admin.AsyncAdminApi),
 }

@@ -204,11 +204,26 @@ def test_what_is_no_archive_is_not_read(tmp_path: Path) -> None:
         Archive(tmp_path).check()
 
 
-def test_an_archive_of_a_later_version_is_not_read(archive: Archive) -> None:
-    (archive.directory / "archive.json").write_text('{"version": 2}')
+def test_an_archive_of_a_later_version_is_neither_read_nor_written_to(tmp_path: Path) -> None:
+    """Once an export into it made it one of this version, by its mark alone."""
+    archive = Archive(tmp_path)
+    mark = tmp_path / "archive.json"
+    mark.write_text('{"version": 2}')
 
     with pytest.raises(ArchiveError, match="reads archives of version 1 only"):
         archive.check()
+    with pytest.raises(ArchiveError, match="reads archives of version 1 only"), archive.writing():
+        pass
+    assert mark.read_text() == '{"version": 2}'
+
+
+def test_an_export_that_died_before_it_had_written_anything_can_be_said_again(tmp_path: Path) -> None:
+    """Its folders were there, and not its mark: they were taken for somebody else's."""
+    (tmp_path / "pending").mkdir()
+
+    with Archive(tmp_path).writing():
+        pass
+    Archive(tmp_path).check()
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,19 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from jobhall.archive import Archive, ArchivedJob
 from jobhall.cli.application import run
 from jobhall.cli.arguments import read_document, read_parameters
 from jobhall.cli.bulk import Matching, check_matching
 from jobhall.cli.exits import Exit, UsageError
+from jobhall.cli.import_faults import NotImportedError
+from jobhall.cli.import_order import grouped
 from jobhall.cli.job_lines import read_job
 from jobhall.cli.lines import Lines
 from jobhall.cli.phrases import age_text
 from jobhall.cli.screen import Screen
 from jobhall.cli.tables import BATCHES, JOBS
-from jobhall.model import Job, Progress
+from jobhall.model import ItemError, Job, Progress
 from jobhall.model_batches import Batch
 from jobhall.model_insight import JobCounts
 from jobhall.states import BatchState, JobState
@@ -38,6 +41,21 @@ def test_what_is_nested_too_deeply_is_refused_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"deep\.json is nested too deeply"):
         read_document(str(file), option="--params-file")
     assert read_parameters(params=[f"odd={DEEP}"], json_params=None, params_file=None) == {"odd": DEEP}
+
+
+def test_a_job_that_no_request_can_hold_is_told_by_its_file(tmp_path: Path) -> None:
+    """Parameters, result, checkpoint and item errors may be more together than a request takes. The import ended with
+    "the jobs have 7009264 bytes together: split them", which named nothing that could be split.
+    """
+    archive = Archive(tmp_path / "jobs")
+    errors = tuple(ItemError(index=place, message="x" * 4200) for place in range(1000))
+    with archive.writing():
+        archive.write_job(
+            ArchivedJob(job=Job(id=ID, namespace="a", job_type="b", state=JobState.FAILED), item_errors=errors)
+        )
+
+    with pytest.raises(NotImportedError, match=rf"failed/{ID}\.json: has \d+ bytes without its log"):
+        list(grouped(archive, archive.jobs()))
 
 
 @pytest.mark.parametrize("line", [r'{"type": "\ud800"}', r'{"type": "x", "labels": {"\udfff": "y"}}'])

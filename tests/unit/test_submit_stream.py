@@ -3,8 +3,10 @@
 import threading
 from concurrent.futures import Future
 
+import pytest
+
 from jobhall import Submitted
-from jobhall.errors import JobTypeNotFoundError
+from jobhall.errors import JobTypeNotFoundError, MessageTooLargeError
 from jobhall.limits import MESSAGE_BYTES_MAX
 from jobhall.submit_queue import SubmitQueue, settle
 from jobhall.v1 import job_pb2
@@ -85,6 +87,18 @@ def test_a_message_stays_within_its_bounds() -> None:
 
     assert sizes == [4, 4, 1000, 201]
     assert sum(sizes) == len(futures)
+
+
+def test_a_submit_that_no_message_can_hold_is_refused_before_it_harms_others() -> None:
+    """Labels of five megabytes broke the stream: each submit beside it failed with what gRPC says of its own bound."""
+    queue, _ = empty_queue()
+    put(queue, submission("a"))
+
+    with pytest.raises(MessageTooLargeError, match=r"the job has 50000\d\d bytes"):
+        put(queue, submission("b", 5_000_000))
+
+    assert len(queue) == 1
+    assert queue.next_request() is not None
 
 
 def test_no_more_than_the_bound_is_ever_unanswered() -> None:

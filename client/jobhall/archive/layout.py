@@ -55,11 +55,14 @@ class Archive:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Makes the folders where they are not there, and keeps other writers out; at the end all is on the disk."""
+        folders = (self._aside, self._types, self._batches, *self._folders.values())
         with clearly(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
-            if not self._mark.exists() and any(it.name[0] != "." for it in self.directory.iterdir()):
+            if self._mark.exists():
+                self.check()
+            elif any(it.name[0] != "." for it in self.directory.iterdir() if it not in folders):
                 raise ArchiveError(f"{self.directory} has other files in it; name a new folder, or one of an export")
-            for folder in (self._aside, self._types, self._batches, *self._folders.values()):
+            for folder in folders:
                 folder.mkdir(exist_ok=True)
         with locked(self.directory / ".lock"):
             with clearly(self._aside):

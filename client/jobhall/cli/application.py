@@ -23,6 +23,7 @@ from jobhall.cli.inspecting import attempts, errors, explain, logs
 from jobhall.cli.job_types import job_type
 from jobhall.cli.output import choose_output
 from jobhall.cli.reading import get, ls
+from jobhall.cli.remarks import remark
 from jobhall.cli.submitting import spell_out_stdin, submit
 from jobhall.cli.top import top
 from jobhall.cli.updating import update
@@ -90,7 +91,7 @@ def run(arguments: list[str]) -> int:
     except CycloptsError as error:
         return _refuse(error, arguments)
     except JobhallError as error:
-        print(f"jobhall: {explain_error(error)}", file=sys.stderr)
+        remark(explain_error(error))
         return exit_for(error)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -155,5 +156,5 @@ def _refuse(error: CycloptsError, arguments: Sequence[str]) -> Exit:
     what = str(error)
     if isinstance(error, UnusedCliTokensError):
         what = f"too many arguments: {' '.join(error.unused_tokens or ())}."
-    print(f"jobhall: {' '.join(what.split())} See: {see}", file=sys.stderr)
+    remark(f"{' '.join(what.split())} See: {see}")
     return Exit.USAGE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,6 +12,7 @@ from jobhall.cli.arguments import read_json
 from jobhall.cli.context import Injected, OneNamespace
 from jobhall.cli.exits import Exit, UsageError
 from jobhall.cli.job_lines import read_jobs
+from jobhall.cli.remarks import remark
 from jobhall.limits import BATCH_SUBMIT_MAX
 from jobhall.model_batches import Batch
 from jobhall.states import CompletionPolicy
@@ -109,6 +109,6 @@ def _join(client: Client, batch: Batch, parts: Sequence[Sequence[Submission]], *
             joined += len(part)
     except BaseException:
         # A refusal counts the jobs of its own call.
-        print(f"jobhall: {joined} jobs are in the batch {batch.id}; jobs[0] is the one after them", file=sys.stderr)
+        remark(f"{joined} jobs are in the batch {batch.id}; jobs[0] is the one after them")
         raise
     return client.batches.close(batch.id) if closed else client.batches.get(batch.id)

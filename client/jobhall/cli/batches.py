@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +12,7 @@ from jobhall.cli.changing import change_each
 from jobhall.cli.context import Etag, Injected, Namespace
 from jobhall.cli.exits import Exit, UsageError
 from jobhall.cli.lists import Limit, page_size_of, show_list
+from jobhall.cli.remarks import remark
 from jobhall.cli.tables import BATCHES
 from jobhall.cli.times import read_span
 from jobhall.states import BatchState
@@ -169,7 +169,7 @@ def wait(
     span = read_span(timeout, option="--timeout")
     with context.connect() as client:
         if not client.batches.get(batch_id).closed:
-            print(f"jobhall: the batch is open; it ends after: jobhall batch close {batch_id}", file=sys.stderr)
+            remark(f"the batch is open; it ends after: jobhall batch close {batch_id}")
         with context.output.follow_batch() as show:
             ended = client.batches.wait(batch_id, timeout=span, on_update=show)
     context.output.batch(ended)

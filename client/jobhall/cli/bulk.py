@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from jobhall.cli.context import Context, OneNamespace
 from jobhall.cli.exits import Exit, UsageError
 from jobhall.cli.phrases import amount
+from jobhall.cli.remarks import remark
 from jobhall.errors import JobhallError
 from jobhall.limits import BULK_JOBS_MAX
 
@@ -47,12 +48,12 @@ def change_matching(change: Change, matching: Matching, context: Context, *, ver
             context.output.said(outcome, verb, _jobs(0))
             return Exit.OK
         if not _agreed(f"{_would(outcome, verb)}. Go on? [y/N] "):
-            print("jobhall: nothing was changed", file=sys.stderr)
+            remark("nothing was changed")
             return Exit.FAILED
     outcome = _change_all(change, where, verb=verb)
     context.output.said(outcome, verb, _jobs(outcome.count))
     if outcome.skipped:
-        print(f"jobhall: {_jobs(outcome.skipped)} left: others have their unique keys meanwhile", file=sys.stderr)
+        remark(f"{_jobs(outcome.skipped)} left: others have their unique keys meanwhile")
     return Exit.OK
 
 
@@ -80,7 +81,7 @@ def _change_all(change: Change, where: dict[str, str], *, verb: str) -> BulkOutc
                 return replace(outcome, count=count)
     except (JobhallError, KeyboardInterrupt):
         if count:
-            print(f"jobhall: {verb} {_jobs(count)} or more until then; say it again for the rest", file=sys.stderr)
+            remark(f"{verb} {_jobs(count)} or more until then; say it again for the rest")
         raise
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ from cyclopts import Parameter
 
 from jobhall.cli.exits import explain
 from jobhall.cli.output import Output
+from jobhall.cli.remarks import remark
 from jobhall.errors import JobhallError
 from jobhall.retry import CallRetry
 
@@ -37,7 +37,7 @@ class Context:
 
     def complain(self, error: JobhallError) -> None:
         """One line on standard error."""
-        print(f"jobhall: {explain(error)}", file=sys.stderr)
+        remark(explain(error))
 
 
 Injected = Annotated[Context, Parameter(parse=False)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -17,6 +16,7 @@ from jobhall.cli.event_spool import EventSpool
 from jobhall.cli.exits import Exit
 from jobhall.cli.job_choice import JobChoice
 from jobhall.cli.phrases import amount
+from jobhall.cli.remarks import remark
 from jobhall.errors import BatchNotFoundError, JobNotFoundError, JobTypeNotFoundError
 from jobhall.limits import BATCH_GET_MAX, PAGE_SIZE_MAX
 from jobhall.plain import Plain
@@ -116,7 +116,7 @@ class _Exporter:
             try:
                 batch = self.client.batches.get(batch_id)
             except BatchNotFoundError:
-                _warn(f"there is no batch {batch_id} any more")
+                remark(f"there is no batch {batch_id} any more")
                 self.batches.discard(batch_id)
                 continue
             self.archive.write_batch(batch)
@@ -152,7 +152,7 @@ class _Exporter:
         try:
             it = self.client.types.get(name, namespace=namespace)
         except JobTypeNotFoundError:
-            _warn(f"job type {name} is not registered any more: register it again before an import")
+            remark(f"job type {name} is not registered any more: register it again before an import")
             return
         self.archive.write_type(it)
         self.types.add((it.namespace, it.name))
@@ -190,7 +190,3 @@ def _pruned(client: Client, archive: Archive) -> Iterator[int]:
         for job_id in missing:
             archive.remove_job(job_id)
         yield len(missing)
-
-
-def _warn(what: str) -> None:
-    print(f"jobhall: {what}", file=sys.stderr)

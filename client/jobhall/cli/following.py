@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from jobhall.cli.exits import Exit
 from jobhall.cli.output import Follower, check_reader
+from jobhall.cli.remarks import remark
 from jobhall.errors import JobNotFoundError
 from jobhall.model import Job
 from jobhall.model_events import WatchUpdate
@@ -60,7 +60,7 @@ class Place:
             yield
         except KeyboardInterrupt:
             if self.cursor:
-                print(f"jobhall: to go on from here: --since {self.cursor}", file=sys.stderr)
+                remark(f"to go on from here: --since {self.cursor}")
             raise
 
 
@@ -115,7 +115,7 @@ def exit_of(jobs: Iterable[Job]) -> Exit:
 
 class _ToPeople(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"jobhall: {record.getMessage()}", file=sys.stderr, flush=True)
+        remark(record.getMessage())
 
 
 @contextmanager

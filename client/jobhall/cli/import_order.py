@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Self
 
-from jobhall.cli.import_faults import by_file
+from jobhall.cli.import_faults import NotImportedError, by_file
 from jobhall.limits import MESSAGE_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ def grouped(archive: Archive, jobs: Iterable[ArchivedJob]) -> Iterator[tuple[lis
         with by_file(archive, [whole]):
             job = fitted(whole)
             job_size = imported_job_bytes(job) + _OVERHEAD_BYTES
+        if job_size > MESSAGE_BYTES_MAX:
+            fault = f"has {job_size} bytes without its log; one request takes {MESSAGE_BYTES_MAX}: move the file away"
+            raise NotImportedError(f"{archive.path_of(job.job.id)}: {fault}")
         if group and (len(group) == _JOBS_MAX or size + job_size > MESSAGE_BYTES_MAX):
             yield group, left_out
             group, size, left_out = [], 0, 0

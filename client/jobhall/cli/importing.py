@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,6 +15,7 @@ from jobhall.cli.exits import Exit
 from jobhall.cli.import_faults import NotImportedError, by_file, by_name
 from jobhall.cli.import_order import ArchiveOrder, grouped
 from jobhall.cli.phrases import amount
+from jobhall.cli.remarks import remark
 from jobhall.errors import BatchNotFoundError, JobhallError, JobIdReusedError, JobTypeNotFoundError
 from jobhall.limits import BATCH_GET_MAX
 from jobhall.plain import Plain
@@ -102,7 +102,7 @@ class _Importer:
                 self._import_jobs(order)
             except (JobhallError, KeyboardInterrupt):
                 if self.jobs and not self.dry_run:
-                    _warn(f"imported {amount(self.jobs, 'job')} until then; --skip-existing goes on after them")
+                    remark(f"imported {amount(self.jobs, 'job')} until then; --skip-existing goes on after them")
                 raise
         if not self.dry_run:
             for batch in self.archive.batches():
@@ -172,7 +172,7 @@ class _Importer:
         if here is None or here.closed or not it.closed:
             return
         if not it.done and here.counts.total < it.counts.total:
-            _warn(f"batch {it.id} stays open: {here.counts.total} of {amount(it.counts.total, 'job')} are here")
+            remark(f"batch {it.id} stays open: {here.counts.total} of {amount(it.counts.total, 'job')} are here")
             return
         self.client.batches.close(it.id)
 
@@ -199,7 +199,7 @@ class _Importer:
         for group, left_out in grouped(self.archive, self._wanted(job_ids)):
             if left_out:
                 lines = amount(left_out, "log line")
-                _warn(f"left out {lines}, the oldest: a job with its log has to fit into one request")
+                remark(f"left out {lines}, the oldest: a job with its log has to fit into one request")
             with by_file(self.archive, group):
                 self._import(group)
             self.jobs += len(group)
@@ -235,7 +235,3 @@ def _groups(job_ids: Iterable[str]) -> Iterator[list[str]]:
     them = iter(job_ids)
     while group := list(islice(them, BATCH_GET_MAX)):
         yield group
-
-
-def _warn(what: str) -> None:
-    print(f"jobhall: {what}", file=sys.stderr)

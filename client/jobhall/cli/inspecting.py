@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -11,6 +10,7 @@ from jobhall.cli.context import Injected
 from jobhall.cli.exits import Exit
 from jobhall.cli.phrases import amount
 from jobhall.cli.records import explanation_rows
+from jobhall.cli.remarks import remark
 from jobhall.cli.tables import ATTEMPTS, ITEM_ERRORS
 from jobhall.states import LogLevel
 
@@ -76,7 +76,7 @@ def logs(
         for entry in client.jobs.logs(job_id, attempt=attempt, min_level=min_level, follow=follow):
             if shown not in (0, entry.attempt):
                 _tell_dropped(client, job_id, shown)
-                print(f"jobhall: attempt {entry.attempt}", file=sys.stderr)
+                remark(f"attempt {entry.attempt}")
             shown = entry.attempt
             context.output.log(entry)
         _tell_dropped(client, job_id, shown)
@@ -99,4 +99,4 @@ def explain(job_id: JobId, /, *, context: Injected) -> Exit:
 def _tell_dropped(client: Client, job_id: str, attempt: int) -> None:
     if dropped := client.jobs.log_page(job_id, attempt=attempt, page_size=1).dropped_count:
         lines = amount(dropped, "line") + (f" of attempt {attempt}" if attempt else "")
-        print(f"jobhall: {lines} not kept: they were more than the server keeps", file=sys.stderr)
+        remark(f"{lines} not kept: they were more than the server keeps")

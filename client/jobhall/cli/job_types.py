@@ -13,6 +13,7 @@ from jobhall.cli.context import Context, Etag, Injected, Namespace
 from jobhall.cli.exits import Exit, UsageError, explain
 from jobhall.cli.lists import Limit, show_list
 from jobhall.cli.records import job_type_rows
+from jobhall.cli.remarks import remark
 from jobhall.cli.tables import JOB_TYPES
 from jobhall.cli.times import read_span
 from jobhall.errors import JobTypeSchemaConflictError
@@ -127,7 +128,7 @@ def rm(name: Name, /, *, namespace: RegisteredIn = "", etag: Etag = "", context:
     _said(deleted, "deleted", context)
     if deleted.worker_count:
         names = " ".join(deleted.worker_names)
-        print(f"jobhall: nobody can submit it until one of its workers connects anew: {names}", file=sys.stderr)
+        remark(f"nobody can submit it until one of its workers connects anew: {names}")
     return Exit.OK
 
 
@@ -169,7 +170,7 @@ def _said(it: JobType, verb: str, context: Context) -> Exit:
 
 def _tell_conflict(conflict: JobTypeSchemaConflictError) -> Exit:
     """The refusal, and a line for each place where the schemas differ."""
-    print(f"jobhall: {explain(conflict, with_fields=False)}", file=sys.stderr)
+    remark(explain(conflict, with_fields=False))
     for violation in conflict.violations:
         print(f"  {violation.field}: {violation.description}", file=sys.stderr)
     print("  --replace registers these as the next version", file=sys.stderr)

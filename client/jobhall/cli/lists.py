@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from itertools import islice
 from typing import Annotated, TypeVar
@@ -11,6 +10,7 @@ from cyclopts import Parameter
 
 from jobhall.cli.context import Context
 from jobhall.cli.exits import UsageError
+from jobhall.cli.remarks import remark
 from jobhall.cli.tables import Table
 from jobhall.limits import PAGE_SIZE_MAX
 
@@ -38,4 +38,4 @@ def show_list(table: Table[T], entries: Iterator[T], context: Context, *, limit:
     entries_max = entries_max_of(limit)
     context.output.table(table, islice(entries, entries_max or None))
     if limit is None and next(entries, None) is not None:
-        print(f"jobhall: there are more than these {entries_max}; --limit 0 lists all", file=sys.stderr)
+        remark(f"there are more than these {entries_max}; --limit 0 lists all")

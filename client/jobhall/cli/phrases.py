@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from jobhall.cli.remarks import remark
 from jobhall.limits import RETRY_MAX_DELAY
 from jobhall.model import FileInfo, Job, JobError, LogEntry, Progress, RetryPolicy
 from jobhall.model_events import JobEvent
@@ -152,7 +152,7 @@ def moment(value: datetime) -> str:
 def warn_of_reset() -> None:
     """Says loudly that a cursor led nowhere any more."""
     what = "EVENTS MAY BE MISSING: the log does not lead on from the cursor"
-    print(f"jobhall: {what}; it goes on from the jobs as they are now", file=sys.stderr, flush=True)
+    remark(f"{what}; it goes on from the jobs as they are now")
 
 
 def harmless(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +14,7 @@ from jobhall.cli.attempts import Attempts
 from jobhall.cli.context import Context, Injected, Labels, OneNamespace
 from jobhall.cli.exits import Exit, UsageError
 from jobhall.cli.following import exit_of, follow_jobs
+from jobhall.cli.remarks import remark
 from jobhall.cli.schedules import Schedule
 from jobhall.errors import JobFailedError
 from jobhall.model import FileInfo, Job
@@ -125,7 +125,7 @@ def submit(
         try:
             return exit_of([_wait(client, job, context)])
         except KeyboardInterrupt:
-            print(f"jobhall: the job goes on; see it with: jobhall watch {job.id}", file=sys.stderr)
+            remark(f"the job goes on; see it with: jobhall watch {job.id}")
             raise
 
 

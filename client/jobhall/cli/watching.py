@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +14,7 @@ from jobhall.cli.context import Context, Injected
 from jobhall.cli.exits import Exit, UsageError
 from jobhall.cli.following import Place, exit_of, follow_jobs, follow_matching
 from jobhall.cli.lists import Limit, entries_max_of, page_size_of
+from jobhall.cli.remarks import remark
 from jobhall.cli.tables import EVENTS, LoggedEvent
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def events(
         logged = _logged(client, options)
         context.output.table(EVENTS, islice(logged, entries_max or None))
         if limit is None and next(logged, None) is not None:
-            print(f"jobhall: there are more than these {entries_max}; --limit 0 shows all", file=sys.stderr)
+            remark(f"there are more than these {entries_max}; --limit 0 shows all")
     return Exit.OK
 
 

@@ -158,12 +158,15 @@ _TEXTS = {
 }
 
 
-@cache
-def _root(kind: Any) -> _Shape | TypeError:
+def _shape_of_class(kind: Any) -> _Shape | TypeError:
     try:
         return _object_of(kind, kind.__name__, ())
     except TypeError as error:
         return error.with_traceback(None)
+
+
+# Said so, since for mypy not every class has a hash.
+_root: Callable[[Any], _Shape | TypeError] = cache(_shape_of_class)
 
 
 def _shape(hint: Any, path: str, above: tuple[type, ...]) -> _Shape:

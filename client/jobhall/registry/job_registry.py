@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import weakref
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import suppress
@@ -24,6 +22,7 @@ from jobhall.registry.task_stream import TaskStream
 from jobhall.spans import seconds
 from jobhall.worker.access import Access
 from jobhall.worker.held import plain
+from jobhall.worker.runtime import name_by_default
 
 _C = TypeVar("_C", bound=type[Any])
 
@@ -60,11 +59,11 @@ class JobManager(MutableMapping[str, type[Any]]):
         context: object = None,
         name: str | None = None,
     ) -> None:
-        self._owned = None if isinstance(client, Client) else Client(client)
-        self.client = client if isinstance(client, Client) else self._owned or Client()
+        self.client = client if isinstance(client, Client) else Client(client)
+        self._owns_client = self.client is not client
         self.namespace = namespace
         self.context = context
-        self.name = name or f"{socket.gethostname()}-{os.getpid()}"
+        self.name = name or name_by_default()
         """What its streams are called among the workers."""
         self._registered: dict[str, Registration] = {}
         self._streams: weakref.WeakSet[TaskStream] = weakref.WeakSet()
@@ -179,7 +178,9 @@ class JobManager(MutableMapping[str, type[Any]]):
                 if parameters is not None:
                     raise TypeError(f"a {kind.__name__} has its parameters; those given beside it would be lost")
                 parameters = parameters_of(job)
-            job, parameters = self._type_of(kind), {} if parameters is None else parameters
+            job = self._type_of(kind)
+        if parameters is None and job in self:
+            parameters = {}
         options.setdefault("namespace", self.namespace)
         return self.client.jobs.submit(job, parameters, **options)
 
@@ -225,8 +226,8 @@ class JobManager(MutableMapping[str, type[Any]]):
         """Stops its streams, and closes the client if that is its own."""
         for stream in tuple(self._streams):
             stream.close()
-        if self._owned is not None:
-            self._owned.close()
+        if self._owns_client:
+            self.client.close()
 
     def __enter__(self) -> Self:
         return self

@@ -87,9 +87,12 @@ class _Child:
         """The kernel kills the group when the worker is gone, even where code holds the interpreter; elsewhere than on
         Linux `_hear` does it, once it may run.
         """
-        if sys.platform == "linux" and (worker := multiprocessing.parent_process()) is not None:
-            # Its other end is the worker's alone, and nothing is written to it any more: what comes is its end.
-            lifeline = worker.sentinel
+        if sys.platform != "linux" or (worker := multiprocessing.parent_process()) is None:
+            return
+        # Its other end is the worker's alone, and nothing is written to it any more: what comes is its end.
+        lifeline = worker.sentinel
+        # A sandbox need not know the trick.
+        with suppress(OSError):
             fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
             fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
             fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)

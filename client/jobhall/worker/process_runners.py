@@ -97,9 +97,9 @@ def _pickled(handlers: Mapping[str, Handler]) -> bytes:
         if why := _hidden(handler.function):
             raise JobhallError(
                 f"the handler of {handler.job_type!r} cannot be found by another process: {why}. Define it with `def`"
-                " at the top level of a module or script: not as a lambda, nor within a function, nor in a notebook; with"
-                " `@worker.handler` above its other decorators, which keep its name by functools.wraps; of an object's"
-                " method the object is copied"
+                " at the top level of a module or script: not as a lambda, nor within a function, nor in a notebook;"
+                " with `@worker.handler` above its other decorators, which keep its name by functools.wraps; of an"
+                " object's method the object is copied"
             )
     return pickle.dumps(dict(handlers))
 

@@ -23,3 +23,8 @@ def runtime_info() -> RuntimeInfo:
         process_id=os.getpid(),
         platform=f"{sys.platform}-{platform.machine()}",
     )
+
+
+def name_by_default() -> str:
+    """What a worker of this process is called that was given no name."""
+    return f"{socket.gethostname()}-{os.getpid()}"

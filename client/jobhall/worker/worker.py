@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +19,7 @@ from jobhall.worker.crew import Crew
 from jobhall.worker.handover import Handover
 from jobhall.worker.held import Handler, plain
 from jobhall.worker.io import WorkerIO
-from jobhall.worker.runtime import runtime_info
+from jobhall.worker.runtime import name_by_default, runtime_info
 from jobhall.worker.stream import Introduction, WorkerStream
 
 if TYPE_CHECKING:
@@ -95,7 +93,7 @@ class Worker:
         self.address = address
         """Where the server is; read by `run` and `start`."""
         self.token = token
-        self.name = name or f"{socket.gethostname()}-{os.getpid()}"
+        self.name = name or name_by_default()
         self.namespaces = (namespace,) if isinstance(namespace, str) else tuple(namespace)
         self.prefetch = prefetch
         self.labels = dict(labels or {})

@@ -41,11 +41,12 @@ def _insert(execution: Execution, table: sa.Table, rows: list[dict[str, Any]]) -
     execution.write_rows(statement, [tuple(row.values()) for row in rows])
 
 
-_AS_IT_IS = (
+_AS_IT_IS_NAMES = (
     "owner organization_id created_by attempt max_attempts worker_losses revision fence item_error_count created_at "
     "ready_at claimed_at started_at ended_at updated_at due_at schedule_at start_deadline retention_us access trace "
     "file_name file_size failure_code cancel_reason cancelled_by"
-).split()
+)
+_AS_IT_IS = _AS_IT_IS_NAMES.split()
 
 
 def _row(key: int, job: JobView, home: Home, staged: Staged) -> dict[str, Any]:
