@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from jobhall.plain import Plain
+from jobhall.spans import seconds
 from jobhall.states import WorkerState
 
 
@@ -56,9 +57,10 @@ class WorkerInfo(Plain):
     unary: bool = False
     """Whether it works without a stream, by the unary twins."""
 
-    def is_alive(self, threshold: timedelta, *, now: datetime | None = None) -> bool:
+    def is_alive(self, threshold: float | timedelta, *, now: datetime | None = None) -> bool:
         """Whether the server heard of it less than `threshold` ago; `now` is this machine's time where it is left out.
 
         What the server makes of silence is its own setting, `session_ttl_seconds`: then the worker is in no list.
         """
-        return self.last_seen_at is not None and (now or datetime.now(UTC)) - self.last_seen_at < threshold
+        limit = timedelta(seconds=seconds(threshold, field="threshold"))
+        return self.last_seen_at is not None and (now or datetime.now(UTC)) - self.last_seen_at < limit

@@ -214,6 +214,7 @@ def test_a_worker_is_alive_while_its_last_heartbeat_is_within_the_threshold(clie
     later = worker.last_seen_at + timedelta(seconds=10)
 
     assert worker.is_alive(timedelta(seconds=30))
+    assert worker.is_alive(30)
     assert worker.is_alive(timedelta(seconds=11), now=later)
     assert not worker.is_alive(timedelta(seconds=10), now=later)
     assert not worker.is_alive(timedelta(0), now=datetime.now(UTC))

@@ -3,7 +3,7 @@
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, date, datetime
 from enum import Enum, Flag
-from typing import Any, ClassVar, Optional, TypedDict
+from typing import Any, ClassVar, Literal, Optional, TypedDict
 
 import pytest
 
@@ -127,6 +127,20 @@ def test_a_number_beyond_all_floats_is_a_fault_of_the_parameters() -> None:
     """It was an OverflowError, which is tried again."""
     with pytest.raises(ParametersError, match="size is too large"):
         build(Base, {"size": 10**400})
+
+
+@dataclass
+class Switch:
+    way: Literal[0, 1, True, "off"]
+
+
+def test_a_choice_between_one_and_true_is_kept_apart_as_json_does() -> None:
+    """1 was read as True, which equals it in Python; 1.0, which is 1 in JSON and passes the schema, was no choice."""
+    ways = [build(Switch, {"way": way}).way for way in (0, 1, True, "off", 1.0)]
+
+    assert [(way, type(way)) for way in ways] == [(0, int), (1, int), (True, bool), ("off", str), (1, int)]
+    with pytest.raises(ParametersError, match="no choice"):
+        build(Switch, {"way": False})
 
 
 def test_what_is_no_name_is_not_in_the_dict() -> None:

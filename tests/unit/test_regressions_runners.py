@@ -87,6 +87,28 @@ class TestRunners:
             assert isinstance(outcome, Failed)
             assert "the handler returned a" in outcome.message
 
+    def test_a_result_that_cannot_be_sent_is_a_line_in_the_workers_log(
+        self, shop: Shop, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What a handler raised was logged, and a NaN that it returned was not: its job had failed, said the client, and
+        nothing at all had happened, said the worker.
+        """
+
+        def plain(task: Task) -> float:
+            return float("nan")
+
+        async def awaited(task: Task) -> float:
+            return float("nan")
+
+        shop.serve(plain, awaited, concurrency=1)
+        for kind in ("plain", "awaited"):
+            shop.hand(kind)
+            shop.ends()
+
+            assert f"{kind} " in caplog.text
+            assert "a float that cannot be sent: result: is NaN" in caplog.text
+            caplog.clear()
+
     def test_a_task_that_a_handler_made_cannot_end_the_loop_of_all_the_others(self, shop: Shop) -> None:
         """A SystemExit in an asyncio task leaves run_forever, too. The loop was closed, every async handler stood still
         where it was, and their tasks were listed in each beat: RUNNING, for ever.

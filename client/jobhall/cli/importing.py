@@ -189,8 +189,8 @@ class _Importer:
             return
         existing = [job_id for group in _groups(job_ids) for job_id in self._existing(group)]
         if existing:
-            more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-            raise NotImportedError(f"job {existing[0]}{more} is there already; --skip-existing imports the others")
+            are = f"and {len(existing) - 1} more are" if len(existing) > 1 else "is"
+            raise NotImportedError(f"job {existing[0]} {are} there already; --skip-existing imports the others")
 
     def _existing(self, job_ids: Sequence[str]) -> set[str]:
         return {job.id for job in self.client.jobs.get_jobs(job_ids, brief=True)}

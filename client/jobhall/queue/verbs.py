@@ -27,7 +27,7 @@ from jobhall.queue.views import (
     view_of_job,
     view_of_task,
 )
-from jobhall.states import TERMINAL_STATES, JobState
+from jobhall.states import TERMINAL_STATES, WAITING_STATES, JobState
 from jobhall.statuses import QueueStatus
 from jobhall.submission import Submission
 from jobhall.task import StopCause
@@ -241,10 +241,9 @@ def registered_types(procedures: Procedures, namespace: str) -> Procedure[list[s
 
 
 def _not_held(job: Job) -> JobNotHeldError:
-    message = (
-        f"this queue does not hold job {job.id}, which is {job.state.name}: "
-        "start it with update_job_status(job_id, 'running') first"
-    )
+    message = f"this queue does not hold job {job.id}, which is {job.state.name}"
+    if job.state in WAITING_STATES:
+        message += ": start it with update_job_status(job_id, 'running') first"
     return JobNotHeldError(message, job.id, job.state)
 
 

@@ -181,9 +181,9 @@ def _shape(hint: Any, path: str, above: tuple[type, ...]) -> _Shape:
     if origin in (Union, UnionType):
         return _one_of([_shape(it, path, above) for it in inner])
     if origin is Literal:
-        return _choice(inner, {it: it for it in inner}, path)
+        return _choice([(it, it) for it in inner], path)
     if isinstance(hint, type) and issubclass(hint, Enum) and not issubclass(hint, Flag):
-        return _choice([it.value for it in hint], {it.value: it for it in hint}, path)
+        return _choice([(it.value, it) for it in hint], path)
     if _is_dataclass(hint):
         return _object_of(hint, path, above)
     if kind := _container(hint if origin is None else origin):
@@ -254,23 +254,23 @@ def _names_of(entry: _Shape) -> _Shape:
     )
 
 
-def _choice(plain: Sequence[Any], meant: Mapping[Any, Any], path: str) -> _Shape:
+def _choice(meant: Sequence[tuple[Any, Any]], path: str) -> _Shape:
+    """Of pairs: what JSON says, and what it means."""
+    plain = [it for it, _ in meant]
     for value in plain:
         if not (value is None or type(value) in (str, int, float, bool)):
             raise TypeError(f"{path}: {value!r} is no choice that JSON can say; {_GIVE_ONE}")
 
-    def same(value: Any) -> bool:
-        # 1 and true are equal in Python alone.
-        return any(type(it) is type(value) and it == value for it in plain)
+    def same(one: Any, other: Any) -> bool:
+        # In Python, not in JSON, 1 and true are equal; 1 and 1.0 are in both.
+        return one == other and isinstance(one, bool) is isinstance(other, bool)
 
-    noun = f"choice among {', '.join(map(repr, plain))}"
-    kinds = tuple({type(it) for it in meant.values()})
     return _Shape(
-        {"enum": list(plain)},
-        noun,
-        same,
-        lambda value: isinstance(value, kinds) and value in meant.values(),
-        lambda value, _path, _problems: meant[value],
+        {"enum": plain},
+        f"choice among {', '.join(map(repr, plain))}",
+        lambda value: any(same(it, value) for it in plain),
+        lambda value: any(type(it) is type(value) and it == value for _, it in meant),
+        lambda value, _path, _problems: next(it for said, it in meant if same(said, value)),
         lambda value: value.value if isinstance(value, Enum) else value,
     )
 

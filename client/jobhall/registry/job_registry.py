@@ -21,7 +21,7 @@ from jobhall.registry.registration import Registration, check_class, description
 from jobhall.registry.task_stream import TaskStream
 from jobhall.spans import seconds
 from jobhall.worker.access import Access
-from jobhall.worker.held import plain
+from jobhall.worker.held import bare_name
 from jobhall.worker.runtime import name_by_default
 
 _C = TypeVar("_C", bound=type[Any])
@@ -238,7 +238,7 @@ class JobManager(MutableMapping[str, type[Any]]):
         self.close()
 
     def _key(self, name: object) -> str:
-        key = plain(name) if isinstance(name, str) else ""
+        key = bare_name(name) if isinstance(name, str) else ""
         if (found := self._registered.get(key)) is not None:
             wrong = JOB_TYPE_PREFIX_OWN if found.public else JOB_TYPE_PREFIX_GLOBAL
             if not str(name).startswith(wrong):

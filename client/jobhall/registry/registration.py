@@ -10,7 +10,7 @@ from typing import Any
 from jobhall.limits import JOB_TYPE_PREFIX_GLOBAL, JOB_TYPE_PREFIX_OWN, NAMESPACE_GLOBAL
 from jobhall.registry.class_schema import ParametersError, build
 from jobhall.task import Task, TaskFailed
-from jobhall.worker.held import plain
+from jobhall.worker.held import bare_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Registration:
 
 
 def split_name(name: str, *, category: str = "", public: bool = False) -> tuple[str, bool]:
-    """The plain name, and whether it is public: a prefix says so too, as a category may stand in the name."""
-    bare = plain(name)
+    """The bare name, and whether it is public: a prefix says so too, as a category may stand in the name."""
+    bare = bare_name(name)
     if public and name.startswith(JOB_TYPE_PREFIX_OWN):
         raise ValueError(f"{name!r} is private by its name, and public=True says that it is not")
     if category and ":" in bare:

@@ -7,7 +7,7 @@ from typing import Final
 
 from jobhall.limits import CAPACITY_MAX
 from jobhall.v1.task_pb2 import Capacity, TypeCapacity
-from jobhall.worker.held import HeldTask, plain
+from jobhall.worker.held import HeldTask, bare_name
 
 LOOK_AHEAD_SECONDS: Final = 0.1
 """Work to have at hand: many round trips of the shortest jobs, nothing of those that another worker could begin now."""
@@ -27,10 +27,10 @@ class Credit:
     def __init__(self, *, concurrency: int, prefetch_max: int, limits: Mapping[str, int]) -> None:
         self._all = _Ahead(runners=concurrency, prefetch_max=prefetch_max)
         self._limited = {
-            job_type: (plain(job_type), _Ahead(runners=limit, prefetch_max=prefetch_max))
+            job_type: (bare_name(job_type), _Ahead(runners=limit, prefetch_max=prefetch_max))
             for job_type, limit in limits.items()
         }
-        """Those types that may run but so many of their tasks at once, by the name in the Hello: the plain one, and how
+        """Those types that may run but so many of their tasks at once, by the name in the Hello: the bare one, and how
         many wait. Each has its own pace: quick handlers beside it do not make it quick.
         """
         self.tasks_max = CAPACITY_MAX

@@ -26,7 +26,7 @@ class Handler:
     is_async: bool
 
 
-def plain(job_type: str) -> str:
+def bare_name(job_type: str) -> str:
     """The type as assignments name it."""
     return job_type.removeprefix(JOB_TYPE_PREFIX_GLOBAL).removeprefix(JOB_TYPE_PREFIX_OWN)
 

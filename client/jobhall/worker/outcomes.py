@@ -33,7 +33,7 @@ _UPDATE_BYTES: Final = 48
 """About what an update weighs beside its outcome: number, token, tags."""
 
 
-def outcome_of_result(result: object) -> Outcome:
+def outcome_of_result(result: object, task: HeldTask | None = None) -> Outcome:
     """COMPLETED with what the handler returned; a failure that names it where it cannot be sent."""
     if result is None:
         return _NO_RESULT
@@ -43,8 +43,10 @@ def outcome_of_result(result: object) -> Outcome:
         code, why = error.reason, error.message
     except Exception as error:  # noqa: BLE001 - a user's object may raise anything, and its runner must live on
         code, why = type(error).__name__, _text(error)
-    where = f"the handler returned a {type(result).__name__}; a result is what JSON can say, bytes or None"
-    return _failed(code=code, message=f"{where}. {why}", retryable=False)
+    message = f"the handler returned a {type(result).__name__} that cannot be sent: {why}"
+    if task is not None:
+        _log.warning("%s failed: %s: %s", task, code, message)
+    return _failed(code=code, message=message, retryable=False)
 
 
 def outcome_of_error(task: HeldTask, error: BaseException) -> Outcome:

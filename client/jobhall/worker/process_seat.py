@@ -96,7 +96,8 @@ class Seat:
                 self.start()
             trouble = self._until_ready()
         except (EOFError, ConnectionError):
-            trouble = f"{_how(self._discard())} before it was ready. {_UNREADY}"
+            exit_code = self._discard()
+            trouble = f"{_how(exit_code)} before it was ready{'' if exit_code and exit_code < 0 else _UNREADY}"
         except Exception as error:  # noqa: BLE001 - as in `run`, and what cannot be started
             trouble = f"{type(error).__name__}: {error}"
         if trouble:
@@ -236,8 +237,8 @@ class Seat:
 
 
 _UNREADY: Final = (
-    "What it printed says why. A script that runs its worker needs `if __name__ == '__main__':` around that, since each"
-    " process imports it"
+    ". What it printed says why. A script that runs its worker needs `if __name__ == '__main__':` around that, since"
+    " each process imports it"
 )
 
 

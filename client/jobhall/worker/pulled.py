@@ -40,7 +40,7 @@ class Pulled(NamedTuple):
         """Does the work, in this thread, and reports how it ended; what is to end the program goes on from here."""
         try:
             # In a context of its own, as in the runners.
-            outcome = outcome_of_result(contextvars.copy_context().run(work))
+            outcome = outcome_of_result(contextvars.copy_context().run(work), self.held)
         except KeyboardInterrupt:
             self.handover.end(self.held, _INTERRUPTED)
             raise

@@ -94,7 +94,7 @@ def run_plain(task: HeldTask, handover: Handover) -> Outcome:
         result = contextvars.copy_context().run(task.handler.function, Task(task, handover))
     except BaseException as error:  # noqa: BLE001 - SystemExit too is an end of the task, not of the runner
         return outcome_of_error(task, error)
-    return outcome_of_result(result)
+    return outcome_of_result(result, task)
 
 
 class LoopRunners:
@@ -242,7 +242,7 @@ def run_async(task: HeldTask, handover: Handover) -> Generator[Any, None, Outcom
             else:
                 waits_for = run(next, steps)
     except StopIteration as end:
-        return outcome_of_result(end.value)
+        return outcome_of_result(end.value, task)
     except GeneratorExit:
         # The loop is gone; to go on here would be an error of its own.
         raise

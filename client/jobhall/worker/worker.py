@@ -17,7 +17,7 @@ from jobhall.worker.access import Access, TokenSource
 from jobhall.worker.credit import Credit
 from jobhall.worker.crew import Crew
 from jobhall.worker.handover import Handover
-from jobhall.worker.held import Handler, plain
+from jobhall.worker.held import Handler, bare_name
 from jobhall.worker.io import WorkerIO
 from jobhall.worker.runtime import name_by_default, runtime_info
 from jobhall.worker.stream import Introduction, WorkerStream
@@ -154,14 +154,14 @@ class Worker:
             raise ValueError(f"concurrency of {job_type!r} is {concurrency}; it goes from 1 to {self.concurrency}")
         if self._io is not None:
             raise RuntimeError(f"the handler of {job_type!r} comes too late: the worker runs already")
-        served = {plain(known): known for known in self._handlers}
-        if (known := served.get(plain(job_type))) is not None:
+        served = {bare_name(known): known for known in self._handlers}
+        if (known := served.get(bare_name(job_type))) is not None:
             raise ValueError(f"{job_type!r} has a handler already (as {known!r})")
 
         def register(function: _Function) -> _Function:
             if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
                 raise TypeError(f"the handler of {job_type!r} has a yield: nobody would run it; a handler returns")
-            self._handlers[job_type] = Handler(plain(job_type), function, concurrency, is_async=_is_async(function))
+            self._handlers[job_type] = Handler(bare_name(job_type), function, concurrency, is_async=_is_async(function))
             return function
 
         return register

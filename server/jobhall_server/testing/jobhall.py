@@ -20,7 +20,7 @@ from jobhall.limits import (
     NAMESPACE_GLOBAL,
 )
 from jobhall.spans import seconds
-from jobhall.worker.held import plain
+from jobhall.worker.held import bare_name
 from jobhall_server.testing.clock import AheadClock, ServerClock
 from jobhall_server.testing.matching import ANYTHING, failure, line, matches, nearest_first, told, wanted
 from jobhall_server.testing.running import Handlers, Looks, WatchedWorker, offer_of, wait_until_done
@@ -125,12 +125,12 @@ class Jobhall:
         __tracebackhide__ = True
         namespace = options.get("namespace") or NAMESPACE_DEFAULT
         namespaces, job_types = offer_of(worker)
-        served = {plain(spec): spec for spec in job_types}
-        if plain(job_type) not in served or {namespace, NAMESPACE_ANY}.isdisjoint(namespaces):
+        served = {bare_name(spec): spec for spec in job_types}
+        if bare_name(job_type) not in served or {namespace, NAMESPACE_ANY}.isdisjoint(namespaces):
             there = f"{', '.join(served)} in {', '.join(namespaces)}"
             raise ValueError(f"the worker would not run {job_type!r} in {namespace!r}; it serves {there}")
-        self.register(served[plain(job_type)], namespace=namespace)
-        job = self.client.jobs.submit(plain(job_type), parameters, **options)
+        self.register(served[bare_name(job_type)], namespace=namespace)
+        job = self.client.jobs.submit(bare_name(job_type), parameters, **options)
         self.run(worker)
         return self.client.jobs.get_job(job.id)
 
@@ -170,7 +170,7 @@ class Jobhall:
         """
         found = self._whole(
             namespace=NAMESPACE_ANY if namespace is None else namespace,
-            job_types=() if job_type is None else (plain(job_type),),
+            job_types=() if job_type is None else (bare_name(job_type),),
             states=() if state is None else (state,),
             labels=dict(labels or {}),
         )
@@ -244,11 +244,11 @@ class Jobhall:
     def _register(self, spec: str, namespace: str) -> None:
         place = NAMESPACE_GLOBAL if spec.startswith(JOB_TYPE_PREFIX_GLOBAL) else namespace
         with suppress(JobTypeNotFoundError):
-            found = self.client.types.get(plain(spec), namespace=place)
+            found = self.client.types.get(bare_name(spec), namespace=place)
             # A type of all namespaces is meant by its name alone, but by `private:`, and where there is an own one.
             if found.namespace == place or not spec.startswith(JOB_TYPE_PREFIX_OWN):
                 return
-        self.client.types.register(plain(spec), namespace=place)
+        self.client.types.register(bare_name(spec), namespace=place)
 
     @contextmanager
     def _working(self, worker: Worker | Handlers, jobs_max: int | None) -> Iterator[WatchedWorker]:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from jobhall import Client, Job, JobExplanation, JobState, Task, TaskCancelled, TaskReleased, Worker
 from jobhall.limits import NAMESPACE_ANY
 from jobhall.states import WaitReasonKind
-from jobhall.worker.held import Handler, plain
+from jobhall.worker.held import Handler, bare_name
 from jobhall_server.testing.matching import line
 
 Handlers: TypeAlias = Mapping[str, Callable[[Task], Any]]
@@ -72,7 +72,7 @@ class WatchedWorker:
 
     def serves(self, job: Job) -> bool:
         """Whether jobs of that type and namespace are its own."""
-        names = {plain(job_type) for job_type in self.worker.job_types}
+        names = {bare_name(job_type) for job_type in self.worker.job_types}
         return job.job_type in names and not {job.namespace, NAMESPACE_ANY}.isdisjoint(self.worker.namespaces)
 
     def _watched(self, handler: Handler) -> Callable[[Task], Any]:
@@ -164,7 +164,7 @@ def wait_until_done(
 
 
 def _left(client: Client, watched: WatchedWorker) -> list[Job]:
-    names = [plain(job_type) for job_type in watched.worker.job_types]
+    names = [bare_name(job_type) for job_type in watched.worker.job_types]
     found = client.jobs.list_jobs(namespace=NAMESPACE_ANY, states=_OPEN, job_types=names)
     return [job for job in found if watched.serves(job)]
 
