@@ -255,8 +255,13 @@ async def test_a_lost_lease_is_a_clear_error(queue: Any, server: Server) -> None
 
     with pytest.raises(LeaseLostError, match="PENDING"):
         await queue.update_job_progress(job_id, percentage=10)
-    with pytest.raises(JobNotHeldError):
+    with pytest.raises(JobNotHeldError, match="PENDING: start it with"):
         await queue.complete_job(job_id)
+
+    await queue.update_job_status(job_id, "running")
+    await queue.complete_job(job_id)
+    with pytest.raises(JobNotHeldError, match=r"COMPLETED$"):
+        await queue.update_job_progress(job_id, percentage=10)
 
 
 async def test_a_queue_that_closes_gives_back_what_it_holds(kind: str, server: Server, room: str, queue: Any) -> None:

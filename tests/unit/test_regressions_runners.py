@@ -90,8 +90,8 @@ class TestRunners:
     def test_a_result_that_cannot_be_sent_is_a_line_in_the_workers_log(
         self, shop: Shop, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """What a handler raised was logged, and a NaN that it returned was not: its job had failed, said the client, and
-        nothing at all had happened, said the worker.
+        """What a handler raised was logged, and a NaN that it returned was not: its job had failed, said the client,
+        and nothing at all had happened, said the worker.
         """
 
         def plain(task: Task) -> float:

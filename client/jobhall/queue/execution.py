@@ -53,7 +53,9 @@ class Execution:
 
     def returned(self, result: object) -> Outcome:
         """How the job ends, after the code that executes it has returned."""
-        return outcome_of_result(result, self.held) if self._failure is None else outcome_of_error(self.held, self._failure)
+        if self._failure is None:
+            return outcome_of_result(result, self.held)
+        return outcome_of_error(self.held, self._failure)
 
     def raised(self, error: BaseException, is_retryable: Callable[[Exception], bool]) -> Outcome:
         """How it ends after an error."""
