@@ -258,8 +258,11 @@ async def test_a_lost_lease_is_a_clear_error(queue: Any, server: Server) -> None
     with pytest.raises(JobNotHeldError, match="PENDING: start it with"):
         await queue.complete_job(job_id)
 
-    await queue.update_job_status(job_id, "running")
+
+async def test_of_a_job_that_has_ended_nobody_is_told_to_start_it(queue: Any) -> None:
+    job_id = await started(queue)
     await queue.complete_job(job_id)
+
     with pytest.raises(JobNotHeldError, match=r"COMPLETED$"):
         await queue.update_job_progress(job_id, percentage=10)
 

@@ -9,14 +9,12 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Self
 
 from jobhall.cli.import_faults import NotImportedError, by_file
-from jobhall.limits import MESSAGE_BYTES_MAX
+from jobhall.limits import BATCH_SUBMIT_MAX, MESSAGE_BYTES_MAX
 
 if TYPE_CHECKING:
     from jobhall.archive import Archive, ArchivedJob
     from jobhall.model import Job
 
-_JOBS_MAX = 1000
-"""In one request."""
 _OVERHEAD_BYTES = 8
 """What a job takes in a request besides its own bytes."""
 
@@ -54,7 +52,7 @@ def grouped(archive: Archive, jobs: Iterable[ArchivedJob]) -> Iterator[tuple[lis
         if job_size > MESSAGE_BYTES_MAX:
             fault = f"has {job_size} bytes without its log; one request takes {MESSAGE_BYTES_MAX}: move the file away"
             raise NotImportedError(f"{archive.path_of(job.job.id)}: {fault}")
-        if group and (len(group) == _JOBS_MAX or size + job_size > MESSAGE_BYTES_MAX):
+        if group and (len(group) == BATCH_SUBMIT_MAX or size + job_size > MESSAGE_BYTES_MAX):
             yield group, left_out
             group, size, left_out = [], 0, 0
         group.append(job)

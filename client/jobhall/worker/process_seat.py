@@ -118,7 +118,11 @@ class Seat:
                 # Asked to stop before anybody knew that it is here.
                 self.stop(task)
             return self._listen(task, handover)
-        except Exception:  # noqa: BLE001 - it is gone; what one left that was killed within a word may be anything
+        except (EOFError, OSError):
+            return self._replace(task)
+        except Exception:
+            # It was killed within a word, of which anything may be left; or a bug.
+            _log.debug("what the process of %s said cannot be read", task, exc_info=True)
             return self._replace(task)
         finally:
             with self._lock:
