@@ -120,7 +120,7 @@ class Seat:
             return self._listen(task, handover)
         except (EOFError, OSError):
             return self._replace(task)
-        except Exception:
+        except Exception:  # noqa: BLE001 - as above
             # It was killed within a word, of which anything may be left; or a bug.
             _log.debug("what the process of %s said cannot be read", task, exc_info=True)
             return self._replace(task)
