@@ -83,6 +83,9 @@ def test_a_class_that_is_registered_already_must_have_the_same_schema(client: Cl
             other.register(name="Rotate")(Other)
 
         assert caught.value.violations[0].field == "job_type.parameters_schema/properties/angle/type"
+        assert 'properties/angle/type is "number", and is "string" now' in caught.value.message
+        with pytest.raises(JobTypeNotFoundError, match="in namespace '@global'"):
+            other.submit("public:Rotate", {"angle": 1})
         assert other["Rotate"] is Rotate
         other.register(name="Rotate", replace=True)(Other)
         assert other["Rotate"] is Other

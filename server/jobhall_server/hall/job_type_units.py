@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
+from jobhall.clipping import clip
 from jobhall.errors import EtagMismatchError, FieldViolation, JobTypeNotFoundError, JobTypeSchemaConflictError
 from jobhall_server.domain.job_defaults import NO_DEFAULTS, JobDefaults
 from jobhall_server.hall import checks
 from jobhall_server.hall.schemas import differences
 from jobhall_server.hall.store import Group, Unit
 from jobhall_server.hall.views import JobTypeView
+
+_FIRST_BYTES_MAX = 300
 
 
 class Registration(NamedTuple):
@@ -65,10 +68,14 @@ class RegisterJobType(Unit[tuple[JobTypeView, bool]]):
             return known
         # Nobody has said of one that was deleted, or that a worker's Hello registered, that it has no schemas.
         if not (self._replace or known.retired or known.auto):
+            shown = checks.shown(different)
+            # The message and the violations share the trailers.
+            first = clip(f"{shown[0].field} {shown[0].description}", _FIRST_BYTES_MAX)
             raise JobTypeSchemaConflictError(
-                f"{wanted.name!r} is registered in {wanted.namespace!r} with other schemas; `replace` registers these",
+                f"{wanted.name!r} is registered in {wanted.namespace!r} with other schemas: {first}; "
+                "`replace` registers these",
                 metadata={"version": str(known.version)},
-                violations=checks.shown(different),
+                violations=shown,
             )
         return replace(
             known,

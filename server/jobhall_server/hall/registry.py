@@ -198,14 +198,14 @@ class Registry:
     async def registered(self, namespace: str, spec: str) -> JobTypeView:
         """The type of that name in that very namespace, `public:` in @global; JobTypeNotFoundError."""
         scope, name = split_job_type(spec)
-        return self._types[await self._find((scope or namespace,), name, spec, namespace)]
+        return self._types[await self._find((scope or namespace,), name, spec)]
 
     async def _resolve(self, namespace: str, spec: str) -> tuple[str, str]:
         scope, name = split_job_type(spec)
         places = (namespace, NAMESPACE_GLOBAL) if scope is None else (scope or namespace,)
-        return await self._find(places, name, spec, namespace)
+        return await self._find(places, name, spec)
 
-    async def _find(self, places: Sequence[str], name: str, spec: str, namespace: str) -> tuple[str, str]:
+    async def _find(self, places: Sequence[str], name: str, spec: str) -> tuple[str, str]:
         for attempt in ("known", "refreshed"):
             for place in places:
                 if (place, name) in self._types and (place, name) not in self._hidden:
@@ -213,7 +213,7 @@ class Registry:
             if attempt == "known":
                 await self.refresh()
         seen = [known for place, known in self._types if place in places]
-        raise JobTypeNotFoundError(spec, namespace=namespace, nearest=nearest(name, seen))
+        raise JobTypeNotFoundError(spec, namespace=places[0], nearest=nearest(name, seen))
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
