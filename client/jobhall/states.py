@@ -5,7 +5,17 @@ from __future__ import annotations
 from enum import IntEnum
 
 
-class JobState(IntEnum):
+class _Word(IntEnum):
+    """Printed it is the word, though it is a number on the wire and in the database."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __format__(self, spec: str) -> str:
+        return int.__format__(self, spec) if spec.endswith("d") else format(self.name, spec)
+
+
+class JobState(_Word):
     """Where a job is in its life. Every member says who moves the job on from there."""
 
     UNSPECIFIED = 0
@@ -51,7 +61,7 @@ HELD_STATES = frozenset({JobState.CLAIMED, JobState.RUNNING, JobState.CANCELLING
 WAITING_STATES = frozenset({JobState.SCHEDULED, JobState.PENDING})
 
 
-class EventType(IntEnum):
+class EventType(_Word):
     """What an entry of the event log says; the last four are never stored, they are made for one watcher."""
 
     UNSPECIFIED = 0
@@ -85,7 +95,7 @@ class EventType(IntEnum):
     """Best effort: the running task wrote log lines."""
 
 
-class FailureKind(IntEnum):
+class FailureKind(_Word):
     """Why a job, or one attempt at it, failed."""
 
     UNSPECIFIED = 0
@@ -101,7 +111,7 @@ class FailureKind(IntEnum):
     """The result did not match the job type's schema."""
 
 
-class AttemptOutcome(IntEnum):
+class AttemptOutcome(_Word):
     """How one attempt at a job ended."""
 
     UNSPECIFIED = 0
@@ -114,7 +124,7 @@ class AttemptOutcome(IntEnum):
     """The worker gave it back; it was not counted."""
 
 
-class UniquePolicy(IntEnum):
+class UniquePolicy(_Word):
     """What happens when a submit names a unique key that a live job already has."""
 
     UNSPECIFIED = 0
@@ -125,7 +135,7 @@ class UniquePolicy(IntEnum):
     """While the existing job is SCHEDULED or PENDING the new one takes its place; later it is refused like REJECT."""
 
 
-class Visibility(IntEnum):
+class Visibility(_Word):
     """Who may see a job or batch besides its owner and those whom the access lists name."""
 
     UNSPECIFIED = 0
@@ -134,7 +144,7 @@ class Visibility(IntEnum):
     PUBLIC = 2
 
 
-class BatchState(IntEnum):
+class BatchState(_Word):
     """Where a batch is, derived from its jobs."""
 
     UNSPECIFIED = 0
@@ -148,7 +158,7 @@ class BatchState(IntEnum):
     """Closed, all its jobs are terminal, and any is FAILED or CANCELLED."""
 
 
-class CompletionPolicy(IntEnum):
+class CompletionPolicy(_Word):
     """When the completion job of a batch is submitted."""
 
     UNSPECIFIED = 0
@@ -159,7 +169,7 @@ class CompletionPolicy(IntEnum):
     """When all its jobs are terminal, however they ended."""
 
 
-class WaitReasonKind(IntEnum):
+class WaitReasonKind(_Word):
     """Why a job waits."""
 
     UNSPECIFIED = 0
@@ -175,7 +185,7 @@ class WaitReasonKind(IntEnum):
     NOT_WAITING = 10
 
 
-class LogLevel(IntEnum):
+class LogLevel(_Word):
     """How much a log line matters, in rising order."""
 
     UNSPECIFIED = 0
@@ -186,7 +196,7 @@ class LogLevel(IntEnum):
     CRITICAL = 5
 
 
-class BackoffStrategy(IntEnum):
+class BackoffStrategy(_Word):
     """How the delay grows from one failed attempt to the next."""
 
     UNSPECIFIED = 0
@@ -199,7 +209,7 @@ class BackoffStrategy(IntEnum):
     """initial_delay, each time."""
 
 
-class WorkerState(IntEnum):
+class WorkerState(_Word):
     """Whether a worker is there."""
 
     UNSPECIFIED = 0
@@ -211,7 +221,7 @@ class WorkerState(IntEnum):
     """An operator sent it away: it gets no more tasks, and leaves when it holds none."""
 
 
-class CancelCause(IntEnum):
+class CancelCause(_Word):
     """What made the server ask for a task to be stopped."""
 
     UNSPECIFIED = 0
@@ -223,7 +233,7 @@ class CancelCause(IntEnum):
     """progress_timeout passed; the same."""
 
 
-class ReleaseReason(IntEnum):
+class ReleaseReason(_Word):
     """Why a worker gives a task back."""
 
     UNSPECIFIED = 0

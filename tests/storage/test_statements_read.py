@@ -113,6 +113,7 @@ def test_statements_without_a_sight_select_nothing_of_jobs_that_tells_of_them() 
             "batch_key",
             "state",
             "ended_at",
+            "terminal",
             "retention_us",
             "type_version",
         }

@@ -98,7 +98,7 @@ def test_an_active_job_s_percentage_rate_and_estimate_are_those_of_its_rows_and_
     if processed:
         rows_per_second = processed / (run_us / SECOND)
         assert known.items_per_second == pytest.approx(rows_per_second)
-        assert known.remaining_us == pytest.approx(left / rows_per_second * SECOND, abs=1)
+        assert known.remaining_us == pytest.approx(left / rows_per_second * SECOND, rel=1e-9, abs=1)
     else:
         assert (known.items_per_second, known.remaining_us) == (None, None)
 

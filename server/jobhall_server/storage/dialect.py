@@ -42,7 +42,7 @@ def key_rows(name: str = "keys") -> TableValuedAlias:
 def keys(values: Iterable[int]) -> str:
     """The value of `in_keys` and `key_rows` on SQLite; psycopg takes the list itself."""
     # By hand: as fast as a JSON library for numbers.
-    return f"[{','.join(map(str, values))}]"
+    return f"[{','.join(map(int.__repr__, values))}]"
 
 
 def value_rows(*types: TypeEngine[Any]) -> TableValuedAlias:

@@ -136,7 +136,7 @@ def _chosen(tables: Tables, sight: Sight, shape: ListShape) -> sa.Select[Any]:
 def _conditions(tables: Tables, shape: ListShape) -> list[Condition]:
     """Everything that a listed job must be, but what its source sees to."""
     c, own = tables.jobs.c, OWN.get(shape.source)
-    hurt = c.state.not_in([sa.literal_column(str(state)) for state in _UNHURT])
+    hurt = c.state.not_in([sa.literal_column(f"{state:d}") for state in _UNHURT])
     conditions = {
         **{name: _of(tables, shape, source) for source, name in OWN.items()},
         "states": in_keys(c.state, "states"),

@@ -382,11 +382,13 @@ def _short(job_id: str) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Nobody reads what thousands of schedules log."""
-    before = structlog.get_config()
+    configured, before = structlog.is_configured(), structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     disabled, logging.root.manager.disable = logging.root.manager.disable, logging.CRITICAL
     try:
         yield
     finally:
-        structlog.configure(**before)
+        structlog.reset_defaults()
+        if configured:
+            structlog.configure(**before)
         logging.root.manager.disable = disabled
