@@ -11,7 +11,6 @@ import grpc.aio
 from jobhall.calls import SUBMIT_STREAM, SubmitOptions
 from jobhall.channel import Endpoint
 from jobhall.errors import ApiError, Code
-from jobhall.ids import new_id
 from jobhall.retry import CallRetry
 from jobhall.submission import Submission, Submitted
 from jobhall.submit_queue import SubmitQueue, settle, stream_closed
@@ -49,7 +48,7 @@ class AsyncSubmitStream:
         """Queues a submit and returns at once; the future tells when the job is durable, or why it was refused."""
         if self._runner is None or self._runner.done():
             raise RuntimeError("the submit stream is not open: use it in `async with`")
-        message = submission_to_wire(submission, job_id=submission.job_id or new_id())
+        message = submission_to_wire(submission)
         future: asyncio.Future[Submitted] = asyncio.get_running_loop().create_future()
         self._queue.put(message, future)
         return future

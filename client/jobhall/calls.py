@@ -13,8 +13,8 @@ from google.protobuf.message import Message
 
 from jobhall.errors import FieldInvalidError, MessageTooLargeError
 from jobhall.filters import JobSelection, check_names, filter_text, filter_texts, settled
-from jobhall.ids import new_id
 from jobhall.limits import MESSAGE_BYTES_MAX
+from jobhall.misfits import names_misfits
 from jobhall.model import AccessControl, CancelledJob, FileInfo, Job, JobPage, Jobs, RetryPolicy, TraceContext
 from jobhall.model_insight import BulkOutcome
 from jobhall.states import UniquePolicy
@@ -119,38 +119,38 @@ class PageOptions(JobSelection, total=False):
 
 def submit_job(submission: Submission) -> Call[Job]:
     """Submits one job under its own or a fresh id; the answer is the job."""
-    message = submission_to_wire(submission, job_id=submission.job_id or new_id())
+    message = submission_to_wire(submission)
     return _job_call(jobs_pb2.SubmitJobRequest(job=message), jobs_pb2.SubmitJobResponse)
 
 
 def try_submit_job(submission: Submission) -> Call[SubmitAnswer]:
     """Submits one job under its own or a fresh id; the answer is what became of that."""
-    message = submission_to_wire(submission, job_id=submission.job_id or new_id())
+    message = submission_to_wire(submission)
     return unary(
         "JobService", jobs_pb2.SubmitJobRequest(job=message), jobs_pb2.SubmitJobResponse, submit_answer_from_wire
     )
 
 
+@names_misfits
 def validate_job(submission: Submission) -> Call[Job]:
     """Checks a submit and stores nothing; the answer is the job as it would be."""
     message = submission_to_wire(submission, job_id=submission.job_id)
     return _job_call(jobs_pb2.SubmitJobRequest(job=message, validate_only=True), jobs_pb2.SubmitJobResponse)
 
 
-def submit_jobs(submissions: Iterable[Submission]) -> Call[list[Job]]:
+@names_misfits
+def submit_jobs(jobs: Iterable[Submission]) -> Call[list[Job]]:
     """Submits up to 1000 jobs, all or none; the answer is the jobs in that order, briefly."""
-    messages = [
-        submission_to_wire(submission, job_id=submission.job_id or new_id(), field=f"jobs[{index}]")
-        for index, submission in enumerate(submissions)
-    ]
+    messages = [submission_to_wire(submission, field=f"jobs[{index}]") for index, submission in enumerate(jobs)]
     return _jobs_call(jobs_pb2.BatchSubmitJobsRequest(jobs=messages))
 
 
-def validate_jobs(submissions: Iterable[Submission]) -> Call[list[Job]]:
+@names_misfits
+def validate_jobs(jobs: Iterable[Submission]) -> Call[list[Job]]:
     """Checks up to 1000 submits and stores nothing; the answer is the jobs as they would be."""
     messages = [
         submission_to_wire(submission, job_id=submission.job_id, field=f"jobs[{index}]")
-        for index, submission in enumerate(submissions)
+        for index, submission in enumerate(jobs)
     ]
     return _jobs_call(jobs_pb2.BatchSubmitJobsRequest(jobs=messages, validate_only=True))
 
@@ -164,6 +164,7 @@ def check_size(request: Message) -> None:
 # --- reading ---
 
 
+@names_misfits
 def get_job(
     job_id: str, *, include_errors: bool = False, include_checkpoint: bool = False, briefly: bool = False
 ) -> Call[Job]:
@@ -182,6 +183,7 @@ class JobsAnswer:
     remaining_ids: Sequence[str]
 
 
+@names_misfits
 def get_jobs(job_ids: Sequence[str], *, include_errors: bool = False, briefly: bool = False) -> Call[JobsAnswer]:
     """Reads up to 1000 jobs by id, all of each or briefly."""
     return unary(
@@ -195,6 +197,7 @@ def get_jobs(job_ids: Sequence[str], *, include_errors: bool = False, briefly: b
     )
 
 
+@names_misfits
 def list_jobs(options: PageOptions, *, only: str | None = None) -> Call[JobPage]:
     """Reads one page of a list; `only` is one of the filter texts that its conditions take."""
     check_names(options, PageOptions)
@@ -215,6 +218,7 @@ def list_jobs(options: PageOptions, *, only: str | None = None) -> Call[JobPage]
     )
 
 
+@names_misfits
 def wait_job(job_id: str, *, hold_seconds: float) -> Call[Job]:
     """Waits at the server until the job has ended or the time is over; the answer is the job as it is then."""
     hold = timedelta(seconds=max(0.0, hold_seconds))
@@ -225,6 +229,7 @@ def wait_job(job_id: str, *, hold_seconds: float) -> Call[Job]:
 # --- changing one ---
 
 
+@names_misfits
 def update_job(
     job_id: str,
     *,
@@ -248,6 +253,7 @@ def update_job(
     return _job_call(request, jobs_pb2.UpdateJobResponse)
 
 
+@names_misfits
 def cancel_job(job_id: str, *, reason: str, grace: float | timedelta | None, etag: str) -> Call[CancelledJob]:
     """Cancels a job; the answer is CANCELLED, or CANCELLING while its worker stops."""
     request = jobs_pb2.CancelJobRequest(
@@ -256,11 +262,13 @@ def cancel_job(job_id: str, *, reason: str, grace: float | timedelta | None, eta
     return unary("JobService", request, jobs_pb2.CancelJobResponse, cancelled_from_wire)
 
 
+@names_misfits
 def retry_job(job_id: str, *, etag: str) -> Call[Job]:
     """Makes a failed or cancelled job PENDING again; the answer is the job as it then is."""
     return _job_call(jobs_pb2.RetryJobRequest(job_id=job_id, etag=etag), jobs_pb2.RetryJobResponse)
 
 
+@names_misfits
 def delete_job(job_id: str, *, etag: str) -> Call[Job]:
     """Deletes a job that no worker holds; the answer is the job as it last was."""
     return _job_call(jobs_pb2.DeleteJobRequest(job_id=job_id, etag=etag), jobs_pb2.DeleteJobResponse)
@@ -274,63 +282,56 @@ BulkStep = Callable[[int], Call[BulkOutcome]]
 _MAY_BE_NOTHING = ("namespace", "priority_min", "priority_max")
 
 
+@names_misfits
 def cancel_jobs(selection: JobSelection, *, reason: str, dry_run: bool) -> Sequence[BulkStep]:
     """Cancels the jobs of a selection, a step for each of its filters."""
-
-    def step(chosen: _Chosen, jobs_max: int) -> Call[BulkOutcome]:
-        return unary(
-            "JobService",
-            jobs_pb2.CancelJobsRequest(**chosen, reason=reason, jobs_max=jobs_max, dry_run=dry_run),
-            jobs_pb2.CancelJobsResponse,
-            lambda answer: BulkOutcome(count=answer.cancelled_count, more=answer.more),
-        )
-
-    return _steps(step, selection)
+    return _steps(
+        selection,
+        jobs_pb2.CancelJobsRequest(reason=reason, dry_run=dry_run),
+        jobs_pb2.CancelJobsResponse,
+        lambda answer: BulkOutcome(count=answer.cancelled_count, more=answer.more),
+    )
 
 
+@names_misfits
 def retry_jobs(selection: JobSelection, *, dry_run: bool) -> Sequence[BulkStep]:
     """Retries the failed and cancelled jobs of a selection."""
-
-    def step(chosen: _Chosen, jobs_max: int) -> Call[BulkOutcome]:
-        return unary(
-            "JobService",
-            jobs_pb2.RetryJobsRequest(**chosen, jobs_max=jobs_max, dry_run=dry_run),
-            jobs_pb2.RetryJobsResponse,
-            lambda answer: BulkOutcome(count=answer.retried_count, skipped=answer.skipped_count, more=answer.more),
-        )
-
-    return _steps(step, selection)
+    return _steps(
+        selection,
+        jobs_pb2.RetryJobsRequest(dry_run=dry_run),
+        jobs_pb2.RetryJobsResponse,
+        lambda answer: BulkOutcome(count=answer.retried_count, skipped=answer.skipped_count, more=answer.more),
+    )
 
 
+@names_misfits
 def purge_jobs(selection: JobSelection, *, min_age: float | timedelta, dry_run: bool) -> Sequence[BulkStep]:
     """Deletes the ended jobs of a selection that are old enough."""
-    age = span_to_wire(min_age, field="min_age")
-
-    def step(chosen: _Chosen, jobs_max: int) -> Call[BulkOutcome]:
-        return unary(
-            "JobService",
-            jobs_pb2.PurgeJobsRequest(**chosen, min_age=age, jobs_max=jobs_max, dry_run=dry_run),
-            jobs_pb2.PurgeJobsResponse,
-            lambda answer: BulkOutcome(count=answer.purged_count, more=answer.more),
-        )
-
-    return _steps(step, selection)
+    return _steps(
+        selection,
+        jobs_pb2.PurgeJobsRequest(min_age=span_to_wire(min_age, field="min_age"), dry_run=dry_run),
+        jobs_pb2.PurgeJobsResponse,
+        lambda answer: BulkOutcome(count=answer.purged_count, more=answer.more),
+    )
 
 
-class _Chosen(TypedDict):
-    namespace: str
-    filter: str
-
-
-def _steps(step: Callable[[_Chosen, int], Call[BulkOutcome]], selection: JobSelection) -> Sequence[BulkStep]:
+def _steps(
+    selection: JobSelection, request: Any, response: type[Message], decode: Callable[[Any], BulkOutcome]
+) -> Sequence[BulkStep]:
     """FIELD_INVALID of a condition that names nothing, which in a list would be all jobs."""
     check_names(selection, JobSelection)
     selection = settled(selection)
     for name, value in selection.items():
         if value is None or (not value and name not in _MAY_BE_NOTHING):
             raise FieldInvalidError(name, "names nothing; leave it out if all jobs are meant")
-    namespace = selection.get("namespace", "")
-    return [partial(step, _Chosen(namespace=namespace, filter=text)) for text in filter_texts(selection)]
+    request.namespace = selection.get("namespace", "")
+
+    def step(text: str, jobs_max: int) -> Call[BulkOutcome]:
+        chosen = type(request)(filter=text, jobs_max=jobs_max)
+        chosen.MergeFrom(request)
+        return unary("JobService", chosen, response, decode)
+
+    return [partial(step, text) for text in filter_texts(selection)]
 
 
 def _view(briefly: bool) -> job_pb2.JobView.ValueType:

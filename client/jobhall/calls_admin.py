@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from jobhall.calls import Call, Page, check_size, unary
 from jobhall.filters import ApiKeySelection, AuditSelection, api_key_filter_text, audit_filter_text, check_names, each
+from jobhall.misfits import names_misfits
 from jobhall.model import Job
 from jobhall.model_admin import ApiKey, AuditEntry, CreatedApiKey, ImportedJob
 from jobhall.v1 import admin_service_pb2 as admin_pb2
@@ -17,6 +18,7 @@ from jobhall.wire_values import when_to_wire
 _SERVICE = "AdminService"
 
 
+@names_misfits
 def import_jobs(jobs: Iterable[ImportedJob], *, validate_only: bool) -> Call[list[Job]]:
     """Brings up to 1000 jobs in, all or none; the answer is the jobs in that order, briefly."""
     imported = [imported_job_to_wire(job, field=f"jobs[{place}]") for place, job in enumerate(jobs)]
@@ -30,6 +32,7 @@ def import_jobs(jobs: Iterable[ImportedJob], *, validate_only: bool) -> Call[lis
     )
 
 
+@names_misfits
 def create_api_key(
     name: str,
     *,
@@ -59,6 +62,7 @@ def create_api_key(
     )
 
 
+@names_misfits
 def list_api_keys(selection: ApiKeySelection, *, page_token: str) -> Call[Page[ApiKey]]:
     """Reads one page of the keys."""
     check_names(selection, ApiKeySelection)
@@ -73,6 +77,7 @@ def list_api_keys(selection: ApiKeySelection, *, page_token: str) -> Call[Page[A
     )
 
 
+@names_misfits
 def revoke_api_key(api_key_id: str) -> Call[ApiKey]:
     """Revokes a key; the answer is the key, revoked."""
     return unary(
@@ -83,6 +88,7 @@ def revoke_api_key(api_key_id: str) -> Call[ApiKey]:
     )
 
 
+@names_misfits
 def list_audit_entries(selection: AuditSelection, *, page_token: str) -> Call[Page[AuditEntry]]:
     """Reads one page of the audit."""
     check_names(selection, AuditSelection)

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from jobhall.calls import Call, check_size, unary
 from jobhall.filters import BatchSelection, batch_filter_text, check_names
 from jobhall.ids import new_id
+from jobhall.misfits import names_misfits
 from jobhall.model import AccessControl
 from jobhall.model_batches import Batch, BatchPage
 from jobhall.states import CompletionPolicy
@@ -52,6 +53,7 @@ class NewBatch:
     batch_id: str
 
 
+@names_misfits
 def create_batch(new: NewBatch, *, validate_only: bool) -> Call[Batch]:
     """Creates a batch under its own or a fresh id; the answer is the batch with the ids of its first jobs."""
     request = batches_pb2.CreateBatchRequest(
@@ -76,11 +78,13 @@ def create_batch(new: NewBatch, *, validate_only: bool) -> Call[Batch]:
     )
 
 
+@names_misfits
 def get_batch(batch_id: str) -> Call[Batch]:
     """Reads one batch."""
     return _batch_call(batches_pb2.GetBatchRequest(batch_id=batch_id), batches_pb2.GetBatchResponse)
 
 
+@names_misfits
 def list_batches(options: BatchPageOptions) -> Call[BatchPage]:
     """Reads one page of a list."""
     check_names(options, BatchPageOptions)
@@ -100,6 +104,7 @@ def list_batches(options: BatchPageOptions) -> Call[BatchPage]:
     )
 
 
+@names_misfits
 def update_batch(
     batch_id: str,
     *,
@@ -125,12 +130,14 @@ def update_batch(
     return _batch_call(request, batches_pb2.UpdateBatchResponse)
 
 
+@names_misfits
 def cancel_batch(batch_id: str, *, reason: str, etag: str) -> Call[Batch]:
     """Closes a batch and cancels its jobs; the answer is the batch after that."""
     request = batches_pb2.CancelBatchRequest(batch_id=batch_id, reason=reason, etag=etag)
     return _batch_call(request, batches_pb2.CancelBatchResponse)
 
 
+@names_misfits
 def delete_batch(batch_id: str, *, etag: str) -> Call[Batch]:
     """Deletes a batch and its jobs; the answer is the batch as it last was."""
     request = batches_pb2.DeleteBatchRequest(batch_id=batch_id, etag=etag)

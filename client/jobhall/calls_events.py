@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 
 from jobhall.calls import Call, unary
 from jobhall.filters import check_names, each
+from jobhall.misfits import names_misfits
 from jobhall.model_events import EventPage
 from jobhall.states import EventType
 from jobhall.v1 import event_pb2
@@ -40,6 +41,7 @@ class EventPageOptions(EventOptions, total=False):
     """1 to 1000; 100 where it is left out."""
 
 
+@names_misfits
 def list_job_events(options: EventPageOptions) -> Call[EventPage]:
     """Reads one page of the log of events."""
     check_names(options, EventPageOptions)

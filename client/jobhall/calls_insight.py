@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from jobhall.calls import Call, Page, unary
 from jobhall.filters import check_names, each
+from jobhall.misfits import names_misfits
 from jobhall.model import ItemError, LogPage
 from jobhall.model_insight import JobAttempt, JobExplanation, JobStats
 from jobhall.states import LogLevel
@@ -38,6 +39,7 @@ class LogPageOptions(LogOptions, total=False):
     """How many to pass over first; 0 to 10,000."""
 
 
+@names_misfits
 def list_attempts(job_id: str, *, page_token: str) -> Call[Page[JobAttempt]]:
     """Reads one page of the attempts at a job."""
     return unary(
@@ -48,6 +50,7 @@ def list_attempts(job_id: str, *, page_token: str) -> Call[Page[JobAttempt]]:
     )
 
 
+@names_misfits
 def list_item_errors(job_id: str, *, attempt: int, page_token: str) -> Call[Page[ItemError]]:
     """Reads one page of the item errors of an attempt."""
     return unary(
@@ -58,6 +61,7 @@ def list_item_errors(job_id: str, *, attempt: int, page_token: str) -> Call[Page
     )
 
 
+@names_misfits
 def list_job_logs(job_id: str, options: LogPageOptions) -> Call[LogPage]:
     """Reads one page of the log of an attempt."""
     check_names(options, LogPageOptions)
@@ -80,6 +84,7 @@ def list_job_logs(job_id: str, options: LogPageOptions) -> Call[LogPage]:
     )
 
 
+@names_misfits
 def get_job_stats(*, namespace: str, job_types: Iterable[str], owner: str) -> Call[JobStats]:
     """Counts jobs by queue and state."""
     request = jobs_pb2.GetJobStatsRequest(
@@ -88,6 +93,7 @@ def get_job_stats(*, namespace: str, job_types: Iterable[str], owner: str) -> Ca
     return unary("JobService", request, jobs_pb2.GetJobStatsResponse, stats_from_wire)
 
 
+@names_misfits
 def explain_job(job_id: str) -> Call[JobExplanation]:
     """Asks why a job is not running."""
     return unary(

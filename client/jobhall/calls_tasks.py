@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from jobhall.calls import Call, unary
 from jobhall.filters import each
+from jobhall.misfits import names_misfits
 from jobhall.model_tasks import Claim, HeartbeatAnswer, ReportAnswer
 from jobhall.reports import TaskReport
 from jobhall.v1 import worker_service_pb2 as workers_pb2
@@ -21,6 +22,7 @@ T = TypeVar("T")
 # --- as a program without a stream says it, in dataclasses ---
 
 
+@names_misfits
 def claim(
     job_types: Iterable[str],
     *,
@@ -52,12 +54,14 @@ def claim(
     return _claim(request, claim_from_wire)
 
 
+@names_misfits
 def report(session_id: str, reports: Iterable[TaskReport]) -> Call[ReportAnswer]:
     """Reports on tasks; the answer names what was not taken."""
     said = tuple(reports)
     return _report(reports_to_wire(session_id, said), lambda it: report_answer_from_wire(it, said))
 
 
+@names_misfits
 def beat(session_id: str, lease_tokens: Iterable[bytes]) -> Call[HeartbeatAnswer]:
     """Says that a session lives and what it holds; the answer names what it does not hold any more."""
     request = workers_pb2.HeartbeatRequest(session_id=session_id, lease_tokens=lease_tokens)

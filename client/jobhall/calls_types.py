@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from jobhall.calls import Call, Page, unary
 from jobhall.filters import TypeSelection, check_names, type_filter_text
+from jobhall.misfits import names_misfits
 from jobhall.model_types import JobDefaults, JobType
 from jobhall.v1 import job_type_pb2
 from jobhall.v1 import job_type_service_pb2 as types_pb2
@@ -18,6 +19,7 @@ Schema = Mapping[str, Any] | bool | str | None
 """A JSON Schema: decoded, or as JSON text; None: anything goes."""
 
 
+@names_misfits
 def register_job_type(
     name: str,
     *,
@@ -41,11 +43,13 @@ def register_job_type(
     return _job_type_call(request, types_pb2.RegisterJobTypeResponse)
 
 
+@names_misfits
 def get_job_type(name: str, *, namespace: str) -> Call[JobType]:
     """Reads one job type."""
     return _job_type_call(types_pb2.GetJobTypeRequest(namespace=namespace, name=name), types_pb2.GetJobTypeResponse)
 
 
+@names_misfits
 def list_job_types(selection: TypeSelection, *, page_token: str) -> Call[Page[JobType]]:
     """Reads one page of the job types that may be submitted in the namespace."""
     check_names(selection, TypeSelection)
@@ -63,18 +67,21 @@ def list_job_types(selection: TypeSelection, *, page_token: str) -> Call[Page[Jo
     )
 
 
+@names_misfits
 def delete_job_type(name: str, *, namespace: str, etag: str) -> Call[JobType]:
     """Deletes a job type; the answer is the type as it last was."""
     request = types_pb2.DeleteJobTypeRequest(namespace=namespace, name=name, etag=etag)
     return _job_type_call(request, types_pb2.DeleteJobTypeResponse)
 
 
+@names_misfits
 def pause_job_type(name: str, *, namespace: str) -> Call[JobType]:
     """Stops handing jobs of the type out."""
     request = types_pb2.PauseJobTypeRequest(namespace=namespace, name=name)
     return _job_type_call(request, types_pb2.PauseJobTypeResponse)
 
 
+@names_misfits
 def resume_job_type(name: str, *, namespace: str) -> Call[JobType]:
     """Hands jobs of the type out again."""
     request = types_pb2.ResumeJobTypeRequest(namespace=namespace, name=name)

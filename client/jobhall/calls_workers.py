@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 
 from jobhall.calls import Call, Page, unary
 from jobhall.filters import WorkerSelection, check_names, worker_filter_text
+from jobhall.misfits import names_misfits
 from jobhall.server_info import ServerInfo
 from jobhall.v1 import admin_service_pb2 as admin_pb2
 from jobhall.v1 import worker_service_pb2 as workers_pb2
@@ -16,11 +17,13 @@ from jobhall.wire_workers import server_info_from_wire, worker_from_wire
 from jobhall.worker_info import WorkerInfo
 
 
+@names_misfits
 def get_worker(worker_id: str) -> Call[WorkerInfo]:
     """Reads one worker."""
     return _worker_call(workers_pb2.GetWorkerRequest(worker_id=worker_id), workers_pb2.GetWorkerResponse)
 
 
+@names_misfits
 def list_workers(selection: WorkerSelection, *, page_token: str) -> Call[Page[WorkerInfo]]:
     """Reads one page of the workers that are there."""
     check_names(selection, WorkerSelection)
@@ -35,6 +38,7 @@ def list_workers(selection: WorkerSelection, *, page_token: str) -> Call[Page[Wo
     )
 
 
+@names_misfits
 def drain_worker(worker_id: str, *, timeout: float | timedelta | None, reason: str) -> Call[WorkerInfo]:
     """Lets a worker finish what it holds, and leave; the answer is the worker, DRAINING."""
     request = workers_pb2.DrainWorkerRequest(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, TypedDict, TypeVar, cast
 
 from jobhall.errors import FieldInvalidError
+from jobhall.misfits import tell_misfit
 from jobhall.states import BatchState, FailureKind, JobState, WorkerState
 from jobhall.statuses import StatusView, alternatives
 
@@ -127,10 +128,14 @@ Options = TypeVar("Options", bound=Mapping[str, object])
 
 
 def each(values: Iterable[T], *, field: str) -> list[T]:
-    """The values; FIELD_INVALID of a text alone, whose letters they would be."""
+    """The values; FIELD_INVALID of a text alone, whose letters they would be, and of what holds none."""
     if isinstance(values, str):
         raise FieldInvalidError(field, f"is the text {values!r}; give a list of texts")
-    return list(values)
+    try:
+        return list(values)
+    except TypeError as error:
+        tell_misfit(error, values, Iterable[Any], field=field)
+        raise
 
 
 def check_names(options: Mapping[str, object], kind: type[Mapping[str, object]]) -> None:

@@ -20,5 +20,5 @@ def canonical_id(text: str) -> str:
     """The id as the server writes it; empty of what is none."""
     try:
         return str(uuid.UUID(text))
-    except ValueError:
+    except (ValueError, AttributeError, TypeError):
         return ""

@@ -52,13 +52,13 @@ def fault_in(content: object, *, field: str) -> Fault | None:
 
 def _steps(place: str, value: object) -> _Steps:
     if isinstance(value, dict):
-        return ((_at_key(place, key), inner) for key, inner in value.items())
+        return ((at_key(place, key), inner) for key, inner in value.items())
     if isinstance(value, (list, tuple)):
         return ((f"{place}[{index}]", inner) for index, inner in enumerate(value))
     return iter(())
 
 
-def _at_key(place: str, key: object) -> str:
+def at_key(place: str, key: object) -> str:
     return f"{place}.{key}" if isinstance(key, str) and key.isidentifier() else f"{place}[{_shown(key)}]"
 
 
@@ -73,29 +73,29 @@ def _fault_of(place: str, value: object) -> Fault | None:
         case bool() | int() | None:
             return None
         case str():
-            return None if _is_text(value) else Fault(place, _HALF_PAIRS)
+            return None if is_text(value) else Fault(place, HALF_PAIRS)
         case float():
             return None if isfinite(value) else Fault(place, _NOT_FINITE.format("NaN" if isnan(value) else "infinity"))
         case dict():
             return next(filter(None, (_fault_of_key(place, key) for key in value)), None)
         case list() | tuple():
             return None
-    return Fault(place, f"is {_called(value)}, which JSON cannot say; {_advice(value)}")
+    return Fault(place, f"is {called(value)}, which JSON cannot say; {_advice(value)}")
 
 
 def _fault_of_key(place: str, key: object) -> Fault | None:
     if not isinstance(key, _KEYS):
-        return Fault(place, f"has the key {_shown(key)}, {_called(key)}; keys are text: make it one, as by str(…)")
+        return Fault(place, f"has the key {_shown(key)}, {called(key)}; keys are text: make it one, as by str(…)")
     if isinstance(key, float) and not isfinite(key):
         return Fault(place, f"has the key {key!r} (NaN and infinities have no JSON form); keys are text")
-    return None if not isinstance(key, str) or _is_text(key) else Fault(_at_key(place, key), _HALF_PAIRS)
+    return None if not isinstance(key, str) or is_text(key) else Fault(at_key(place, key), HALF_PAIRS)
 
 
-_HALF_PAIRS: Final = "holds half a character (surrogates not allowed); decode it with errors='replace'"
+HALF_PAIRS: Final = "holds half a character (surrogates not allowed); decode it with errors='replace'"
 _NOT_FINITE: Final = "is {}: NaN and infinities have no JSON form; hand over None in its place"
 
 
-def _is_text(text: str) -> bool:
+def is_text(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -103,7 +103,7 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _called(value: object) -> str:
+def called(value: object) -> str:
     """The value's type with its article and, where it is not Python's own, where it comes from: a numpy.float32."""
     kind = type(value)
     package = kind.__module__.partition(".")[0]

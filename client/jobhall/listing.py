@@ -10,7 +10,9 @@ from jobhall import calls
 from jobhall.calls import Call, PageOptions
 from jobhall.errors import FieldInvalidError
 from jobhall.filters import check_names, filter_texts, settled
+from jobhall.misfits import names_misfits
 from jobhall.model import Job, JobPage
+from jobhall.wire_values import int32
 
 _AGES_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -18,6 +20,7 @@ _AGES_AGO = datetime.min.replace(tzinfo=UTC)
 class ListPlace:
     """Told each page, it knows which jobs come next, in the list's order, and which page to ask for."""
 
+    @names_misfits
     def __init__(self, options: PageOptions) -> None:
         check_names(options, PageOptions)
         options = settled(options)
@@ -26,7 +29,7 @@ class ListPlace:
         if len(texts) > 1:
             if options.get("page_token"):
                 raise FieldInvalidError("page_token", "is that of one list; the status takes several")
-            self._skip = options.pop("skip", 0)
+            self._skip = int32(options.pop("skip", 0), field="skip")
         order = options.get("order_by", "").split()
         self._newest_first = not order or order[-1] == "desc"
         self._by_update = order[:1] == ["update_time"]

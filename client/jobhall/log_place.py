@@ -27,6 +27,8 @@ class LogPlace:
 
     def __init__(self, job_id: str, options: LogOptions) -> None:
         check_names(options, LogOptions)
+        # What cannot be asked for is refused before there is a watch.
+        list_job_logs(job_id, LogPageOptions(page_size=PAGE_SIZE_MAX, page_token="", skip=0, **options))
         self.over = False
         """Nothing more will be written beyond what is there now."""
         self._job_id = job_id

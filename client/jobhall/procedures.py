@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import index
 from typing import Any, TypeVar
 
 from jobhall import calls
@@ -12,6 +13,7 @@ from jobhall.calls import BulkStep, Call, JobsAnswer
 from jobhall.errors import ApiError, Code, FieldInvalidError
 from jobhall.filters import each
 from jobhall.limits import BATCH_GET_MAX, BULK_JOBS_MAX
+from jobhall.misfits import names_misfits
 from jobhall.model import Job, Jobs
 from jobhall.model_insight import BulkOutcome
 from jobhall.retry import CallRetry, passes
@@ -131,8 +133,7 @@ class Procedures:
 
     def bulk(self, steps: Sequence[BulkStep], *, jobs_max: int | None, dry_run: bool) -> Procedure[BulkOutcome]:
         """Changes all jobs of a selection, or so many, one of its filters after the other."""
-        if jobs_max is not None and jobs_max < 1:
-            raise FieldInvalidError("jobs_max", f"is {jobs_max}; leave it out to change all")
+        _check_bound(jobs_max)
         total = BulkOutcome(count=0)
         for step in steps:
             left = None if jobs_max is None else jobs_max - total.count
@@ -162,3 +163,9 @@ class Procedures:
 def client_closed() -> ApiError:
     """What a call ends with whose client was closed before or meanwhile; drivers raise it past the procedure."""
     return ApiError("the client was closed", code=Code.CANCELLED)
+
+
+@names_misfits
+def _check_bound(jobs_max: int | None) -> None:
+    if jobs_max is not None and index(jobs_max) < 1:
+        raise FieldInvalidError("jobs_max", f"is {jobs_max}; leave it out to change all")

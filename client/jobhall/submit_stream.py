@@ -15,7 +15,6 @@ import grpc
 from jobhall.calls import SUBMIT_STREAM, SubmitOptions
 from jobhall.channel import Endpoint
 from jobhall.errors import ApiError, Code
-from jobhall.ids import new_id
 from jobhall.limits import STREAM_SUBMIT_UNACKED_MAX
 from jobhall.retry import CallRetry
 from jobhall.submission import Submission, Submitted
@@ -61,7 +60,7 @@ class SubmitStream:
 
         It returns at once, unless 10,000 submits wait for their answers; then it waits for room.
         """
-        message = submission_to_wire(submission, job_id=submission.job_id or new_id())
+        message = submission_to_wire(submission)
         future: Future[Submitted] = Future()
         # What is on its way cannot be called back.
         future.set_running_or_notify_cancel()

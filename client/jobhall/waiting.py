@@ -19,6 +19,7 @@ from jobhall.errors import (
 from jobhall.filters import each
 from jobhall.ids import canonical_id
 from jobhall.limits import WAIT_TIMEOUT_DEFAULT
+from jobhall.misfits import names_misfits
 from jobhall.model import Job, Jobs
 from jobhall.model_batches import Batch
 from jobhall.procedures import Await, Pause, Procedure, Procedures
@@ -264,6 +265,7 @@ class _Wait:
             yield Pause(self.shortened(self._procedures.policy.backoff_seconds(self._early)))
 
 
+@names_misfits
 def _names(job_ids: Sequence[str]) -> Sequence[tuple[str, str]]:
     """Each id as it was given, and as the server writes it."""
     names = [(job_id, canonical_id(job_id)) for job_id in each(job_ids, field="job_ids")]

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from jobhall.calls_events import EventOptions, conditions
 from jobhall.errors import ApiError, Code, CursorExpiredError, CursorMismatchError, WatcherLimitError
 from jobhall.filters import check_names
+from jobhall.misfits import names_misfits
 from jobhall.model_events import JobEvent, WatchUpdate
 from jobhall.retry import CallRetry, passes
 from jobhall.v1 import job_service_pb2 as jobs_pb2
@@ -39,6 +40,7 @@ class WatchOptions(EventOptions, total=False):
 class WatchPlace:
     """Where one watch is; a client asks it for the request to open a stream with, and tells it what came."""
 
+    @names_misfits
     def __init__(self, options: WatchOptions, policy: CallRetry, *, draw: Callable[[], float] = random.random) -> None:
         check_names(options, WatchOptions)
         self._policy = policy

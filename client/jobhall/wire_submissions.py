@@ -5,6 +5,8 @@ from __future__ import annotations
 from operator import attrgetter
 
 from jobhall.filters import each
+from jobhall.ids import new_id
+from jobhall.misfits import MISFIT_ERRORS, tell_misfit
 from jobhall.model import AccessControl, FileInfo, RetryPolicy, TraceContext
 from jobhall.states import BackoffStrategy, UniquePolicy, Visibility
 from jobhall.submission import Submission
@@ -39,24 +41,30 @@ _rare = attrgetter(
 _NOTHING_RARE = _rare(Submission(""))
 
 
-def submission_to_wire(submission: Submission, *, job_id: str, field: str = "job") -> job_pb2.JobSubmission:
-    """The submission under that id; `field` is its place in the request, for errors."""
-    message = job_pb2.JobSubmission(
-        namespace=submission.namespace,
-        job_type=submission.job_type,
-        parameters=payload_to_wire(
-            submission.parameters, field=f"{field}.parameters", content_type=submission.content_type
-        ),
-        labels=submission.labels,
-        path=submission.path,
-        priority=None if submission.priority is None else int32(submission.priority, field=f"{field}.priority"),
-        job_id=job_id,
-        max_attempts=int32(submission.max_attempts, field=f"{field}.max_attempts"),
-    )
-    # To leave a field empty costs as much as to fill it, and most submissions say none of these.
-    if _rare(submission) != _NOTHING_RARE:
-        message.MergeFrom(_rare_to_wire(submission, field))
-    return message
+def submission_to_wire(
+    submission: Submission, *, job_id: str | None = None, field: str = "job"
+) -> job_pb2.JobSubmission:
+    """The submission under that id, else its own or a fresh one; `field` is its place in the request, for errors."""
+    try:
+        message = job_pb2.JobSubmission(
+            namespace=submission.namespace,
+            job_type=submission.job_type,
+            parameters=payload_to_wire(
+                submission.parameters, field=f"{field}.parameters", content_type=submission.content_type
+            ),
+            labels=submission.labels,
+            path=submission.path,
+            priority=None if submission.priority is None else int32(submission.priority, field=f"{field}.priority"),
+            job_id=(submission.job_id or new_id()) if job_id is None else job_id,
+            max_attempts=int32(submission.max_attempts, field=f"{field}.max_attempts"),
+        )
+        # To leave a field empty costs as much as to fill it, and most submissions say none of these.
+        if _rare(submission) != _NOTHING_RARE:
+            message.MergeFrom(_rare_to_wire(submission, field))
+        return message
+    except MISFIT_ERRORS as error:
+        tell_misfit(error, submission, Submission, field=field)
+        raise
 
 
 def submission_from_wire(message: job_pb2.JobSubmission) -> Submission:

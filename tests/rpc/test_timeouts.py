@@ -62,6 +62,7 @@ async def test_a_task_that_runs_for_too_long_is_stopped_and_tried_again_and_a_la
     assert (JobState(timed_out.state), timed_out.attempt) == (JobState.SCHEDULED, 1)
     assert (FailureKind(timed_out.error.kind), timed_out.error.code) == (FailureKind.TIMEOUT, "RUN_TIMEOUT")
     assert (timed_out.error.retryable, timed_out.error.attempt) == (True, 1)
+    assert timed_out.error.message.endswith(" ran for longer than its run_timeout of 0.1s")
     assert not timed_out.HasField("current_task")
     assert not done.rejections
     completed = await get(brisk, job.id)
@@ -82,7 +83,9 @@ async def test_a_task_that_is_silent_is_stopped_with_that_cause(brisk: Running) 
 
     assert cancel.cause == task_pb2.CANCEL_CAUSE_PROGRESS_TIMEOUT
     assert not gone.rejections
-    assert (await get(brisk, task.job_id)).error.code == "PROGRESS_TIMEOUT"
+    error = (await get(brisk, task.job_id)).error
+    assert error.code == "PROGRESS_TIMEOUT"
+    assert error.message.endswith(" was silent for longer than its progress_timeout of 0.1s")
     await worker.end()
 
 

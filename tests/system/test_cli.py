@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -234,8 +235,26 @@ def test_ctrl_c_while_waiting_says_that_the_job_goes_on(hall: Hall) -> None:
     status = waiting.stop(signal.SIGINT)
 
     assert status == 130
-    assert waiting.output in ("", f"jobhall: the job goes on; see it with: jobhall watch {job_id}\n")
+    # It may have been stopped before it waited, or after it had told why nothing happens.
+    assert waiting.output.splitlines()[-1:] in ([], [f"jobhall: the job goes on; see it with: jobhall watch {job_id}"])
     assert "state: PENDING" in hall.run("get", job_id).stdout
+
+
+def test_who_waits_where_no_worker_comes_is_told_so_beside_the_answer(hall: Hall) -> None:
+    """It said nothing for ever, as if somebody were at work."""
+    job_id = hall.run("submit", "parked").stdout.strip()
+    lines = {"piped": ("submit", "parked", "--wait"), "json": ("submit", "parked", "--wait", "--json")}
+    lines["watch"] = ("watch", job_id)
+
+    for waiting in [hall.start(name, *line) for name, line in lines.items()]:
+        eventually(partial(_told_of, waiting), within=START_SECONDS, what="the reason is told")
+        assert waiting.stop(signal.SIGINT) == 130
+        [told] = _told_of(waiting)
+        assert told.startswith("jobhall: still PENDING: No worker serves parked in the namespace default. Start a")
+
+
+def _told_of(waiting: Program) -> list[str]:
+    return [line for line in waiting.output.splitlines() if "still" in line]
 
 
 def test_a_reader_that_leaves_early_costs_no_traceback(hall: Hall) -> None:

@@ -126,6 +126,22 @@ def test_exported_again_what_has_changed_is_moved_and_what_is_gone_goes_when_ask
     assert files_of(hall.folder / "jobs").keys() == {stays, moves}
 
 
+def test_an_export_of_one_namespace_says_so_where_there_are_jobs_in_others(hall: Hall, client: Client) -> None:
+    """Who wanted a copy of all had that of the namespace default, and nothing said so."""
+    for place in ("default", "shop"):
+        client.types.register("parked", namespace=place)
+    client.jobs.submit("parked")
+    before = hall.run("export", "jobs").stdout
+    client.jobs.submit("parked", namespace="shop")
+
+    after = hall.run("export", "jobs").stdout
+    named = hall.run("export", "jobs", "-n", "default").stdout
+    whole = hall.run("export", "jobs", "-n", "-").stdout
+
+    assert after == f"{before.rstrip()} in namespace default; -n - takes all\n"
+    assert (named, whole) == (before, "exported 2 jobs, 0 of them moved, 2 job types, 0 batches\n")
+
+
 def test_an_export_takes_the_conditions_of_a_list(hall: Hall, client: Client) -> None:
     for name in ("resize", "report"):
         client.types.register(name)

@@ -137,6 +137,10 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
         ("worker run json:no_such_thing", "has no 'no_such_thing'"),
         ("worker run json:dumps", "is no Worker but function"),
         ("worker run tasks:worker --processes 0", "--processes: 0 is not from 1 to"),
+        ("worker run tasks:worker --proceses 2", "See: jobhall worker run --help"),
+        ("--json type register", "See: jobhall type register --help"),
+        ("batch crate", "See: jobhall batch --help"),
+        ("submit worker --address", "See: jobhall submit --help"),
     ],
 )
 def test_a_wrong_line_is_one_line_and_exit_code_2(line: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -146,3 +146,13 @@ def test_the_trace_of_a_handlers_failure_has_its_own_frames_alone(jobhall: Jobha
 
     assert caught.value.__cause__ is not None
     assert [frame.name for frame in extract_tb(caught.value.__cause__.__traceback__)] == ["fail"]
+
+
+def test_a_timeout_of_perform_bounds_the_run(jobhall: Jobhall) -> None:
+    """It went to the submit, which said to add wait_for_completion=True: nobody would have run the job then."""
+    may_end = threading.Event()
+
+    with pytest.raises(AssertionError, match="linger"):
+        jobhall.perform({"linger": lambda _: may_end.wait(20)}, "linger", timeout=0.5)
+
+    may_end.set()

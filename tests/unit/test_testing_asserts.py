@@ -115,7 +115,7 @@ def test_why_a_job_is_not_over_is_told(jobhall: Jobhall) -> None:
     job = jobhall.client.jobs.submit("mail", schedule_time=timedelta(hours=1))
     cancelled = jobhall.client.jobs.cancel_job(jobhall.client.jobs.submit("mail").id, reason="not needed")
 
-    with pytest.raises(AssertionError, match=r"mail None SCHEDULED \(.*\) is not COMPLETED: .*schedul"):
+    with pytest.raises(AssertionError, match=r"mail SCHEDULED \(.*\) is not COMPLETED: .*schedul"):
         jobhall.assert_completed(job)
     with pytest.raises(AssertionError, match=r"is not FAILED: not needed"):
         jobhall.assert_failed(cancelled)

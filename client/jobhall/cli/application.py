@@ -151,8 +151,8 @@ def _spelled_out(tokens: Sequence[str]) -> list[str]:
 
 
 def _refuse(error: CycloptsError, arguments: Sequence[str]) -> Exit:
-    command = next((word for word in arguments if word in _COMMANDS), "")
-    see = " ".join(["jobhall", *([command] if command else []), "--help"])
+    named = [word for word in arguments if word in _COMMANDS][:1]
+    see = " ".join(["jobhall", *(error.command_chain or named), "--help"])
     what = str(error)
     if isinstance(error, UnusedCliTokensError):
         what = f"too many arguments: {' '.join(error.unused_tokens or ())}."

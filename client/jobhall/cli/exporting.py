@@ -18,7 +18,7 @@ from jobhall.cli.job_choice import JobChoice
 from jobhall.cli.phrases import amount
 from jobhall.cli.remarks import remark
 from jobhall.errors import BatchNotFoundError, JobNotFoundError, JobTypeNotFoundError
-from jobhall.limits import BATCH_GET_MAX, PAGE_SIZE_MAX
+from jobhall.limits import BATCH_GET_MAX, NAMESPACE_ANY, NAMESPACE_DEFAULT, PAGE_SIZE_MAX
 from jobhall.plain import Plain
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _LOOKS_MAX = 5
 """How often a job is read again that changes while it is read; then it is taken as it is."""
 _CLOCKS_APART_MAX = timedelta(seconds=1)
+
+_ONE_NAMESPACE = f" in namespace {NAMESPACE_DEFAULT}; -n {NAMESPACE_ANY} takes all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,8 @@ def export(
     DIR has a folder for each status: pending, running, complete, failed and
     cancelled, in it a JSON file for each job, named by its id; job_types and
     batches hold what the jobs name. Said again, it brings DIR up to date: a job
-    that has another status now moves to its folder. See jobhall import.
+    that has another status now moves to its folder. Without --namespace only
+    jobs of the namespace default are taken, with -n - all. See jobhall import.
 
     For example:
 
@@ -70,15 +73,17 @@ def export(
     from jobhall.archive import Archive
 
     archive = Archive(directory)
+    options = (choice or JobChoice()).options()
     with context.connect() as client, archive.writing():
         exporter = _Exporter(client, archive)
-        exporter.write_jobs((choice or JobChoice()).options())
+        exporter.write_jobs(options)
         exporter.write_batches()
         pruned = sum(_pruned(client, archive)) if prune else 0
+        hint = "" if options.get("namespace") or not _jobs_elsewhere(client) else _ONE_NAMESPACE
     outcome = exporter.outcome(pruned)
     words = [amount(outcome.jobs, "job"), f"{outcome.moved} of them moved", amount(outcome.job_types, "job type")]
     words += [amount(outcome.batches, "batch", "batches"), *([f"{pruned} pruned"] if prune else [])]
-    context.output.said(outcome, "exported", ", ".join(words))
+    context.output.said(outcome, "exported", ", ".join(words) + hint)
     return Exit.OK
 
 
@@ -156,6 +161,11 @@ class _Exporter:
             return
         self.archive.write_type(it)
         self.types.add((it.namespace, it.name))
+
+
+def _jobs_elsewhere(client: Client) -> bool:
+    queues = client.jobs.stats(namespace=NAMESPACE_ANY).queues
+    return any(queue.counts.total for queue in queues if queue.namespace != NAMESPACE_DEFAULT)
 
 
 def _read_whole(client: Client, job_id: str, spool: EventSpool) -> ArchivedJob:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
@@ -16,6 +17,7 @@ from jobhall.cli.exits import Exit, UsageError
 from jobhall.cli.following import exit_of, follow_jobs
 from jobhall.cli.remarks import remark
 from jobhall.cli.schedules import Schedule
+from jobhall.cli.waiting_reasons import told_why_it_waits
 from jobhall.errors import JobFailedError
 from jobhall.model import FileInfo, Job
 
@@ -123,7 +125,8 @@ def submit(
             context.output.made(job, job.job_type, job.state)
             return Exit.OK
         try:
-            return exit_of([_wait(client, job, context)])
+            with told_why_it_waits(partial(client.jobs.explain, job.id)):
+                return exit_of([_wait(client, job, context)])
         except KeyboardInterrupt:
             remark(f"the job goes on; see it with: jobhall watch {job.id}")
             raise

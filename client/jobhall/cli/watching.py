@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +18,7 @@ from jobhall.cli.following import Place, exit_of, follow_jobs, follow_matching
 from jobhall.cli.lists import Limit, entries_max_of, page_size_of
 from jobhall.cli.remarks import remark
 from jobhall.cli.tables import EVENTS, LoggedEvent
+from jobhall.cli.waiting_reasons import told_why_it_waits
 
 if TYPE_CHECKING:
     from jobhall.calls_events import EventPageOptions
@@ -72,8 +75,12 @@ def watch(
     if conditions != Conditions():
         raise UsageError("give job ids or conditions, not both")
     place, follower = Place.of(options), context.output.follow(named=True)
+    ids = list(dict.fromkeys(job_ids))
     with context.connect() as client, place.told_at_ctrl_c():
-        jobs = follow_jobs(client, list(dict.fromkeys(job_ids)), follower, options=options, place=place)
+        # Of several it would be noise.
+        why = told_why_it_waits(partial(client.jobs.explain, ids[0])) if len(ids) == 1 else nullcontext()
+        with why:
+            jobs = follow_jobs(client, ids, follower, options=options, place=place)
     for job in jobs:
         context.output.ended(job)
     return exit_of(jobs)

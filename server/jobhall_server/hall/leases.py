@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from datetime import timedelta
 from typing import NamedTuple
 
 from jobhall.limits import WORKER_LOSSES_MAX
+from jobhall.spans import span_text
 from jobhall.states import FailureKind, JobState
 from jobhall_server.domain import server_moves
 from jobhall_server.domain.change import Change
 from jobhall_server.domain.job import JobFailure, JobRecord, Lease
+from jobhall_server.domain.rules import rules_of
 from jobhall_server.hall.store import Group, Unit
 
 
@@ -136,10 +139,15 @@ _EXPIRED = JobFailure(
 
 
 def _timeout(job: JobRecord, code: str, *, final: bool) -> JobFailure:
-    what = "ran for longer than its run_timeout" if code == server_moves.RUN_TIMEOUT else "was silent for too long"
+    rules = rules_of(job.rules)
+    if code == server_moves.RUN_TIMEOUT:
+        what, allowed_us = "ran for longer than its run_timeout", rules.run_timeout_us
+    else:
+        what, allowed_us = "was silent for longer than its progress_timeout", rules.progress_timeout_us
+    allowed = span_text(timedelta(microseconds=allowed_us or 0))
     return JobFailure(
         kind=FailureKind.TIMEOUT,
-        message=f"attempt {job.attempt} of {job.max_attempts} {what}",
+        message=f"attempt {job.attempt} of {job.max_attempts} {what} of {allowed}",
         code=code,
         retryable=not final,
         attempt=job.attempt,

@@ -119,9 +119,17 @@ class Jobhall:
         return await asyncio.to_thread(partial(self.run, worker, **options))
 
     def perform(
-        self, worker: Worker | Handlers, job_type: str, parameters: Any = None, **options: Unpack[SubmitOptions]
+        self,
+        worker: Worker | Handlers,
+        job_type: str,
+        parameters: Any = None,
+        *,
+        timeout: float | timedelta = RUN_SECONDS,
+        **options: Unpack[SubmitOptions],
     ) -> Job:
-        """Registers the type, submits one job of it, runs the worker, and returns the job as it is then."""
+        """Registers the type, submits one job of it, runs the worker for at most `timeout`, and returns the job as it
+        is then.
+        """
         __tracebackhide__ = True
         namespace = options.get("namespace") or NAMESPACE_DEFAULT
         namespaces, job_types = offer_of(worker)
@@ -131,7 +139,7 @@ class Jobhall:
             raise ValueError(f"the worker would not run {job_type!r} in {namespace!r}; it serves {there}")
         self.register(served[bare_name(job_type)], namespace=namespace)
         job = self.client.jobs.submit(bare_name(job_type), parameters, **options)
-        self.run(worker)
+        self.run(worker, timeout=timeout)
         return self.client.jobs.get_job(job.id)
 
     @contextmanager

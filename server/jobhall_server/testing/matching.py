@@ -47,8 +47,9 @@ def told(jobs: Sequence[Job]) -> str:
 def line(job: Job) -> str:
     """One job in a line: what it is, what it was given, how it stands."""
     place = "" if job.namespace == "default" else f"{job.namespace}/"
+    parameters = "" if job.parameters is None else f" {_clipped(job.parameters)}"
     labels = f" labels {dict(job.labels)!r}" if job.labels else ""
-    return f"{place}{job.job_type} {_clipped(job.parameters)}{labels} {job.state.name} ({job.id})"
+    return f"{place}{job.job_type}{parameters}{labels} {job.state.name} ({job.id})"
 
 
 def failure(job: Job) -> str:
