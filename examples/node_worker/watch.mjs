@@ -1,6 +1,6 @@
 // A watch written from protos/ alone: tells what becomes of jobs of some types, and goes on where it was.
 //   npm ci && JOBHALL_ADDRESS=127.0.0.1:50051 node watch.mjs cursor.txt score_companies
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
@@ -18,6 +18,8 @@ const tell = (what, { id, job_id = id, state, revision }) => console.log(what, j
 let cursor = existsSync(file) ? readFileSync(file, "utf8") : "";
 let snapshot = !cursor, failures = 0;
 const revisions = new Map(); // of the jobs of the snapshot, until there is newer
+// At one stroke: whoever is killed between the two keeps the cursor before.
+const keep = (cursor) => (writeFileSync(`${file}.part`, cursor), renameSync(`${file}.part`, file));
 const begin = () => (console.log("RESET"), revisions.clear(), (snapshot = true));
 
 function watch() {
@@ -37,7 +39,7 @@ function watch() {
     for (const job of update.snapshot_jobs) tell("IS", job), revisions.set(job.id, job.revision);
     if (update.snapshot_complete) snapshot = false;
     cursor = update.cursor;
-    if (!snapshot) writeFileSync(file, cursor); // until then a snapshot is needed to go on from it
+    if (!snapshot) keep(cursor); // until then a snapshot is needed to go on from it
   });
   stream.on("error", () => {}); // the status says the same
   stream.on("status", ({ code, details }) => {
