@@ -12,6 +12,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from logging.handlers import QueueHandler
@@ -160,7 +161,7 @@ class _Child:
             self._orders.put(None)
             self._stop(Stop(StopCause.WORKER_STOPS, "the worker's process has ended", stopping=True))
             # Nobody is left to kill it, with what its handlers forked, or to hear of its end.
-            threading.Event().wait(self._kill_after_seconds)
+            time.sleep(self._kill_after_seconds)
             os.killpg(0, signal.SIGKILL)
 
     def _check_parent(self) -> None:
@@ -206,7 +207,7 @@ class _Child:
                         self._connection.send(word_of(held))
                     except OSError:
                         return
-            threading.Event().wait(_PACE_SECONDS)
+            time.sleep(_PACE_SECONDS)
 
 
 class _ToTheWorker(QueueHandler):

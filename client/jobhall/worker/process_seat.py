@@ -21,9 +21,9 @@ from jobhall.worker.held import HeldTask
 from jobhall.worker.outcomes import Outcome, process_lost
 from jobhall.worker.process_child import serve
 from jobhall.worker.process_messages import Order, Ready, Stop, hear, outcome_of
+from jobhall.worker.runtime import PROCESS_FOR_HANDLERS
 
 _log = logging.getLogger("jobhall.worker")
-_NAME: Final = "jobhall-handlers-"
 _LOOK_SECONDS: Final = 0.5
 """How often it is looked whether the process lives: what it forked may keep its connection open."""
 _INTERRUPT_SECONDS: Final = 1.0
@@ -31,11 +31,6 @@ _INTERRUPT_SECONDS: Final = 1.0
 _END_SECONDS: Final = 1.0
 """From the end of its connection to its own."""
 _SPAWN: Final = multiprocessing.get_context("spawn")
-
-
-def within_a_process_for_handlers() -> bool:
-    """Whether this is one: then the module that runs the worker was only imported for its handlers."""
-    return multiprocessing.current_process().name.startswith(_NAME)
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +52,7 @@ class Seat:
     """One process after the other; used by one runner's thread, but for `stop`, `leave` and `reap`."""
 
     def __init__(self, number: int, pickled_handlers: bytes, *, kill_after_seconds: float) -> None:
-        self._name = f"{_NAME}{number}"
+        self._name = f"{PROCESS_FOR_HANDLERS}{number}"
         self._handlers = pickled_handlers
         self._kill_after_seconds = kill_after_seconds
         self._process: SpawnProcess | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType, MappingProxyType, TracebackType
@@ -19,7 +18,7 @@ from jobhall.worker.crew import Crew
 from jobhall.worker.handover import Handover
 from jobhall.worker.held import Handler, bare_name
 from jobhall.worker.io import WorkerIO
-from jobhall.worker.runtime import name_by_default, runtime_info
+from jobhall.worker.runtime import name_by_default, runtime_info, within_a_process_for_handlers
 from jobhall.worker.stream import Introduction, WorkerStream
 
 if TYPE_CHECKING:
@@ -249,17 +248,14 @@ class Worker:
         await asyncio.to_thread(self.stop)
 
     def _start_processes(self, handlers: Mapping[str, Handler], handover: Handover) -> ProcessRunners | None:
-        # Those who have no processes need not wait for what only they import.
-        if "multiprocessing" in sys.modules:
-            from jobhall.worker.process_seat import within_a_process_for_handlers
-
-            if within_a_process_for_handlers():
-                raise RuntimeError(
-                    "each process for handlers imports the module that runs the worker: put the call that runs it under"
-                    " `if __name__ == '__main__':`"
-                )
+        if within_a_process_for_handlers():
+            raise RuntimeError(
+                "each process for handlers imports the module that runs the worker: put the call that runs it under"
+                " `if __name__ == '__main__':`"
+            )
         if self.processes is None:
             return None
+        # Those who have no processes need not wait for what only they import, nor have a system that knows it.
         from jobhall.worker.process_runners import ProcessRunners
 
         processes = ProcessRunners(
