@@ -183,6 +183,18 @@ async def test_a_job_is_watched_by_its_id_before_it_is_there_and_when_another_ta
     assert await told(call, 6) == [(_E.SUBMITTED, job_id), (_E.DELETED, job_id)] * 3
 
 
+async def test_a_claim_that_nothing_follows_is_told_to_who_watches_the_job_by_its_id(server: Running) -> None:
+    """What follows would bring it along, at the latest when the delivery goes back after ten seconds."""
+    await register(server)
+    jobs = [await submit(server) for _ in range(3)]
+    calls = [await begin(server, job_ids=[job.id]) for job in jobs]
+
+    await claim(server, tasks_max=3, timeout=SOON)
+
+    async with asyncio.timeout(5):
+        assert [await told(call, 1) for call in calls] == [[(_E.CLAIMED, job.id)] for job in jobs]
+
+
 async def test_an_event_of_a_task_names_its_worker_and_fence_and_how_it_failed(server: Running) -> None:
     await register(server)
     job = await submit(server, max_attempts=1)
